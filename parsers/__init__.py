@@ -1,0 +1,39 @@
+"""Files -> traces. `open_trace` detects the format and binds its parser; nothing is read yet."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from traceview.host import read_settings
+from traceview.parsers.formats import detect
+from traceview.parsers.source import open_source
+from traceview.trace import Settings, Trace
+from traceview.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    import os
+
+__all__ = ("open_trace",)
+
+
+def open_trace(
+    path: str | os.PathLike[str],
+    *,
+    settings: Settings | None = None,
+    vocabulary: Vocabulary | None = None,
+) -> Trace:
+    """Open *path* ("-": standard input), whatever its format.
+
+    Without *settings* the sidecar `PATH.host.json` beside it is used, if there is one. Raises
+    ParseError when the file cannot be opened, UnknownFormatError when no parser claims it,
+    SettingError when the sidecar is malformed.
+    """
+    source = open_source(path)
+    found = detect(source.head(), source.path)
+    return Trace(
+        path=source.path,
+        format=found.name,
+        read=found.bind(source),
+        vocabulary=vocabulary or Vocabulary.builtin(),
+        settings=settings if settings is not None else read_settings(path),
+    )

@@ -1,0 +1,86 @@
+"""The formats that traceview reads, most specific first, and how each is recognised.
+
+A format is recognised by the first HEAD_BYTES of the unpacked content, never by the file's
+name. Its parser module is imported only when the format is chosen. Third parties add formats
+under the entry-point group `traceview.parsers`; each entry is a `Format`.
+
+A parser module has `read(source, want, progress) -> Iterator[Batch]`.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Final
+
+from traceview.errors import UnknownFormatError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from traceview.parsers.source import Source
+    from traceview.trace import Read
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """One format: `module` holds `detect(head: bytes) -> bool` and `read(...)`."""
+
+    name: str
+    module: str
+    what: str
+    magic: bytes = b""
+
+    def claims(self, head: bytes) -> bool:
+        """Whether *head*, the start of a file, is of this format."""
+        if self.magic:
+            return head.startswith(self.magic)
+        detect: Callable[[bytes], bool] = import_module(self.module).detect
+        return detect(head)
+
+    def bind(self, source: Source) -> Read:
+        """The parser of this format, bound to *source*."""
+        read: Read = partial(import_module(self.module).read, source)
+        return read
+
+
+# First match wins; text formats come last.
+FORMATS: Final = (
+    Format("perfetto", "traceview.parsers.perfetto", "Perfetto trace (.perfetto, .pftrace)"),
+    Format(
+        "ftrace text", "traceview.parsers.ftrace_text",
+        "tracefs trace or trace_pipe, or the output of trace-cmd report or perf ftrace",
+    ),
+)  # fmt: skip
+
+
+def registered() -> tuple[Format, ...]:
+    """The built-in formats, then those of third parties that could be loaded."""
+    found = []
+    for entry in entry_points(group="traceview.parsers"):
+        try:
+            found.append(entry.load())
+        except Exception:
+            logger.warning("parser %s could not be loaded", entry.name, exc_info=True)
+    return (*FORMATS, *found)
+
+
+def detect(head: bytes, path: str) -> Format:
+    """The format that claims *head*.
+
+    Raises UnknownFormatError, which lists the known formats and shows how the file begins.
+    """
+    formats = registered()
+    for candidate in formats:
+        if candidate.claims(head):
+            return candidate
+    known = "\n".join(f"  {entry.name}: {entry.what}" for entry in formats)
+    raise UnknownFormatError(
+        f"not a trace that traceview knows\nin file: {path}\nit begins with: {head[:16]!r}\n"
+        f"known formats (also compressed with gzip, zstd or xz):\n{known}"
+    )

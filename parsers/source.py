@@ -1,0 +1,211 @@
+"""The bytes of a trace: plain, gzip, zstd, xz, a zip with one trace inside, or standard input.
+
+Compression is recognised by content. A `Source` can be read any number of times in chunks
+(bounded memory), or at random through `view()` (a memory map; a compressed file is unpacked to
+an unnamed temporary file first). Standard input is spooled to one as well.
+
+A compressed file that ends early or is damaged gives what could be unpacked and a diagnostic.
+Sources of truth: RFC 1952 (gzip), RFC 8878 (zstd), the xz and zip specifications.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import lzma
+import mmap
+import os
+import shutil
+import stat
+import sys
+import tempfile
+import zipfile
+import zlib
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, BinaryIO, cast
+
+import zstandard
+
+from traceview.errors import ParseError, UnsupportedError
+from traceview.trace import Diagnostic
+
+if TYPE_CHECKING:
+    import io
+    from collections.abc import Callable, Iterator
+
+HEAD_BYTES = 64 * 1024
+CHUNK_BYTES = 4 * 1024 * 1024
+# zstd(1) refuses windows over 128 MiB unless told otherwise (--long); so does this.
+MAX_WINDOW_BYTES = 128 * 1024 * 1024
+
+MAGICS = (
+    (b"\x1f\x8b", "gzip"),
+    (b"\x28\xb5\x2f\xfd", "zstd"),
+    (b"\xfd7zXZ\x00", "xz"),
+    (b"PK\x03\x04", "zip"),
+)
+
+
+@dataclass(slots=True)
+class Source:
+    """One input file. `path` is how the user named it; `file` where its bytes lie.
+
+    `damage` collects what went wrong while unpacking, during the latest pass.
+    """
+
+    path: str
+    file: Path | BinaryIO
+    size_bytes: int
+    compression: str | None = None
+    damage: list[Diagnostic] = field(default_factory=list)
+
+    def chunks(
+        self,
+        progress: Callable[[float], None] = lambda _: None,
+        chunk_bytes: int = CHUNK_BYTES,
+    ) -> Iterator[bytes]:
+        """The unpacked bytes from the start, in pieces of at most *chunk_bytes*."""
+        self.damage.clear()
+        with self._raw() as raw, _unpacked(raw, self) as stream:
+            while True:
+                try:
+                    chunk = stream.read(chunk_bytes)
+                except (
+                    OSError,
+                    EOFError,
+                    zlib.error,
+                    lzma.LZMAError,
+                    zstandard.ZstdError,
+                    zipfile.BadZipFile,
+                    RuntimeError,
+                    NotImplementedError,
+                ) as err:
+                    self.damage.append(self._damage(err))
+                    return
+                if not chunk:
+                    break
+                progress(min(1.0, raw.tell() / max(1, self.size_bytes)))
+                yield chunk
+
+    def head(self) -> bytes:
+        """The first unpacked bytes, at most HEAD_BYTES: what formats are recognised by."""
+        return next(self.chunks(chunk_bytes=HEAD_BYTES), b"")
+
+    @contextmanager
+    def view(self) -> Iterator[memoryview]:
+        """All unpacked bytes as one read-only view, for formats that need random access."""
+        if self.compression is None:
+            with self._raw() as raw, _mapped(raw) as view:
+                yield view
+            return
+        with tempfile.TemporaryFile(prefix="traceview-") as spool:
+            for chunk in self.chunks():
+                spool.write(chunk)
+            spool.flush()
+            with _mapped(cast("BinaryIO", spool)) as view:
+                yield view
+
+    def sha256(self) -> str:
+        """The digest of the file as it lies on disk, packed or not."""
+        with self._raw() as raw:
+            return hashlib.file_digest(cast("io.BufferedReader", raw), "sha256").hexdigest()
+
+    @contextmanager
+    def _raw(self) -> Iterator[BinaryIO]:
+        if isinstance(self.file, Path):
+            with self.file.open("rb") as raw:
+                yield raw
+        else:
+            self.file.seek(0)
+            yield self.file
+
+    def _damage(self, err: Exception) -> Diagnostic:
+        return Diagnostic(
+            "damaged-compression", "warning",
+            f"the {self.compression} data of {self.path} is damaged or ends early ({err});"
+            " only what comes before is read",
+        )  # fmt: skip
+
+
+def open_source(path: str | os.PathLike[str]) -> Source:
+    """The bytes of *path* ("-": standard input).
+
+    Raises ParseError when it cannot be read or is empty, no regular file, or a zip archive
+    that does not hold exactly one file.
+    """
+    name = os.fspath(path)
+    file, size = _spooled_stdin() if name == "-" else _regular(name)
+    source = Source("<stdin>" if name == "-" else name, file, size)
+    if size == 0:
+        raise ParseError("the file is empty", path=source.path)
+    with source._raw() as raw:  # noqa: SLF001 - the constructor of Source, in all but name
+        magic = raw.read(6)
+    source.compression = next((kind for start, kind in MAGICS if magic.startswith(start)), None)
+    return source
+
+
+def _spooled_stdin() -> tuple[BinaryIO, int]:
+    spool = cast("BinaryIO", tempfile.TemporaryFile(prefix="traceview-"))  # noqa: SIM115
+    shutil.copyfileobj(sys.stdin.buffer, spool)
+    return spool, spool.tell()
+
+
+def _regular(name: str) -> tuple[Path, int]:
+    try:
+        status = Path(name).stat()
+        if stat.S_ISDIR(status.st_mode):
+            raise ParseError("a directory is no trace file", path=name)
+        if not stat.S_ISREG(status.st_mode):
+            raise ParseError("not a regular file (use - to read a pipe)", path=name)
+        with Path(name).open("rb"):
+            return Path(name), status.st_size
+    except (OSError, ValueError) as err:
+        reason = getattr(err, "strerror", None) or str(err)
+        raise ParseError(f"cannot be opened: {reason}", path=name) from err
+
+
+@contextmanager
+def _mapped(raw: BinaryIO) -> Iterator[memoryview]:
+    size = os.fstat(raw.fileno()).st_size
+    if size == 0:
+        yield memoryview(b"")
+        return
+    # The map is closed by the collector: arrays made from the view may outlive this block.
+    yield memoryview(mmap.mmap(raw.fileno(), size, access=mmap.ACCESS_READ))
+
+
+@contextmanager
+def _unpacked(raw: BinaryIO, source: Source) -> Iterator[IO[bytes]]:
+    if source.compression == "gzip":
+        with gzip.GzipFile(fileobj=raw) as stream:
+            yield cast("IO[bytes]", stream)
+    elif source.compression == "zstd":
+        decompressor = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW_BYTES)
+        with decompressor.stream_reader(raw, read_across_frames=True, closefd=False) as reader:
+            yield cast("IO[bytes]", reader)
+    elif source.compression == "xz":
+        with lzma.LZMAFile(raw) as stream:
+            yield stream
+    elif source.compression == "zip":
+        with _zip_member(raw, source.path) as stream:
+            yield stream
+    else:
+        yield raw
+
+
+@contextmanager
+def _zip_member(raw: BinaryIO, path: str) -> Iterator[IO[bytes]]:
+    try:
+        archive = zipfile.ZipFile(raw)
+        members = [info for info in archive.infolist() if not info.is_dir()]
+        if len(members) != 1:
+            names = ", ".join(info.filename for info in members[:5]) or "nothing"
+            raise UnsupportedError(
+                f"a zip archive must hold exactly one trace, this one holds {names}", path=path
+            )
+        with archive.open(members[0]) as stream:
+            yield stream
+    except (zipfile.BadZipFile, NotImplementedError) as err:
+        raise ParseError(f"the zip archive cannot be read: {err}", path=path) from err

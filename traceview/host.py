@@ -1,0 +1,109 @@
+"""The sidecar `TRACE.host.json`: what the trace file itself cannot say about its host.
+
+docs/sidecar.md describes every key. The most important is `origin`: emulation cannot be detected
+from a trace, so it is `unknown` unless the sidecar or the user states it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from traceview.errors import SettingError
+from traceview.schema import ORIGINS
+from traceview.symbols import SymbolSources, parse_kprobe_events, read_kallsyms
+from traceview.trace import Settings
+
+TEXT, WHOLE, BOOL, LINES = "a string", "a whole number", "true or false", "a string or strings"
+
+SOURCE_KEYS = {
+    "run": TEXT, "label": TEXT, "order": WHOLE, "recorded_at": TEXT, "origin": TEXT, "clock": TEXT,
+}  # fmt: skip
+HOST_KEYS = {
+    "kernel": TEXT, "machine": TEXT, "cpus": WHOLE, "midr": TEXT, "fwb": BOOL, "tlbirange": BOOL,
+    "lpa2": BOOL, "dic": BOOL, "idc": BOOL, "page_size_bytes": WHOLE, "errata": TEXT,
+    "cntfrq_hz": WHOLE, "tracer": TEXT, "tracer_options": TEXT, "buffer_size_kb": WHOLE,
+}  # fmt: skip
+KEYS = {
+    **SOURCE_KEYS,
+    "host": "an object",
+    "traced": "strings",
+    "kprobe_events": LINES,
+    "kallsyms": TEXT,
+}
+
+
+def sidecar_path(trace: str | os.PathLike[str]) -> Path:
+    """Where the sidecar of *trace* lies: `TRACE.host.json` beside it."""
+    return Path(f"{os.fspath(trace)}.host.json")
+
+
+def read_settings(
+    trace: str | os.PathLike[str],
+    *,
+    sidecar: Path | None = None,
+    stated: dict[str, Any] | None = None,
+    kallsyms: Path | None = None,
+) -> Settings:
+    """The settings of *trace*: its sidecar's (*sidecar*, else the one beside it), then *stated*.
+
+    *stated* holds columns of schema.SOURCES given on the command line; None values are ignored.
+    Raises SettingError when the sidecar cannot be read or has an unknown key or a wrong type.
+    """
+    beside = sidecar_path(trace)
+    path = sidecar or (beside if os.fspath(trace) != "-" and beside.is_file() else None)
+    document = {} if path is None else _load(path)
+    facts = {key: document[key] for key in SOURCE_KEYS if key in document}
+    facts.update(document.get("host", {}))
+    facts.update({key: value for key, value in (stated or {}).items() if value is not None})
+    if facts.get("origin", "unknown") not in ORIGINS:
+        raise SettingError(f"unknown origin {facts['origin']!r}\nvalid: {', '.join(ORIGINS)}")
+    traced = frozenset(document["traced"]) if "traced" in document else None
+    if kallsyms is None and path is not None and "kallsyms" in document:
+        kallsyms = path.parent / document["kallsyms"]
+    return Settings(facts=facts, traced=traced, symbols=_symbols(document, kallsyms))
+
+
+def _symbols(document: dict[str, Any], kallsyms: Path | None) -> SymbolSources:
+    lines = document.get("kprobe_events", "")
+    text = lines if isinstance(lines, str) else "\n".join(lines)
+    table = None if kallsyms is None else read_kallsyms(kallsyms)
+    return SymbolSources(parse_kprobe_events(text), table)
+
+
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as err:
+        raise SettingError(f"sidecar cannot be read: {path}: {err.strerror}") from err
+    except ValueError as err:
+        raise SettingError(f"sidecar is not JSON: {err}\nin file: {path}") from err
+    if not isinstance(document, dict):
+        raise SettingError(f"a sidecar must be a JSON object\nin file: {path}")
+    _check(document, KEYS, path)
+    _check(document.get("host", {}), HOST_KEYS, path)
+    return document
+
+
+def _check(table: dict[str, Any], known: dict[str, str], path: Path) -> None:
+    for key, value in table.items():
+        if key not in known:
+            near = difflib.get_close_matches(key, known) or sorted(known)
+            raise SettingError(f"unknown key {key!r}\nin file: {path}\nvalid: {', '.join(near)}")
+        if not _fits(value, known[key]):
+            raise SettingError(f"{key!r} must be {known[key]}, not {value!r}\nin file: {path}")
+
+
+def _fits(value: object, expected: str) -> bool:
+    strings = isinstance(value, list) and all(isinstance(item, str) for item in value)
+    return {
+        TEXT: isinstance(value, str),
+        WHOLE: isinstance(value, int) and not isinstance(value, bool),
+        BOOL: isinstance(value, bool),
+        LINES: isinstance(value, str) or strings,
+        "strings": strings,
+        "an object": isinstance(value, dict),
+    }[expected]

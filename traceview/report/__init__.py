@@ -1,0 +1,3 @@
+"""Analyses -> what people and programs read."""
+
+from __future__ import annotations

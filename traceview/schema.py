@@ -1,0 +1,299 @@
+"""The tables that parsers fill and queries return: columns, types, units.
+
+Nanoseconds are int64 and end in `_ns`; addresses are uint64; enums are dictionary-encoded
+strings. Null means "this source cannot say", never zero. In memory the tables are polars
+frames; `to_arrow` adds `source_id` and the metadata (`schema_version`, `traceview_version`)
+under which they leave the process. docs/schema.md describes each column.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import polars as pl
+
+import traceview
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import pyarrow as pa
+
+SCHEMA_VERSION: Final = "1"
+
+Schema = dict[str, pl.DataType]
+
+PHASES: Final = ("entry", "exit", "complete", "instant")
+EVIDENCE: Final = (
+    "fgraph", "kprobe", "fprobe", "insn", "function", "tracepoint", "marker", "sample",
+)  # fmt: skip
+ORIGINS: Final = ("hardware", "emulated", "synthetic", "unknown")
+STATUSES: Final = ("complete", "censored", "contaminated", "point")
+STRATEGIES: Final = ("per_pte", "deferred_range", "none", "unknown")
+TABLE_INVALIDATIONS: Final = ("eager", "deferred", "unknown")
+TRIGGER_KINDS: Final = ("notifier", "memslot", "nested", "vcpu_init", "guest_memfd", "unknown")
+LEAVES_EVIDENCE: Final = ("cmo", "put", "invalidate", "none")
+OPERATIONS: Final = (
+    "unmap", "walk", "invalidate_ipa", "invalidate_range", "invalidate_vmid", "cmo", "table_put",
+    "hypercall", "irq", "sched", "lock", "trigger", "destroy", "other",
+)  # fmt: skip
+
+PHASE: Final = pl.Enum(PHASES)
+EVIDENCE_KIND: Final = pl.Enum(EVIDENCE)
+ORIGIN: Final = pl.Enum(ORIGINS)
+STATUS: Final = pl.Enum(STATUSES)
+STRATEGY: Final = pl.Enum(STRATEGIES)
+TABLE_INVALIDATION: Final = pl.Enum(TABLE_INVALIDATIONS)
+TRIGGER_KIND: Final = pl.Enum(TRIGGER_KINDS)
+LEAVES_EVIDENCE_KIND: Final = pl.Enum(LEAVES_EVIDENCE)
+OPERATION: Final = pl.Enum(OPERATIONS)
+NAME: Final = pl.Categorical()
+I64, I32, U64, BOOL, TEXT = pl.Int64(), pl.Int32(), pl.UInt64(), pl.Boolean(), pl.String()
+
+EVENTS: Final[Schema] = {
+    "seq": I64,  # position in time order, unique in a source, increasing over batches
+    "buffer": NAME,  # ring-buffer instance; null for the only one
+    "ts_ns": I64,  # in the source's trace clock
+    "cpu": I32,
+    "tid": I32,
+    "tgid": I32,
+    "comm": NAME,
+    "name": NAME,  # the event's name as the file gives it (group stripped if it has none)
+    "symbol": NAME,  # function, as the file gives it (compiler suffix kept)
+    "probe_ip": U64,  # where only an address was recorded
+    "phase": PHASE,
+    "duration_ns": I64,  # where the format states it
+    "depth": I32,  # where the format states it (function_graph)
+    "evidence": EVIDENCE_KIND,
+}
+
+ARGS: Final[Schema] = {
+    "seq": I64,
+    "name": NAME,
+    "value": I64,  # 64 bits, two's complement: an address is the same bits as uint64
+    "text": TEXT,  # strings, and what is no number
+}
+
+LOSSES: Final[Schema] = {
+    "buffer": NAME,
+    "cpu": I32,
+    "kind": NAME,  # lost_events | overrun | overwritten | kprobe_missed | damaged | ...
+    "from_ns": I64,
+    "to_ns": I64,
+    "from_seq": I64,  # last event of that CPU before the hole
+    "to_seq": I64,  # first event of that CPU after the hole
+    "count": I64,
+}
+
+CALLS: Final[Schema] = {
+    "call_id": I64,
+    "parent_id": I64,
+    "unmap_id": I64,
+    "symbol": NAME,
+    "operation": OPERATION,
+    "cpu": I32,
+    "tid": I32,
+    "start_ns": I64,
+    "duration_ns": I64,
+    "self_ns": I64,
+    "depth": I32,
+    "status": STATUS,
+    "evidence": EVIDENCE_KIND,
+    "ipa": U64,
+    "length_bytes": U64,
+    "level": I32,
+    "mmu": U64,
+    "object_addr": U64,
+    "ret": I64,
+}
+
+COMPONENTS: Final = (
+    "invalidate_leaf_ns", "invalidate_table_ns", "invalidate_ipa_ns", "invalidate_range_ns",
+    "cmo_ns", "table_put_ns", "hypercall_ns", "irq_ns", "off_cpu_ns", "rest_ns",
+)  # fmt: skip
+
+COUNTS: Final = (
+    "pte_visits", "invalidate_leaf", "invalidate_table", "invalidate_ipa", "invalidate_range",
+    "cmo", "table_put", "irq",
+)  # fmt: skip
+
+INSN_COUNTS: Final = ("tlbi_insns", "dsb_insns", "cmo_lines")
+
+UNMAPS: Final[Schema] = {
+    "unmap_id": I64,
+    "cpu": I32,
+    "tid": I32,
+    "comm": NAME,
+    "start_ns": I64,
+    "mmu": U64,
+    "step": TEXT,
+    "trigger": TRIGGER_KIND,
+    "trigger_id": I64,
+    "strategy": STRATEGY,
+    "ipa": U64,
+    "length_bytes": U64,
+    "leaves": I64,
+    "leaves_l1": I64,
+    "leaves_l2": I64,
+    "leaves_l3": I64,
+    "leaves_evidence": LEAVES_EVIDENCE_KIND,
+    **dict.fromkeys(COUNTS, I64),
+    "traced_calls": I64,
+    **dict.fromkeys(INSN_COUNTS, I64),
+    "duration_ns": I64,
+    **dict.fromkeys(COMPONENTS, I64),
+    "separated": pl.List(pl.String()),  # names of the components that are not null
+    "status": STATUS,
+    "evidence": EVIDENCE_KIND,
+}
+
+TRIGGERS: Final[Schema] = {
+    "trigger_id": I64,
+    "kind": TRIGGER_KIND,
+    "symbol": NAME,
+    "cpu": I32,
+    "tid": I32,
+    "comm": NAME,
+    "start_ns": I64,
+    "duration_ns": I64,
+    "unmaps": I64,
+    "unmaps_ns": I64,  # time inside its unmaps; null if one of them has no duration
+    "between_ns": I64,  # duration_ns - unmaps_ns: lock wait, cond_resched, the notifier itself
+    "step": TEXT,
+    "status": STATUS,
+    "evidence": EVIDENCE_KIND,
+}
+
+FLUSHES: Final[Schema] = {
+    "call_id": I64,
+    "symbol": NAME,
+    "operation": OPERATION,
+    "cpu": I32,
+    "tid": I32,
+    "start_ns": I64,
+    "duration_ns": I64,
+    "ipa": U64,
+    "length_bytes": U64,
+    "level": I32,
+    "mmu": U64,
+    "step": TEXT,
+    "status": STATUS,
+    "evidence": EVIDENCE_KIND,
+}
+
+DESTROYS: Final[Schema] = {
+    "call_id": I64,
+    "symbol": NAME,
+    "cpu": I32,
+    "tid": I32,
+    "comm": NAME,
+    "start_ns": I64,
+    "duration_ns": I64,
+    "step": TEXT,
+    "status": STATUS,
+    "evidence": EVIDENCE_KIND,
+}
+
+INSTRUCTIONS: Final[Schema] = {
+    "unmap_id": I64,
+    "call_id": I64,
+    "ts_ns": I64,
+    "insn": NAME,  # tlbi | dc | ic | dsb | isb
+    "op": NAME,
+    "operand": U64,
+    "ipa": U64,
+    "pages": I64,
+    "level": I32,
+}
+
+EVENT_COUNTS: Final[Schema] = {
+    "name": NAME,
+    "symbol": NAME,
+    "phase": PHASE,
+    "evidence": EVIDENCE_KIND,
+    "count": I64,
+}
+
+FACTS: Final[Schema] = {
+    "kernel": TEXT,
+    "machine": TEXT,
+    "cpus": I32,
+    "midr": TEXT,
+    "fwb": BOOL,
+    "tlbirange": BOOL,
+    "lpa2": BOOL,
+    "dic": BOOL,
+    "idc": BOOL,
+    "page_size_bytes": I64,
+    "errata": TEXT,
+    "cntfrq_hz": I64,
+    "tracer": TEXT,
+    "tracer_options": TEXT,
+    "buffer_size_kb": I64,
+}
+
+SOURCES: Final[Schema] = {
+    "path": TEXT,
+    "sha256": TEXT,
+    "format": TEXT,
+    "run": TEXT,
+    "label": TEXT,
+    "recorded_at": TEXT,
+    "order": I64,
+    "origin": ORIGIN,
+    "clock": TEXT,
+    "ts_resolution_ns": I64,
+    "loss_known": BOOL,
+    "table_invalidation": TABLE_INVALIDATION,
+    **FACTS,
+}
+
+TABLES: Final[dict[str, Schema]] = {
+    "sources": SOURCES,
+    "events": EVENTS,
+    "args": ARGS,
+    "losses": LOSSES,
+    "calls": CALLS,
+    "unmaps": UNMAPS,
+    "triggers": TRIGGERS,
+    "flushes": FLUSHES,
+    "destroys": DESTROYS,
+    "instructions": INSTRUCTIONS,
+    "event_counts": EVENT_COUNTS,
+}
+
+
+def frame(table: str, columns: Mapping[str, object] | None = None) -> pl.DataFrame:
+    """A frame with the columns and types of *table*; columns not given are null.
+
+    Every given column must have the same number of rows (a scalar is repeated).
+    """
+    schema = TABLES[table]
+    if not columns:
+        return pl.DataFrame(schema=schema)
+    given = pl.DataFrame(columns)
+    return conform(table, given)
+
+
+def conform(table: str, rows: pl.DataFrame) -> pl.DataFrame:
+    """*rows* with exactly the columns of *table*, in order, cast; missing ones are null."""
+    schema = TABLES[table]
+    return rows.select(
+        (pl.col(name) if name in rows.columns else pl.lit(None)).cast(dtype).alias(name)
+        for name, dtype in schema.items()
+    )
+
+
+def to_arrow(table: str, rows: pl.DataFrame, source_id: int | None = None) -> pa.Table:
+    """*rows* as an Arrow table with the contract's metadata.
+
+    `source_id` (int32) becomes the first column, unless *rows* has one already.
+    """
+    if "source_id" not in rows.columns:
+        rows = rows.select(pl.lit(source_id, dtype=pl.Int32).alias("source_id"), pl.all())
+    metadata = {
+        "schema_version": SCHEMA_VERSION,
+        "traceview_version": traceview.__version__,
+        "table": table,
+    }
+    return rows.to_arrow().replace_schema_metadata(metadata)

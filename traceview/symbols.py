@@ -1,0 +1,165 @@
+"""Addresses and probe event names -> the kernel's function names.
+
+An operation is recognised by the *probed symbol*, never by the name that the user gave to the
+probe event. Text traces print the symbol; Perfetto and binary formats may hold an address only,
+or nothing but the event's name. Sources of truth: /proc/kallsyms (`ADDRESS TYPE NAME [MODULE]`)
+and tracefs `kprobe_events` (Documentation/trace/kprobetrace.rst).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+
+from traceview.errors import SettingError
+from traceview.schema import NAME, PHASE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+# A kprobe on a function's entry may sit behind the BTI/PAC landing pad and the patchable nops.
+ENTRY_SLACK_BYTES = 12
+
+KPROBE_EVENT = re.compile(
+    r"^(?P<kind>[pr])\d*(?::(?:(?P<group>\w+)/)?(?P<event>\w+))?\s+"
+    r"(?:\w+:)?(?P<symbol>[A-Za-z_][\w.$]*)(?:\+(?P<offset>0x[0-9a-f]+|\d+))?(?P<ret>%return)?"
+)
+FPROBE_EVENT = re.compile(
+    r"^f\d*(?::(?:(?P<group>\w+)/)?(?P<event>\w+))?\s+(?P<symbol>[A-Za-z_][\w.$]*)"
+    r"(?P<ret>%return)?"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """One line of tracefs `kprobe_events`: `phase` is entry, exit, or instant (mid-function)."""
+
+    symbol: str
+    phase: str
+    evidence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Kallsyms:
+    """A symbol table: `addresses` ascending (uint64), `names` beside them."""
+
+    addresses: np.ndarray
+    names: np.ndarray
+
+    def resolve(self, addresses: pl.Series) -> pl.DataFrame:
+        """One row per address (UInt64): `symbol` (null below the first) and `offset` in bytes."""
+        wanted = addresses.to_numpy().astype(np.uint64)
+        at = np.searchsorted(self.addresses, wanted, side="right") - 1
+        base = self.addresses[np.maximum(at, 0)]
+        rows = pl.DataFrame(
+            {
+                "symbol": pl.Series(self.names[np.maximum(at, 0)], dtype=pl.String),
+                "offset": (wanted - base).astype(np.int64),
+                "found": at >= 0,
+            }
+        )
+        return rows.select(pl.when("found").then(pl.col("symbol", "offset")))
+
+
+@dataclass(frozen=True, slots=True)
+class SymbolSources:
+    """What names a probe: definitions by event name, and a symbol table for addresses."""
+
+    probes: Mapping[str, Probe] = field(default_factory=dict)
+    kallsyms: Kallsyms | None = None
+
+
+def parse_kprobe_events(text: str) -> dict[str, Probe]:
+    """Probe definitions by event name, with and without the group (`kvmlab/s2_unmap`).
+
+    Lines that define no named probe on a symbol (uprobes, raw addresses) are left out.
+    """
+    probes: dict[str, Probe] = {}
+    for line in text.splitlines():
+        fprobe = FPROBE_EVENT.match(line)
+        match = fprobe or KPROBE_EVENT.match(line)
+        if match is None or match["event"] is None:
+            continue
+        returns = match["ret"] is not None or (fprobe is None and match["kind"] == "r")
+        offset = 0 if fprobe else int(match["offset"] or "0", 0)
+        phase = "exit" if returns else "entry" if offset == 0 else "instant"
+        probe = Probe(match["symbol"], phase, "fprobe" if fprobe else "kprobe")
+        probes[match["event"]] = probe
+        if match["group"]:
+            probes[f"{match['group']}:{match['event']}"] = probe
+    return probes
+
+
+def read_kallsyms(path: Path) -> Kallsyms:
+    """The text symbols of a copy of /proc/kallsyms.
+
+    Raises SettingError when it cannot be read, holds no symbol, or hides its addresses
+    (kptr_restrict prints every address as 0).
+    """
+    pattern = re.compile(r"^([0-9a-f]+) [tTwW] (\S+)", re.MULTILINE)
+    try:
+        found = pattern.findall(path.read_text(encoding="utf-8", errors="replace"))
+    except OSError as err:
+        raise SettingError(f"symbol table cannot be read: {path}: {err.strerror}") from err
+    if not found:
+        raise SettingError(f"no symbols in {path}\nexpected lines as in /proc/kallsyms")
+    addresses = np.array([int(address, 16) for address, _ in found], dtype=np.uint64)
+    if not addresses.any():
+        raise SettingError(
+            f"all addresses in {path} are 0\ncopy /proc/kallsyms as root with kptr_restrict=0 or 1"
+        )
+    order = np.argsort(addresses, kind="stable")
+    names = np.array([name for _, name in found], dtype=object)
+    return Kallsyms(addresses[order], names[order])
+
+
+def name_probes(events: pl.DataFrame, sources: SymbolSources) -> pl.DataFrame:
+    """*events* with `symbol` and `phase` filled in for probes that the file left unnamed.
+
+    Only rows with evidence kprobe or fprobe and a null symbol are touched. A definition by event
+    name wins over an address; an address inside a function, beyond its entry, becomes `instant`.
+    """
+    nameless = pl.col("symbol").is_null() & pl.col("evidence").is_in(["kprobe", "fprobe"])
+    rows = events.filter(nameless).select("name", "probe_ip", "phase").unique()
+    if rows.is_empty() or not (sources.probes or sources.kallsyms):
+        return events
+    known = rows.join(_defined(sources.probes), on="name", how="left", maintain_order="left")
+    if sources.kallsyms is not None:
+        found = sources.kallsyms.resolve(known["probe_ip"].fill_null(0)).rename({"symbol": "at"})
+        entry = pl.col("phase") == "entry"
+        inside = entry & (pl.col("offset") > ENTRY_SLACK_BYTES)
+        known = known.hstack(found).with_columns(
+            pl.coalesce("found_symbol", "at").alias("found_symbol"),
+            pl.coalesce("found_phase", pl.when(inside).then(pl.lit("instant", dtype=PHASE))).alias(
+                "found_phase"
+            ),
+        )
+    known = known.select(
+        "name", "probe_ip", "phase", pl.col("found_symbol").cast(NAME), "found_phase"
+    )
+    joined = events.join(
+        known, on=["name", "probe_ip", "phase"], how="left", nulls_equal=True, maintain_order="left"
+    )
+    return joined.with_columns(
+        pl.when(nameless).then("found_symbol").otherwise("symbol").alias("symbol"),
+        pl.when(nameless & pl.col("found_phase").is_not_null())
+        .then("found_phase")
+        .otherwise("phase")
+        .alias("phase"),
+    ).drop("found_symbol", "found_phase")
+
+
+def _defined(probes: Mapping[str, Probe]) -> pl.DataFrame:
+    return pl.DataFrame(
+        {
+            "name": list(probes),
+            "found_symbol": [probe.symbol for probe in probes.values()],
+            "found_phase": [probe.phase for probe in probes.values()],
+        },
+        schema={"name": NAME, "found_symbol": pl.String, "found_phase": PHASE},
+    )

@@ -1,0 +1,149 @@
+"""Trace: an opened trace, its settings, and the batches of events that stream out of it.
+
+A `Trace` holds no events. Each `batches()` reads the file again from the start, so that memory
+depends on the batch, not on the file. What a parser learns about the host, and what it could
+not read, comes with the batches: `Batch.facts` and `Batch.diagnostics`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Protocol
+
+import polars as pl
+
+from traceview.schema import ARGS, EVENTS, LOSSES, SOURCES, frame
+from traceview.symbols import SymbolSources, name_probes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from traceview.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnostic:
+    """Something that the reader of a result must know: loss, damage, a gap in the evidence.
+
+    `severity` is "info", "warning" or "error"; `code` a stable kebab-case name; `count` how many
+    events, bytes or calls it concerns, where that is a number.
+    """
+
+    code: str
+    severity: str
+    message: str
+    count: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A stretch of a trace.
+
+    `events`, `args` and `losses` have the columns of schema.EVENTS, ARGS and LOSSES. Events
+    are in time order, and so are the batches: `seq` increases. `args` may be in any order and
+    speak of events of the same batch. `skipped` counts by name the events that were seen and
+    not decoded because nobody asked for them. `facts` are columns of schema.SOURCES that the
+    parser learned (later ones win); `diagnostics` what it found wrong in this stretch.
+    """
+
+    events: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=EVENTS))
+    args: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=ARGS))
+    losses: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=LOSSES))
+    skipped: Mapping[str, int] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    diagnostics: tuple[Diagnostic, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Want:
+    """What the caller will look at; a parser may leave out the rest.
+
+    With `all_events` every event and argument is wanted (export). Otherwise events that the
+    vocabulary does not ask for (`Vocabulary.wants_event`) may be counted in `Batch.skipped`
+    instead of decoded, and arguments that it does not know may be left out. `batch_events`:
+    about how many events a batch should hold.
+    """
+
+    vocabulary: Vocabulary
+    all_events: bool = False
+    batch_events: int = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the user states about a trace: options win over the sidecar, the sidecar over the file.
+
+    `facts`: columns of schema.SOURCES. `traced`: functions that were traced whether they were
+    hit or not, or None where nobody says. `symbols`: what names the probes.
+    """
+
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    traced: frozenset[str] | None = None
+    symbols: SymbolSources = field(default_factory=SymbolSources)
+
+
+class Read(Protocol):
+    """How a Trace gets its batches: a parser bound to a file."""
+
+    def __call__(self, want: Want, progress: Callable[[float], None]) -> Iterator[Batch]:
+        """Yield the batches of the file; *progress* hears the fraction read, 0 to 1."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """A whole trace in memory: schema.EVENTS, ARGS, LOSSES, one row of SOURCES, diagnostics."""
+
+    events: pl.DataFrame
+    args: pl.DataFrame
+    losses: pl.DataFrame
+    sources: pl.DataFrame
+    diagnostics: tuple[Diagnostic, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """An opened trace. Immutable; reading it twice gives the same batches twice."""
+
+    path: str
+    format: str
+    read: Read
+    vocabulary: Vocabulary
+    settings: Settings = field(default_factory=Settings)
+
+    def batches(
+        self,
+        *,
+        all_events: bool = False,
+        batch_events: int = 1_000_000,
+        progress: Callable[[float], None] = lambda _: None,
+    ) -> Iterator[Batch]:
+        """Read the file from its start and yield its batches, probes named (see symbols.py).
+
+        Raises ParseError where nothing more can be read; damage that leaves something to read
+        is a diagnostic.
+        """
+        want = Want(self.vocabulary, all_events=all_events, batch_events=batch_events)
+        for batch in self.read(want, progress):
+            yield replace(batch, events=name_probes(batch.events, self.settings.symbols))
+
+    def sources(self, facts: Mapping[str, Any]) -> pl.DataFrame:
+        """One row of schema.SOURCES: *facts* of the file, overruled by what the user stated."""
+        stated = {"path": self.path, "format": self.format, "origin": "unknown"}
+        row = {**stated, **facts, **self.settings.facts}
+        known = {name: [row[name]] for name in SOURCES if name in row}
+        return frame("sources", known)
+
+    def tables(self) -> Tables:
+        """The whole trace in memory: every event and argument, about 150 bytes an event."""
+        batches = list(self.batches(all_events=True))
+        facts: dict[str, Any] = {}
+        for batch in batches:
+            facts.update(batch.facts)
+        return Tables(
+            events=pl.concat([frame("events"), *(b.events for b in batches)]),
+            args=pl.concat([frame("args"), *(b.args for b in batches)]),
+            losses=pl.concat([frame("losses"), *(b.losses for b in batches)]),
+            sources=self.sources(facts),
+            diagnostics=tuple(d for b in batches for d in b.diagnostics),
+        )
