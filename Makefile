@@ -1,0 +1,45 @@
+# Everything that a person or a CI machine runs. Needs python3 (3.11 or later) with its venv
+# module, make and git; the rest is installed into .venv, pinned by constraints.txt.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# In .venv, so that deleting .venv is all it takes to start afresh.
+INSTALLED := $(VENV)/installed-stamp
+OUT := traceview-out
+DEMO := sample_traces/pf-fgraph-6.12-neoverse-n1.perfetto
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test check clean
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 15
+
+demo: $(INSTALLED) ## analyse a bundled Perfetto trace; tables and JSON go to traceview-out/
+	@mkdir -p $(OUT)
+	@$(BIN)/traceview analyze $(DEMO) --parquet $(OUT) --force
+	@$(BIN)/traceview analyze $(DEMO) --json > $(OUT)/analysis.json
+	@echo "wrote $(OUT)/analysis.json (docs/json.md)"
+
+test: $(INSTALLED) ## run the tests
+	$(BIN)/pytest -n 2 $(PYTEST_ARGS)
+
+check: $(INSTALLED) ## formatting, lint, types, spelling, then the tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/codespell
+	$(MAKE) test
+
+clean: ## remove .venv, caches and what the demo wrote
+	rm -rf $(VENV) $(OUT) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "$(PYTHON) is older than 3.11; name another one: make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' \
+	  || { echo "$(PYTHON) has no venv module; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
