@@ -23,13 +23,18 @@ ALLOWED = {
     "parsers": ("traceview.parsers",),
     "queries": ("traceview.queries",),
     "traceview/report": ("traceview.report", "traceview.queries"),
-    "traceview/cli": ("traceview.cli", "traceview.report", "traceview.queries", "traceview.parsers"),
+    "traceview/cli": (
+        "traceview.cli",
+        "traceview.report",
+        "traceview.queries",
+        "traceview.parsers",
+    ),
 }
 BANNED = {"parsers": {"altair", "typer", "rich"}, "queries": {"altair", "typer", "rich"}}
 
 
 def imports(path: Path) -> set[str]:
-    found = set()
+    found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)

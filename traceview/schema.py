@@ -242,6 +242,8 @@ SOURCES: Final[Schema] = {
     "order": I64,
     "origin": ORIGIN,
     "clock": TEXT,
+    "first_ns": I64,  # first and last event that has a time
+    "last_ns": I64,
     "ts_resolution_ns": I64,
     "loss_known": BOOL,
     "table_invalidation": TABLE_INVALIDATION,
