@@ -107,3 +107,33 @@ def _separated() -> pl.Expr:
         pl.when(pl.col(name).is_not_null()).then(pl.lit(name)) for name in SPLIT
     ).list.drop_nulls()
     return names.alias("separated")
+
+
+def trigger_groups(analysis: Analysis) -> pl.DataFrame:
+    """One row per label, kind and function of the requests, the most expensive first.
+
+    `count` requests, of which `idle` caused no unmap; `complete` ones that caused `unmaps`, with
+    their `median_ns` and `p95_ns`; `between_ns` is the median of what was no unmap.
+    """
+    busy = pl.col("unmaps") > 0
+    whole = busy & (pl.col("status") == "complete")
+    triggers = analysis.triggers.join(
+        source_labels(analysis.sources), on="source_id", how="left", maintain_order="left"
+    ).with_columns(
+        pl.when(whole).then("duration_ns").alias("duration_ns"),
+        pl.when(whole).then("between_ns").alias("between_ns"),
+    )
+    return (
+        triggers.group_by("label", "kind", "symbol", maintain_order=True)
+        .agg(
+            pl.len().cast(pl.Int64).alias("count"),
+            (~busy).sum().cast(pl.Int64).alias("idle"),
+            whole.sum().cast(pl.Int64).alias("complete"),
+            pl.col("unmaps").sum(),
+            pl.col("duration_ns").sum(),
+            nearest_rank("duration_ns", 50).alias("median_ns"),
+            nearest_rank("duration_ns", 95).alias("p95_ns"),
+            nearest_rank("between_ns", 50).alias("between_ns"),
+        )
+        .sort("duration_ns", "count", descending=True, maintain_order=True)
+    )

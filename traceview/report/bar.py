@@ -1,0 +1,82 @@
+"""A stacked bar of letters or coloured blocks, its legend and its numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from rich.text import Text
+
+from traceview.report.wording import number, share
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One component of a duration: how it is drawn and what it is called."""
+
+    column: str
+    letter: str
+    style: str
+    what: str
+
+
+# In the order of drawing. TLBI and DSB are not separable from function timings: hence "calls".
+PARTS: Final = (
+    Part("invalidate_leaf_ns", "L", "red", "leaf invalidate calls"),
+    Part("invalidate_table_ns", "T", "magenta", "table invalidate calls"),
+    Part("invalidate_ipa_ns", "I", "bright_red", "leaf or table invalidate calls"),
+    Part("invalidate_range_ns", "R", "blue", "range invalidate calls"),
+    Part("cmo_ns", "C", "yellow", "cache maintenance"),
+    Part("table_put_ns", "P", "cyan", "table release"),
+    Part("hypercall_ns", "H", "bright_blue", "hypercalls"),
+    Part("irq_ns", "i", "green", "interrupts"),
+    Part("off_cpu_ns", "o", "bright_green", "off CPU"),
+    Part("rest_ns", ".", "bright_black", "rest of the walk"),
+)
+
+
+def cells(values: Sequence[int], width: int) -> list[int]:
+    """*width* cells divided like *values* (not negative): largest remainders, sums exactly."""
+    total = sum(values)
+    if total == 0:
+        return [0] * len(values)
+    exact = [value * width for value in values]
+    given = [value // total for value in exact]
+    by_remainder = sorted(range(len(values)), key=lambda at: -(exact[at] % total))
+    for at in by_remainder[: width - sum(given)]:
+        given[at] += 1
+    return given
+
+
+def bar(values: dict[str, int], width: int, *, blocks: bool) -> Text:
+    """The components *values* as one line of *width*: coloured blocks, or their letters."""
+    parts = [part for part in PARTS if values.get(part.column, 0) > 0]
+    drawn = Text()
+    for part, length in zip(parts, cells([values[p.column] for p in parts], width), strict=True):
+        drawn.append(("\N{FULL BLOCK}" if blocks else part.letter) * length, style=part.style)
+    return drawn
+
+
+def legend(drawn: set[str]) -> list[Text]:
+    """The letters of the components *drawn* and what they stand for."""
+    return [
+        Text.assemble((part.letter, part.style), f" {part.what}")
+        for part in PARTS
+        if part.column in drawn
+    ]
+
+
+def shares(values: dict[str, int], leaves: int | None) -> list[Text]:
+    """One entry per component that is not zero: letter, share, nanoseconds per leaf."""
+    total = sum(values.values())
+    entries = []
+    for part in PARTS:
+        value = values.get(part.column, 0)
+        if value > 0:
+            per_leaf = f" {number(value / leaves)}" if leaves else ""
+            said = f" {share(value, total)}{per_leaf}"
+            entries.append(Text.assemble((part.letter, part.style), said))
+    return entries

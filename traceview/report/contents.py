@@ -1,0 +1,34 @@
+"""What every report of an analysis is made of, computed once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from traceview.queries.filters import Filters, apply
+from traceview.queries.groups import groups, trigger_groups
+from traceview.report.caveats import Caveat, caveats
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from traceview.queries.analysis import Analysis
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """`whole` is what was read, `analysis` what the filters kept of it; statistics are of that."""
+
+    whole: Analysis
+    analysis: Analysis
+    filters: Filters
+    groups: pl.DataFrame
+    trigger_groups: pl.DataFrame
+    caveats: tuple[Caveat, ...]
+
+
+def contents(whole: Analysis, filters: Filters | None = None) -> Contents:
+    """What *filters* keep of *whole*, summed up."""
+    filters = filters or Filters()
+    kept = apply(filters, whole)
+    return Contents(whole, kept, filters, groups(kept), trigger_groups(kept), caveats(kept))

@@ -1,0 +1,143 @@
+"""Lines of text that never exceed a width: headings, wrapped paragraphs, tables, facts.
+
+A table that does not fit drops the columns that may be dropped, and where that is not enough
+becomes one short paragraph per row. No boxes and no trailing blanks: the same lines go to
+terminals, pipes, mails and documents.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rich.cells import cell_len
+from rich.console import Console
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+GAP = 2
+# Text.wrap asks a console for nothing but its defaults.
+WRAPPER = Console(file=None, width=80, color_system=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column: numbers stand to the right; `drop` > 0 may be left out, the highest first."""
+
+    title: str
+    right: bool = False
+    drop: int = 0
+
+
+def heading(text: str, width: int) -> list[Text]:
+    """An empty line and a heading."""
+    return [Text(), *wrapped(Text(text, style="bold"), width)]
+
+
+def wrapped(text: Text | str, width: int, *, indent: int = 0, hang: int = 0) -> list[Text]:
+    """*text* in lines of at most *width*; the first is indented by *indent*, the others more."""
+    text = Text(text) if isinstance(text, str) else text
+    if indent + hang + 8 > width:
+        indent, hang = 0, 0
+    lines = []
+    for at, line in enumerate(text.wrap(WRAPPER, width - indent - hang, overflow="fold")):
+        line.rstrip()
+        lines.append(Text(" " * (indent + (hang if at else 0))).append_text(line))
+    return lines
+
+
+def bullets(texts: Iterable[Text | str], width: int) -> list[Text]:
+    """Each of *texts* as a paragraph that begins with a dash."""
+    return [
+        line
+        for text in texts
+        for line in wrapped(Text.assemble("- ", text), width, indent=2, hang=2)
+    ]
+
+
+def facts(pairs: Iterable[tuple[str, str]], width: int) -> list[Text]:
+    """Names and values, the values below one another."""
+    pairs = list(pairs)
+    name_width = max((cell_len(name) for name, _ in pairs), default=0) + GAP
+    lines = []
+    for name, value in pairs:
+        label = Text(name.ljust(name_width), style="dim")
+        lines += wrapped(label.append(value, style="not dim"), width, indent=2, hang=name_width)
+    return lines
+
+
+def flow(items: Sequence[Text], width: int, *, indent: int = 0, gap: int = 3) -> list[Text]:
+    """*items* beside one another as far as they go, each kept whole where it fits a line."""
+    lines: list[Text] = []
+    line = Text(" " * indent)
+    for item in items:
+        if line.cell_len > indent and line.cell_len + gap + item.cell_len > width:
+            lines += wrapped(line, width)
+            line = Text(" " * indent)
+        if line.cell_len > indent:
+            line.append(" " * gap)
+        line.append_text(item)
+    return lines + (wrapped(line, width) if line.cell_len > indent else [])
+
+
+def table(
+    columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int, *, keys: int = 1
+) -> list[Text]:
+    """*rows* below the titles of *columns*; the first *keys* columns name the row.
+
+    A droppable column that says `-` or nothing in every row is left out.
+    """
+    said = [
+        at
+        for at, column in enumerate(columns)
+        if not column.drop or any(row[at] not in {"", "-"} for row in rows)
+    ]
+    while True:
+        widths = [_column_width(columns[at], (row[at] for row in rows)) for at in said]
+        if sum(widths) + GAP * len(widths) <= width:
+            return _grid(
+                [columns[at] for at in said], [[r[at] for at in said] for r in rows], widths
+            )
+        least = max(said, key=lambda at: columns[at].drop)
+        if not columns[least].drop:
+            return _records(columns, rows, width, keys)
+        said.remove(least)
+
+
+def _column_width(column: Column, values: Iterable[str]) -> int:
+    return max(cell_len(text) for text in (column.title, *values))
+
+
+def _grid(
+    columns: Sequence[Column], rows: Sequence[Sequence[str]], widths: Sequence[int]
+) -> list[Text]:
+    lines = [_row([column.title for column in columns], columns, widths, style="dim")]
+    return lines + [_row(row, columns, widths) for row in rows]
+
+
+def _row(
+    values: Sequence[str], columns: Sequence[Column], widths: Sequence[int], style: str = ""
+) -> Text:
+    line = " " * GAP
+    for value, column, width in zip(values, columns, widths, strict=True):
+        blanks = " " * (width - cell_len(value))
+        line += (blanks + value if column.right else value + blanks) + " " * GAP
+    return Text(line.rstrip(), style=style)
+
+
+def _records(
+    columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int, keys: int
+) -> list[Text]:
+    lines = []
+    for row in rows:
+        name = ", ".join(value for value in row[:keys] if value not in {"", "-"})
+        said = ", ".join(
+            f"{column.title} {value}"
+            for column, value in zip(columns[keys:], row[keys:], strict=True)
+            if value not in {"", "-"} or not column.drop
+        )
+        lines += wrapped(name, width, indent=2, hang=2) if name else []
+        lines += wrapped(said, width, indent=4, hang=2)
+    return lines

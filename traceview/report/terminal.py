@@ -1,0 +1,285 @@
+"""The summary of an analysis for a person: lines of text no wider than the terminal.
+
+The same lines serve a terminal (coloured blocks for bars) and a pipe (letters).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import polars as pl
+from rich.text import Text
+
+from traceview.queries.groups import nearest_rank
+from traceview.report.bar import PARTS, bar, legend, shares
+from traceview.report.layout import Column, bullets, flow, heading, table, wrapped
+from traceview.report.sources import sources, statuses
+from traceview.report.wording import (
+    bytes_size,
+    clean,
+    count,
+    duration,
+    number,
+    paragraph,
+    plural,
+    seconds,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from traceview.queries.analysis import Analysis
+    from traceview.report.contents import Contents
+
+BAR_WIDTH: Final = 60
+SPLITS: Final = 12
+DESTROYS: Final = "VM destructions (no unmap: their walker invalidates nothing)"
+FLUSHES: Final = "Invalidations outside unmaps (dirty logging, break-before-make)"
+LEAF_SIZES: Final = {"mixed": "mixed", "unknown": "-", "none": "none"}
+
+
+def summary(found: Contents, width: int, *, top: int = 5, blocks: bool = False) -> list[Text]:
+    """The whole summary; *blocks* draws bars of coloured blocks instead of letters."""
+    analysis = found.analysis
+    lines = sources(found.whole, width)
+    if found.filters:
+        kept = f"{len(analysis.unmaps):,} of {plural(len(found.whole.unmaps), 'unmap')}"
+        lines += heading(f"Only {clean(found.filters)}", width)
+        lines += wrapped(f"kept: {kept}; {statuses(analysis.unmaps)}", width, indent=2, hang=2)
+    lines += _unmaps(found, width)
+    lines += _split(found, width, blocks=blocks)
+    lines += _instructions(found, width)
+    lines += _empty(found, width)
+    lines += _slowest(analysis, width, top)
+    lines += _triggers(found, width)
+    lines += _functions(DESTROYS, analysis.destroys, width)
+    lines += _functions(FLUSHES, analysis.flushes, width)
+    lines += _caveats(found, width)
+    lines += diagnostics(found.whole, width)
+    return lines
+
+
+def _unmaps(found: Contents, width: int) -> list[Text]:
+    rows = found.groups.filter(pl.col("leaf_level") != "none")
+    lines = heading("Unmaps, by strategy, leaf size and trigger", width)
+    if rows.is_empty():
+        return lines + wrapped(_why_none(found), width, indent=2, hang=2)
+    columns = (
+        Column("strategy"), Column("leaf"), Column("trigger"), Column("count", right=True),
+        Column("leaves", right=True), Column("median", right=True), Column("p95", right=True),
+        Column("ns/leaf", right=True),
+    )  # fmt: skip
+    sizes = leaf_sizes(found.analysis.sources)
+    for label, of in _by_label(rows, found):
+        lines += [] if label is None else wrapped(Text(label, style="bold"), width, indent=2)
+        values = [
+            [
+                row["strategy"], sizes[row["leaf_level"]], row["trigger"], count(row["count"]),
+                count(row["leaves"]), duration(row["median_ns"]), duration(row["p95_ns"]),
+                number(row["ns_per_leaf"]),
+            ]
+            for row in of.iter_rows(named=True)
+        ]  # fmt: skip
+        lines += table(columns, values, width, keys=3)
+    return lines
+
+
+def _why_none(found: Contents) -> str:
+    if found.filters and len(found.whole.unmaps):
+        return "no unmap with leaves passes the filters"
+    if found.whole.unmaps.is_empty():
+        return (
+            "no unmap in this trace: kvm_pgtable_stage2_unmap was not traced, or nothing was"
+            " unmapped (`traceview info` says what the trace holds)"
+        )
+    return "no unmap with leaves is complete"
+
+
+def _split(found: Contents, width: int, *, blocks: bool) -> list[Text]:
+    rows = found.groups.filter((pl.col("leaf_level") != "none") & (pl.col("duration_ns") > 0))
+    if rows.is_empty():
+        return []
+    rows, more = rows.head(SPLITS), len(rows) - SPLITS
+    drawn = {part.column for part in PARTS if (rows[part.column].fill_null(0) > 0).any()}
+    lines = heading("Where the time went (share of it, and ns per leaf)", width)
+    lines += flow(legend(drawn), width, indent=2)
+    sizes = leaf_sizes(found.analysis.sources)
+    several = found.groups["label"].n_unique() > 1
+    for row in rows.iter_rows(named=True):
+        values = {part.column: row[part.column] or 0 for part in PARTS}
+        name = [clean(row["label"])] if several else []
+        name += [row["strategy"], sizes[row["leaf_level"]], row["trigger"]]
+        title = f"{', '.join(name)}: {duration(row['duration_ns'])} in all"
+        lines += [Text(), *wrapped(title, width, indent=2, hang=2)]
+        lines += wrapped(bar(values, min(BAR_WIDTH, width - 4), blocks=blocks), width, indent=4)
+        lines += flow(shares(values, row["leaves"]), width, indent=4)
+    if more > 0:
+        text = f"and {plural(more, 'smaller group')} (--json has them all)"
+        lines += [Text(), *wrapped(text, width, indent=2, hang=2)]
+    return lines
+
+
+def _instructions(found: Contents, width: int) -> list[Text]:
+    rows = found.groups.filter(pl.col("tlbi_insns").is_not_null())
+    if rows.is_empty():
+        return []
+    columns = (
+        Column("strategy"), Column("leaf"), Column("trigger"), Column("unmaps", right=True),
+        Column("leaves", right=True, drop=1), Column("TLBI", right=True),
+        Column("DSB", right=True), Column("CMO lines", right=True), Column("TLBI/leaf", right=True),
+    )  # fmt: skip
+    sizes = leaf_sizes(found.analysis.sources)
+    values = [
+        [
+            row["strategy"], sizes[row["leaf_level"]], row["trigger"], count(row["count"]),
+            count(row["leaves"]), count(row["tlbi_insns"]), count(row["dsb_insns"]),
+            count(row["cmo_lines"]),
+            number(row["tlbi_insns"] / row["leaves"] if row["leaves"] else None),
+        ]
+        for row in rows.iter_rows(named=True)
+    ]  # fmt: skip
+    return heading("Instructions executed in them", width) + table(columns, values, width, keys=3)
+
+
+def _empty(found: Contents, width: int) -> list[Text]:
+    rows = found.groups.filter(pl.col("leaf_level") == "none")
+    if rows.is_empty():
+        return []
+    columns = (
+        Column("strategy"), Column("trigger"), Column("count", right=True),
+        Column("median", right=True), Column("p95", right=True),
+    )  # fmt: skip
+    values = [
+        [
+            row["strategy"], row["trigger"], count(row["count"]), duration(row["median_ns"]),
+            duration(row["p95_ns"]),
+        ]
+        for row in rows.iter_rows(named=True)
+    ]  # fmt: skip
+    return heading("Empty unmaps (nothing was mapped)", width) + table(
+        columns, values, width, keys=2
+    )
+
+
+def _slowest(analysis: Analysis, width: int, top: int) -> list[Text]:
+    complete = analysis.unmaps.filter(pl.col("status") == "complete")
+    rows = complete.drop_nulls("duration_ns").top_k(top, by="duration_ns").sort(
+        "duration_ns", descending=True, maintain_order=True
+    )  # fmt: skip
+    if rows.is_empty():
+        return []
+    columns = (
+        Column("duration", right=True), Column("leaves", right=True), Column("ns/leaf", right=True),
+        Column("strategy"), Column("trigger"), Column("step", drop=1), Column("at (s)", drop=2),
+        Column("CPU", right=True, drop=4), Column("tid", right=True, drop=5),
+        Column("comm", drop=6), Column("unmap", right=True, drop=3),
+    )  # fmt: skip
+    values = [_slow(row) for row in rows.iter_rows(named=True)]
+    title = "The slowest unmap" if len(rows) == 1 else f"The {len(rows)} slowest unmaps"
+    return heading(title, width) + table(columns, values, width, keys=0)
+
+
+def _slow(row: dict[str, Any]) -> list[str]:
+    leaves = row["leaves"]
+    return [
+        duration(row["duration_ns"]), count(leaves),
+        number(row["duration_ns"] / leaves if leaves else None), row["strategy"], row["trigger"],
+        clean(row["step"]), seconds(row["start_ns"]), clean(row["cpu"]), clean(row["tid"]),
+        clean(row["comm"]), clean(row["unmap_id"]),
+    ]  # fmt: skip
+
+
+def _triggers(found: Contents, width: int) -> list[Text]:
+    if found.trigger_groups.is_empty():
+        return []
+    columns = (
+        Column("requested by"), Column("kind", drop=3), Column("count", right=True),
+        Column("idle", right=True), Column("unmaps", right=True), Column("median", right=True),
+        Column("p95", right=True, drop=2), Column("between", right=True, drop=1),
+    )  # fmt: skip
+    lines = heading("Triggers (idle: caused no unmap; between: median of what was no unmap)", width)
+    for label, of in _by_label(found.trigger_groups, found):
+        lines += [] if label is None else wrapped(Text(label, style="bold"), width, indent=2)
+        values = [
+            [
+                clean(row["symbol"]), row["kind"], count(row["count"]), count(row["idle"]),
+                count(row["unmaps"]), duration(row["median_ns"]), duration(row["p95_ns"]),
+                duration(row["between_ns"]),
+            ]
+            for row in of.iter_rows(named=True)
+        ]  # fmt: skip
+        lines += table(columns, values, width)
+    return lines
+
+
+def _functions(title: str, rows: pl.DataFrame, width: int) -> list[Text]:
+    """Count and times of calls, per function; only complete ones have times."""
+    if rows.is_empty():
+        return []
+    columns = (
+        Column("function"), Column("count", right=True), Column("median", right=True),
+        Column("p95", right=True),
+    )  # fmt: skip
+    values = [
+        [clean(row["symbol"]), count(row["count"]), duration(row["median"]), duration(row["p95"])]
+        for row in _times_by(rows, "symbol")
+    ]
+    return heading(title, width) + table(columns, values, width)
+
+
+def _times_by(rows: pl.DataFrame, column: str) -> Iterator[dict[str, Any]]:
+    timed = rows.with_columns(
+        pl.when(pl.col("status") == "complete").then("duration_ns").alias("duration_ns")
+    )
+    return (
+        timed.group_by(column, maintain_order=True)
+        .agg(
+            pl.len().alias("count"),
+            nearest_rank("duration_ns", 50).alias("median"),
+            nearest_rank("duration_ns", 95).alias("p95"),
+        )
+        .sort("count", descending=True, maintain_order=True)
+        .iter_rows(named=True)
+    )
+
+
+def _caveats(found: Contents, width: int) -> list[Text]:
+    if not found.caveats:
+        return []
+    return heading("Before quoting this", width) + bullets((c.text for c in found.caveats), width)
+
+
+def diagnostics(analysis: Analysis, width: int) -> list[Text]:
+    """What was wrong with the input, the gravest first."""
+    if not analysis.diagnostics:
+        return []
+    order = {"error": 0, "warning": 1, "info": 2}
+    styles = {"error": "bold red", "warning": "yellow", "info": "dim"}
+    several = len(analysis.sources) > 1
+    texts = []
+    for source_id, what in sorted(analysis.diagnostics, key=lambda d: order.get(d[1].severity, 3)):
+        where = f"{clean(analysis.sources['path'][source_id])}: " if several else ""
+        style = styles.get(what.severity, "")
+        message = where + paragraph(what.message)
+        texts.append(Text.assemble((what.severity, style), f": {message} [{clean(what.code)}]"))
+    return heading("Diagnostics", width) + bullets(texts, width)
+
+
+def leaf_sizes(sources: pl.DataFrame) -> dict[str, str]:
+    """How the leaf levels are written: sizes where all sources state one page size."""
+    sizes = set(sources["page_size_bytes"].to_list())
+    page = sizes.pop() if len(sizes) == 1 else None
+    names = dict(LEAF_SIZES)
+    for level in (1, 2, 3):
+        size = None if page is None else page * (page // 8) ** (3 - level)
+        names[f"l{level}"] = f"level {level}" if size is None else bytes_size(size)
+    return names
+
+
+def _by_label(rows: pl.DataFrame, found: Contents) -> Iterator[tuple[str | None, pl.DataFrame]]:
+    """*rows* per label of their source; the label is None where there is only one."""
+    if found.groups["label"].n_unique() <= 1 and len(found.analysis.sources) == 1:
+        yield None, rows
+        return
+    for label, of in rows.group_by("label", maintain_order=True):
+        yield clean(label[0]), of
