@@ -4,5 +4,7 @@ from __future__ import annotations
 
 
 def main() -> None:
-    """Run the command line."""
-    raise NotImplementedError
+    """Run the command line and exit (docs/exit-codes.md)."""
+    from traceview.cli.app import run  # noqa: PLC0415 - `import traceview.cli` costs nothing
+
+    raise SystemExit(run())

@@ -1,0 +1,120 @@
+"""`traceview analyze`: parse -> open -> query -> report."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+from traceview.cli import options as opt  # noqa: TC001 - typer evaluates annotations
+from traceview.cli.exits import answered
+from traceview.cli.opening import open_traces, refuse_damage
+from traceview.cli.screen import blocks, note, progress, show, show_text, width
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from traceview.queries import Analysis
+    from traceview.queries.filters import Filters
+    from traceview.report.contents import Contents
+    from traceview.report.parquet import ParquetTables
+    from traceview.trace import Trace
+
+
+def analyze(  # noqa: PLR0913 - one per option
+    traces: opt.Traces,
+    *,
+    json: opt.Json = False,
+    parquet: opt.Parquet = None,
+    force: opt.Force = False,
+    step: opt.Step = None,
+    trigger: opt.Trigger = None,
+    cpu: opt.Cpu = None,
+    tid: opt.Tid = None,
+    from_: opt.From = None,
+    to: opt.To = None,
+    top: opt.Top = 5,
+    strict: opt.Strict = False,
+    quiet: opt.Quiet = False,
+    origin: opt.Origin = None,
+    label: opt.Label = None,
+    run: opt.Run = None,
+    host: opt.Host = None,
+    kallsyms: opt.Kallsyms = None,
+    vocabulary: opt.Vocabulary = None,
+    steps: opt.Steps = None,
+    step_pattern: opt.StepPattern = None,
+) -> None:
+    """Break down the time of each kvm_pgtable_stage2_unmap, per unmap and per leaf."""
+    with answered():
+        from traceview.report.contents import contents  # noqa: PLC0415 - not needed by --help
+
+        filters = _filters(step, trigger, cpu, tid, from_, to)
+        stated = {"origin": origin, "label": label, "run": run}
+        opened = open_traces(
+            traces, stated=stated, host=host, kallsyms=kallsyms, vocabularies=vocabulary or ()
+        )
+        with _tables(parquet, force=force) as tables:
+            whole = _read(opened, tables, _steps(steps, step_pattern), quiet=quiet)
+            refuse_damage(whole, strict=strict)
+            found = contents(whole, filters)
+            written = tables.finish(found.analysis) if tables else []
+        _report(found, json=json, top=top, quiet=quiet)
+        if written and not quiet:
+            note(f"wrote {len(written)} tables to {parquet}/ (docs/schema.md)")
+
+
+def _filters(
+    steps: list[str] | None,
+    triggers: list[str] | None,
+    cpus: list[int] | None,
+    tids: list[int] | None,
+    first: str | None,
+    last: str | None,
+) -> Filters:
+    from traceview.queries.filters import Filters, parse_time  # noqa: PLC0415
+
+    return Filters(
+        steps=tuple(steps or ()),
+        triggers=tuple(triggers or ()),
+        cpus=tuple(cpus or ()),
+        tids=tuple(tids or ()),
+        from_ns=None if first is None else parse_time(first),
+        to_ns=None if last is None else parse_time(last),
+    )
+
+
+def _tables(
+    directory: Path | None, *, force: bool
+) -> contextlib.AbstractContextManager[ParquetTables | None]:
+    if directory is None:
+        return contextlib.nullcontext()
+    from traceview.report.parquet import ParquetTables  # noqa: PLC0415 - imports pyarrow
+
+    return ParquetTables(directory, force=force)
+
+
+def _steps(path: Path | None, pattern: str | None) -> dict[str, Any]:
+    """The arguments of `analyze` that say what a step is."""
+    from traceview.queries.steps import read_steps  # noqa: PLC0415
+
+    found: dict[str, Any] = {} if path is None else {"steps": read_steps(path)}
+    return found if pattern is None else {**found, "step_pattern": pattern}
+
+
+def _read(
+    traces: list[Trace], tables: ParquetTables | None, steps: dict[str, Any], *, quiet: bool
+) -> Analysis:
+    from traceview.queries import analyze as ask  # noqa: PLC0415
+
+    with progress("reading", quiet=quiet) as hear:
+        return ask(traces, sink=tables.sink if tables else None, progress=hear, **steps)
+
+
+def _report(found: Contents, *, json: bool, top: int, quiet: bool) -> None:
+    from traceview.report.json_document import analysis_json  # noqa: PLC0415
+    from traceview.report.terminal import summary  # noqa: PLC0415
+
+    if json:
+        show_text(analysis_json(found))
+    elif not quiet:
+        show(summary(found, width(), top=top, blocks=blocks()))

@@ -1,0 +1,47 @@
+"""The program `traceview`: its commands, and what happens when one of them fails."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+import traceview
+from traceview.cli import analyze, info
+from traceview.cli.exits import exit_code
+
+app = typer.Typer(
+    name="traceview",
+    help="Where the time of KVM/arm64 stage-2 unmaps goes, from traces of real hosts.",
+    add_completion=False,
+    no_args_is_help=True,
+    # Plain help: the same in a terminal, a pipe and a document.
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("analyze")(analyze.analyze)
+app.command("info")(info.info)
+
+
+def _version(asked: bool) -> None:  # noqa: FBT001 - the signature of an option's callback
+    if asked:
+        typer.echo(f"traceview {traceview.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def traceview_options(
+    *,
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version.", callback=_version, is_eager=True),
+    ] = False,
+) -> None:
+    """Where the time of KVM/arm64 stage-2 unmaps goes, from traces of real hosts."""
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Run the program with *arguments* (those of the process) and return its exit code."""
+    return exit_code(lambda: app(sys.argv[1:] if arguments is None else arguments))

@@ -1,0 +1,45 @@
+"""`traceview info`: what a trace holds, and which questions it can answer."""
+
+from __future__ import annotations
+
+from traceview.cli import options as opt  # noqa: TC001 - typer evaluates annotations
+from traceview.cli.exits import answered
+from traceview.cli.opening import open_traces, refuse_damage
+from traceview.cli.screen import progress, show, show_text, width
+
+
+def info(
+    trace: opt.Trace,
+    *,
+    json: opt.Json = False,
+    strict: opt.Strict = False,
+    origin: opt.Origin = None,
+    host: opt.Host = None,
+    kallsyms: opt.Kallsyms = None,
+    vocabulary: opt.Vocabulary = None,
+    step_pattern: opt.StepPattern = None,
+) -> None:
+    """Show what a trace holds: host, clock, events, loss, and which questions it can answer."""
+    with answered():
+        from traceview.queries import analyze  # noqa: PLC0415 - not needed by --help
+        from traceview.queries.questions import answers  # noqa: PLC0415
+        from traceview.queries.steps import STEP_PATTERN  # noqa: PLC0415
+        from traceview.report.information import information  # noqa: PLC0415
+        from traceview.report.json_document import info_json  # noqa: PLC0415
+
+        (opened,) = open_traces(
+            [trace],
+            stated={"origin": origin},
+            host=host,
+            kallsyms=kallsyms,
+            vocabularies=vocabulary or (),
+        )
+        pattern = STEP_PATTERN if step_pattern is None else step_pattern
+        with progress("reading") as hear:
+            analysis = analyze(opened, progress=hear, step_pattern=pattern)
+        refuse_damage(analysis, strict=strict)
+        answered_all = answers(analysis, opened.vocabulary, opened.settings.traced)
+        if json:
+            show_text(info_json(analysis, answered_all))
+        else:
+            show(information(analysis, answered_all, width()))
