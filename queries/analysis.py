@@ -9,18 +9,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import polars as pl
+
+from traceview.queries.call_table import CallTable
+from traceview.queries.source_tables import SourceTables
+from traceview.queries.steps import STEP_PATTERN
+from traceview.schema import CALLS, frame
+from traceview.trace import Trace
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    import polars as pl
-
     from traceview.queries.steps import StepIntervals
-    from traceview.trace import Diagnostic, Trace
+    from traceview.trace import Diagnostic
 
-# A marker that opens or closes a step: "KVMLAB begin s03.1 dontneed ..." and "... end s03.1 ...".
-STEP_PATTERN = r"\b(?P<edge>begin|end)\s+(?P<id>\S+)"
-
-Sink = "Callable[[str, pl.DataFrame], None]"
+KEPT = (
+    "sources", "unmaps", "triggers", "flushes", "destroys", "instructions", "losses",
+    "event_counts",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,15 +61,60 @@ def analyze(
     *sink* hears (source_id, table, rows) for the tables that are too large to keep, as they
     stream by: events, args, calls (schema.EVENTS, ARGS, CALLS). *steps* places unmaps in steps
     where the trace has no markers. *progress* hears the fraction read, 0 to 1.
+
+    Raises ParseError when a file cannot be read, SettingError when *step_pattern* or the clock of
+    *steps* does not fit.
     """
-    raise NotImplementedError
+    sources = [traces] if isinstance(traces, Trace) else list(traces)
+    found = []
+    for source_id, trace in enumerate(sources):
+        tables = SourceTables(trace, step_pattern=step_pattern, steps=steps)
+        call_table = CallTable(tables.functions)
+
+        def deliver(table: str, rows: pl.DataFrame, source_id: int = source_id) -> None:
+            if sink is not None:
+                sink(source_id, table, rows)
+
+        def advance(fraction: float, done: int = source_id) -> None:
+            progress((done + fraction) / len(sources))
+
+        for batch in trace.batches(all_events=sink is not None, progress=advance):
+            chunk = tables.feed(batch)
+            if sink is not None:
+                deliver("events", batch.events)
+                deliver("args", batch.args)
+                deliver("calls", call_table.rows(chunk))
+        chunk = tables.finish()
+        if sink is not None:
+            deliver("calls", call_table.rows(chunk))
+        found.append(tables)
+    kept = {
+        name: pl.concat(
+            [_identified(frame(name), 0).clear()]
+            + [_identified(t.table(name), number) for number, t in enumerate(found)]
+        )
+        for name in KEPT
+    }
+    diagnostics = tuple((n, d) for n, tables in enumerate(found) for d in tables.diagnostics())
+    return Analysis(**kept, diagnostics=diagnostics)
+
+
+def _identified(rows: pl.DataFrame, source_id: int) -> pl.DataFrame:
+    return rows.select(pl.lit(source_id, dtype=pl.Int32).alias("source_id"), pl.all())
 
 
 def calls(trace: Trace) -> pl.DataFrame:
-    """Every traced call of *trace*: schema.CALLS, in order of start."""
-    raise NotImplementedError
+    """Every traced call of *trace*: schema.CALLS, in order of start. About 130 bytes a call."""
+    parts: list[pl.DataFrame] = [pl.DataFrame(schema=CALLS)]
+
+    def keep(_: int, table: str, rows: pl.DataFrame) -> None:
+        if table == "calls":
+            parts.append(rows)
+
+    analyze(trace, sink=keep)
+    return pl.concat(parts).sort("call_id")
 
 
 def unmaps(trace: Trace | Iterable[Trace]) -> pl.DataFrame:
     """One row per `kvm_pgtable_stage2_unmap`: source_id and schema.UNMAPS, in order of start."""
-    raise NotImplementedError
+    return analyze(trace if isinstance(trace, Trace) else list(trace)).unmaps

@@ -1,0 +1,279 @@
+"""What happened inside each `kvm_pgtable_stage2_unmap`: counts and time, from a chunk of calls.
+
+Only what nests inside the unmap on the same task counts: the same operations also run on the
+fault path. Time belongs to the outermost classified call below the unmap; interrupts and time
+off the CPU are cut out of whatever they interrupt. The rows are raw observations (`RAW`);
+breakdown.py turns them into schema.UNMAPS once the whole source is known.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from traceview.queries.calls import OPEN, STATUS, task_numbers
+from traceview.queries.functions import OP
+from traceview.queries.leaves import (
+    LEAF,
+    LEVELS,
+    TABLE,
+    UNKNOWN,
+    Inside,
+    block_level,
+    classify_flushes,
+    count_visits,
+)
+from traceview.queries.losses import FOREVER
+from traceview.queries.rows import NIL, take
+from traceview.schema import EVIDENCE
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from traceview.queries.calls import Chunk
+    from traceview.queries.functions import Functions
+    from traceview.queries.rows import Ints, Rows
+
+    Mask = NDArray[np.bool_]
+
+# A position in a chunk: task number, then seq. 2^21 tasks of 2^42 events.
+TASK_SHIFT: Final = 42
+LAST_SEQ: Final = (1 << TASK_SHIFT) - 1
+
+TIMED: Final = ("invalidate_ipa", "invalidate_range", "cmo", "table_put", "hypercall", "irq")
+INVALIDATIONS: Final = ("invalidate_ipa", "invalidate_range", "invalidate_vmid")
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """The calls of a chunk with their positions, in order of position."""
+
+    calls: Rows
+    start: Ints
+    end: Ints
+
+    def pick(self, mask: Mask) -> Placed:
+        """Some of the calls."""
+        return Placed(take(self.calls, mask), self.start[mask], self.end[mask])
+
+    def operation(self, *names: str) -> Mask:
+        """Which calls are of these operations."""
+        return np.isin(self.calls["operation"], [OP[name] for name in names])
+
+    def status(self, *names: str) -> Mask:
+        """Which calls have one of these statuses."""
+        return np.isin(self.calls["status"], [STATUS[name] for name in names])
+
+
+def place(chunk: Chunk) -> Placed:
+    """The calls of *chunk* with positions that compare within and across tasks."""
+    calls = chunk.calls
+    base = task_numbers(calls["task"]) << TASK_SHIFT
+    end = np.where(calls["end_seq"] == FOREVER, LAST_SEQ, calls["end_seq"])
+    return Placed(calls, base | calls["start_seq"], base | end)
+
+
+def outermost(placed: Placed) -> Mask:
+    """Which of the calls lie in none of the others."""
+    if placed.start.size == 0:
+        return np.zeros(0, dtype=bool)
+    reach = np.maximum.accumulate(placed.end)
+    outer: Mask = np.r_[True, placed.start[1:] > reach[:-1]]
+    return outer
+
+
+def owner(containers: Placed, at: Ints) -> Ints:
+    """Which of the disjoint *containers* each position lies in, -1 for none."""
+    if containers.start.size == 0:
+        return np.full(at.size, -1, dtype=np.int64)
+    found = np.searchsorted(containers.start, at, side="right") - 1
+    known = np.maximum(found, 0)
+    return np.where((found >= 0) & (at <= containers.end[known]), found, -1)
+
+
+def unmap_calls(placed: Placed) -> Placed:
+    """The unmaps of a chunk that are final, outermost, in order."""
+    unmaps = placed.pick(placed.operation("unmap") & (placed.calls["status"] != OPEN))
+    return unmaps.pick(outermost(unmaps))
+
+
+def observe_unmaps(
+    placed: Placed,
+    functions: Functions,
+    page_bytes: int,
+    gaps: tuple[Ints, Ints, Ints],
+) -> tuple[Placed, Rows, int]:
+    """The unmaps, one raw row for each, and how many flushes have contradicting evidence.
+
+    *gaps*: task, seq and length of each time that a task was off the CPU (switches.py).
+    """
+    unmaps = unmap_calls(placed)
+    of = owner(unmaps, placed.start)
+    own = placed.start == unmaps.start[np.maximum(of, 0)] if unmaps.start.size else of >= 0
+    mask = (of >= 0) & ~own & (placed.calls["status"] != OPEN)
+    inside, of = placed.pick(mask), of[mask]
+    size = unmaps.start.size
+    row: Rows = {name: unmaps.calls[name] for name in _IDENTITY}
+    row["call_id"] = unmaps.calls["start_seq"]
+    row["traced_calls"] = _count(of, inside.calls["evidence"] != EVIDENCE.index("tracepoint"), size)
+    row["cut_off"] = _count(of, inside.operation(*TIMED) & inside.status("censored"), size)
+    kind, clashes = _count_operations(row, inside, of, functions, page_bytes)
+    _add_time(row, unmaps, inside, (of, kind), _place_gaps(unmaps, gaps))
+    _trigger(row, unmaps, placed, functions)
+    row["mmu"] = _first_known(unmaps.calls["mmu"], inside.calls["mmu"], of)
+    return unmaps, row, clashes
+
+
+def _count_operations(
+    row: Rows, inside: Placed, of: Ints, functions: Functions, page_bytes: int
+) -> tuple[Ints, int]:
+    """Fill the counts; returned: LEAF, TABLE or UNKNOWN per call (UNKNOWN if no flush)."""
+    size = row["call_id"].size
+    visit = functions.visits()[inside.calls["function"]]
+    outer_range = functions.wrappers()[inside.calls["function"]]
+    is_range, is_flush = inside.operation("invalidate_range"), inside.operation("invalidate_ipa")
+    is_put = inside.operation("table_put")
+    row["n_range"] = np.maximum(
+        _count(of, is_range & outer_range, size), _count(of, is_range & ~outer_range, size)
+    )
+    row["n_visit"], row["n_put"] = _count(of, visit, size), _count(of, is_put, size)
+    flushes, visits = _inside(inside, of, is_flush), _inside(inside, of, visit)
+    puts = _inside(inside, of, is_put)
+    found, clashes = classify_flushes(flushes, visits, puts, row["n_range"] > 0, page_bytes)
+    kind = np.full(of.size, UNKNOWN, dtype=np.int64)
+    kind[is_flush] = found
+    for code, name in ((LEAF, "n_leaf"), (TABLE, "n_table"), (UNKNOWN, "n_ipa")):
+        row[name] = _count(of, is_flush & (kind == code), size)
+    counts = count_visits(visits, puts, size)
+    row["leaf_visits"], row["table_visits"], row["odd_visits"] = (
+        counts.leaves,
+        counts.tables,
+        counts.odd,
+    )
+    is_cmo = _once(inside, "cmo")
+    row["n_cmo"], row["n_irq"] = _count(of, is_cmo, size), _count(of, _once(inside, "irq"), size)
+    cmo_level = block_level(inside.calls["length_bytes"], page_bytes)
+    for number, level in enumerate(LEVELS):
+        row[f"visit_l{level}"] = counts.by_level[:, number]
+        leaf = is_flush & (kind == LEAF) & (inside.calls["level"] == level)
+        row[f"flush_l{level}"] = _count(of, leaf, size)
+        row[f"cmo_l{level}"] = _count(of, is_cmo & (cmo_level == level), size)
+    return kind, clashes
+
+
+def _once(inside: Placed, operation: str) -> Mask:
+    """Calls of *operation* that lie in no other one: a wrapper and what it calls count once."""
+    mask = inside.operation(operation)
+    mine = inside.pick(mask)
+    mask[mask] = outermost(mine)
+    return mask
+
+
+def _place_gaps(unmaps: Placed, gaps: tuple[Ints, Ints, Ints]) -> tuple[Ints, Ints]:
+    """Position and length of the gaps of tasks that have an unmap here."""
+    task, seq, off_ns = gaps
+    tasks, first = np.unique(unmaps.calls["task"], return_index=True)
+    known = np.isin(task, tasks)
+    number = (unmaps.start[first] >> TASK_SHIFT)[np.searchsorted(tasks, task[known])]
+    return (number << TASK_SHIFT) | seq[known], off_ns[known]
+
+
+def _add_time(
+    row: Rows, unmaps: Placed, inside: Placed, of_kind: tuple[Ints, Ints], gaps: tuple[Ints, Ints]
+) -> None:
+    """Add up the time of the outermost classified calls; interrupts and gaps are cut out."""
+    of, kind = of_kind
+    size = row["call_id"].size
+    timed = inside.operation(*TIMED) & inside.status("complete", "contaminated")
+    timed &= inside.calls["duration_ns"] != NIL
+    at = np.flatnonzero(timed)
+    calls = inside.pick(timed)
+    outer = outermost(calls)
+    top = calls.pick(outer)
+    time = top.calls["duration_ns"].copy()
+    top_of, top_kind = of[at[outer]], kind[at[outer]]
+    irq = calls.pick(calls.operation("irq"))
+    irq = irq.pick(outermost(irq))
+    host = owner(top, irq.start)
+    cut = (host >= 0) & ~top.operation("irq")[np.maximum(host, 0)]
+    np.subtract.at(time, host[cut], irq.calls["duration_ns"][cut])
+    gap_of = owner(unmaps, gaps[0])
+    gap_host = owner(top, gaps[0])
+    hosted = (gap_host >= 0) & (gap_of >= 0)
+    np.subtract.at(time, gap_host[hosted], gaps[1][hosted])
+    row["t_off_cpu"] = _sum(gap_of[gap_of >= 0], gaps[1][gap_of >= 0], size)
+    irq_ns = _total(top_of, top.operation("irq"), time, size)
+    row["t_irq"] = irq_ns + _sum(top_of[host[cut]], irq.calls["duration_ns"][cut], size)
+    flush = top.operation("invalidate_ipa")
+    row["t_leaf"] = _total(top_of, flush & (top_kind == LEAF), time, size)
+    row["t_table"] = _total(top_of, flush & (top_kind == TABLE), time, size)
+    row["t_ipa"] = _total(top_of, flush & (top_kind == UNKNOWN), time, size)
+    for name, operation in (
+        ("t_range", "invalidate_range"), ("t_cmo", "cmo"), ("t_put", "table_put"),
+        ("t_hypercall", "hypercall"),
+    ):  # fmt: skip
+        row[name] = _total(top_of, top.operation(operation), time, size)
+
+
+def trigger_calls(placed: Placed) -> Placed:
+    """The requests of a chunk: outermost trigger calls, open ones included, points not."""
+    triggers = placed.pick(placed.operation("trigger") & ~placed.status("point"))
+    return triggers.pick(outermost(triggers))
+
+
+def _trigger(row: Rows, unmaps: Placed, placed: Placed, functions: Functions) -> None:
+    """Which request each unmap serves, and of what kind.
+
+    Whatever asked for it, an unmap inside a nested one belongs to nested virtualisation: it covers
+    the whole IPA space and would swamp the others.
+    """
+    requests = trigger_calls(placed)
+    of = owner(requests, unmaps.start)
+    known = of >= 0
+    row["trigger_id"] = np.where(
+        known, requests.calls["start_seq"][of] if requests.start.size else NIL, NIL
+    )
+    row["trigger_function"] = np.where(
+        known, requests.calls["function"][of] if requests.start.size else -1, -1
+    )
+    kinds = np.array([*(m.kind == "nested" for m in functions.meanings), False])
+    nested = placed.pick(placed.operation("trigger") & kinds[placed.calls["function"]])
+    nested = nested.pick(~nested.status("point"))
+    within = owner(nested.pick(outermost(nested)), unmaps.start) >= 0
+    row["in_nested"] = within.astype(np.int64)
+
+
+_IDENTITY: Final = (
+    "task", "cpu", "tid", "comm", "start_ns", "duration_ns", "status", "evidence", "ipa",
+    "length_bytes", "start_seq", "end_seq",
+)  # fmt: skip
+
+
+def _inside(inside: Placed, of: Ints, mask: Mask) -> Inside:
+    return Inside(
+        of[mask], inside.start[mask], inside.calls["level"][mask], inside.calls["ipa"][mask]
+    )
+
+
+def _count(of: Ints, mask: Mask, size: int) -> Ints:
+    return np.bincount(of[mask], minlength=size).astype(np.int64)
+
+
+def _total(of: Ints, mask: Mask, time: Ints, size: int) -> Ints:
+    return _sum(of[mask], time[mask], size)
+
+
+def _sum(of: Ints, time: Ints, size: int) -> Ints:
+    """Exact: nanoseconds of one unmap stay far below 2^53."""
+    return np.bincount(of, weights=time, minlength=size).astype(np.int64)
+
+
+def _first_known(own: Ints, of_calls: Ints, of: Ints) -> Ints:
+    known = np.flatnonzero(of_calls != NIL)
+    unmap, first = np.unique(of[known], return_index=True)
+    found = own.copy()
+    missing = found[unmap] == NIL
+    found[unmap[missing]] = of_calls[known[first[missing]]]
+    return found
