@@ -74,9 +74,8 @@ def defect(err: Exception) -> None:
         traceback.print_exception(err)
     said = " ".join(f"{type(err).__name__}: {err}".split())
     complain(
-        f"a defect of traceview, not of your trace: {said}\n"
-        "please report it with the command and, if you can, the trace;"
-        " TRACEVIEW_DEBUG=1 shows where it happened"
+        f"a defect of traceview, not of the trace: {said}; please report it with the command and,"
+        " if you can, the trace (TRACEVIEW_DEBUG=1 shows where it happened)"
     )
 
 

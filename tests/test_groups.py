@@ -1,0 +1,150 @@
+"""Statistics per group of unmaps."""
+
+from __future__ import annotations
+
+import math
+
+import polars as pl
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.writers.analyses import analysis, source, unmap
+from traceview.queries.groups import groups, nearest_rank, trigger_groups
+from traceview.schema import COMPONENTS
+
+
+def rank(values: list[int], percent: int) -> int:
+    """The definition: the smallest value that percent % of the values do not exceed."""
+    ordered = sorted(values)
+    return next(v for v in ordered if sum(w <= v for w in ordered) * 100 >= percent * len(ordered))
+
+
+@given(st.lists(st.integers(-(2**53), 2**53), min_size=1), st.sampled_from([1, 50, 95, 100]))
+def test_the_nearest_rank_is_a_measured_value(values: list[int], percent: int) -> None:
+    frame = pl.DataFrame({"v": values}, schema={"v": pl.Int64})
+    assert frame.select(nearest_rank("v", percent)).item() == rank(values, percent)
+
+
+def test_the_nearest_rank_of_nothing_is_null() -> None:
+    frame = pl.DataFrame(
+        {"k": [1, 2, 2], "v": [None, 5, None]}, schema={"k": pl.Int64, "v": pl.Int64}
+    )
+    got = frame.group_by("k", maintain_order=True).agg(nearest_rank("v", 95))
+    assert got["v"].to_list() == [None, 5]
+
+
+def test_an_even_count_has_no_averaged_median() -> None:
+    frame = pl.DataFrame({"v": [10, 20]})
+    assert frame.select(nearest_rank("v", 50)).item() == 10
+
+
+def test_only_complete_unmaps_enter_the_statistics() -> None:
+    found = groups(
+        analysis(
+            [
+                unmap(1000),
+                unmap(3000),
+                unmap(10**9, status="contaminated"),
+                unmap(10**9, status="censored"),
+            ]
+        )
+    )
+    assert found.select("count", "leaves", "duration_ns", "median_ns", "p95_ns").rows() == [
+        (2, 16, 4000, 1000, 3000)
+    ]
+    assert found["ns_per_leaf"].to_list() == [250.0]
+
+
+def test_strategy_level_and_trigger_separate_groups_and_the_dearest_comes_first() -> None:
+    found = groups(
+        analysis(
+            [
+                unmap(100),
+                unmap(200, trigger="memslot"),
+                unmap(400, strategy="deferred_range"),
+                unmap(800, leaves=2, leaves_l2=2, leaves_l3=0),
+                unmap(50, leaves=3, leaves_l2=1, leaves_l3=2),
+                unmap(10, leaves=0),
+                unmap(5, leaves=None),
+            ]
+        )
+    )
+    assert found.select("strategy", "leaf_level", "trigger").rows() == [
+        ("per_pte", "l2", "notifier"),
+        ("deferred_range", "l3", "notifier"),
+        ("per_pte", "l3", "memslot"),
+        ("per_pte", "l3", "notifier"),
+        ("per_pte", "mixed", "notifier"),
+        ("per_pte", "none", "notifier"),
+        ("per_pte", "unknown", "notifier"),
+    ]
+
+
+def test_unknown_leaves_give_no_time_per_leaf() -> None:
+    found = groups(analysis([unmap(5, leaves=None)]))
+    assert found.select("leaves", "ns_per_leaf").rows() == [(None, None)]
+
+
+def test_known_leaves_of_unknown_level_are_kept_apart_from_unknown_leaves() -> None:
+    placed = {"leaves_l1": None, "leaves_l2": None, "leaves_l3": None}
+    found = groups(analysis([unmap(5, leaves=None), unmap(7, leaves=2, **placed)]))
+    assert found.select("leaf_level", "leaves").rows() == [("unknown", 2), ("unknown", None)]
+
+
+def test_a_component_that_one_unmap_lacks_goes_to_the_rest_of_the_group() -> None:
+    found = groups(analysis([unmap(1000), unmap(2000, cmo_ns=None, rest_ns=130 * 2 + 400)]))
+    row = found.row(0, named=True)
+    assert row["cmo_ns"] is None
+    assert "cmo_ns" not in row["separated"]
+    assert row["invalidate_leaf_ns"] == 1800
+    assert sum(row[name] or 0 for name in COMPONENTS) == row["duration_ns"] == 3000
+
+
+@given(st.lists(st.tuples(st.integers(1, 10**12), st.booleans()), min_size=1))
+def test_components_always_sum_to_the_duration(drawn: list[tuple[int, bool]]) -> None:
+    unmaps = [unmap(ns, table_put_ns=None) if lacks else unmap(ns) for ns, lacks in drawn]
+    row = groups(analysis(unmaps)).row(0, named=True)
+    assert sum(row[name] or 0 for name in COMPONENTS) == row["duration_ns"]
+    assert math.isclose(row["ns_per_leaf"], row["duration_ns"] / row["leaves"])
+
+
+def test_unmaps_recorded_by_entry_are_counted_without_times() -> None:
+    found = groups(analysis([unmap(None, leaves=4, status="point"), unmap(100)]))
+    assert found.select("status", "count", "leaves", "median_ns").rows() == [
+        ("complete", 1, 8, 100),
+        ("point", 1, 4, None),
+    ]
+
+
+def test_sources_of_one_label_are_one_group_and_paths_name_the_others() -> None:
+    sources = [
+        source(source_id=0, path="a", label="base"),
+        source(source_id=1, path="b", label="base"),
+        source(source_id=2, path="c"),
+    ]
+    found = groups(analysis([unmap(1), unmap(2, source_id=1), unmap(9, source_id=2)], sources))
+    assert found.select("label", "count").rows() == [("c", 1), ("base", 2)]
+
+
+def test_no_unmaps_give_no_groups() -> None:
+    assert groups(analysis()).is_empty()
+
+
+def test_requests_without_unmaps_are_idle_and_have_no_times() -> None:
+    row = {
+        "source_id": 0,
+        "kind": "notifier",
+        "symbol": "kvm_unmap_gfn_range",
+        "status": "complete",
+    }
+    found = trigger_groups(
+        analysis(
+            triggers=[
+                {**row, "trigger_id": 0, "duration_ns": 10, "unmaps": 0, "between_ns": 10},
+                {**row, "trigger_id": 1, "duration_ns": 500, "unmaps": 2, "between_ns": 40},
+                {**row, "trigger_id": 2, "unmaps": 1, "status": "censored"},
+            ]
+        )
+    )
+    columns = ("count", "idle", "complete", "unmaps", "median_ns", "between_ns")
+    assert found.select(columns).rows() == [(3, 1, 1, 3, 500, 40)]
