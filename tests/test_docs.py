@@ -1,0 +1,77 @@
+"""The documents say what the code does."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from tests.writers.analyses import analysis, unmap
+from traceview.host import HOST_KEYS, KEYS
+from traceview.queries.groups import LEAF_LEVELS, groups
+from traceview.queries.steps import STEP_PATTERN
+from traceview.report.contents import contents
+from traceview.report.json_document import analysis_json, info_json
+from traceview.schema import TABLES
+
+DOCS = Path(__file__).parent.parent / "docs"
+TYPES = {
+    pl.Int64(): "int64",
+    pl.Int32(): "int32",
+    pl.UInt64(): "uint64",
+    pl.Boolean(): "bool",
+    pl.String(): "string",
+}
+
+
+def doc(name: str) -> str:
+    return (DOCS / name).read_text(encoding="utf-8")
+
+
+def type_name(dtype: pl.DataType) -> str:
+    if isinstance(dtype, pl.List):
+        return "list of string"
+    return TYPES.get(dtype, "dictionary")
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_every_column_is_documented_with_its_type(table: str) -> None:
+    section = doc("schema.md").partition(f"\n## {table}\n")[2].partition("\n## ")[0]
+    said = re.findall(r"^\| `(\w+)` \| ([\w ]+) \|", section, re.MULTILINE)
+    assert said == [(name, type_name(dtype)) for name, dtype in TABLES[table].items()]
+
+
+@pytest.mark.parametrize("key", [*KEYS, *HOST_KEYS])
+def test_every_key_of_a_sidecar_is_documented(key: str) -> None:
+    assert f"`{key}`" in doc("sidecar.md")
+
+
+def test_every_member_of_the_documents_is_documented() -> None:
+    text = doc("json.md")
+    found = contents(analysis([unmap()]))
+    members = json.loads("".join(analysis_json(found))).keys()
+    members |= json.loads("".join(info_json(found.analysis, []))).keys()
+    for member in members:
+        assert f"`{member}`" in text
+
+
+def test_every_column_of_a_group_is_documented() -> None:
+    text = doc("json.md").partition("## Groups")[2]
+    for column in groups(analysis([unmap()])).columns:
+        assert f"`{column}`" in text or column in TABLES["unmaps"], column
+    for level in LEAF_LEVELS:
+        assert f"`{level}`" in text
+
+
+def test_the_default_step_pattern_is_documented() -> None:
+    assert f"`{STEP_PATTERN}`" in doc("steps.md")
+
+
+def test_every_link_leads_somewhere() -> None:
+    root = DOCS.parent
+    for path in (*root.glob("*.md"), *DOCS.glob("*.md"), *root.glob("sample_traces/*.md")):
+        for target in re.findall(r"\]\((?!https?://|#)([^)#]+)", path.read_text(encoding="utf-8")):
+            assert (path.parent / target).exists(), f"{path.name}: {target}"
