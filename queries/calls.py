@@ -86,6 +86,7 @@ class CallStream:
         self._returns = {probe.symbol for probe in defined if probe.phase == "exit"}
         self._entries = {probe.symbol for probe in defined if probe.phase == "entry"}
         self._exits_seen: set[int] = set()
+        self._no_returns: set[int] = set()
         self._carry: Rows | None = None
 
     def feed(self, batch: Batch) -> Chunk:
@@ -108,7 +109,8 @@ class CallStream:
         partner, closed_at = self._pair(rows, maybe)
         held = self._hold(rows, maybe, partner)
         rows["kind"][maybe & ~held] = POINT
-        at, calls = self._calls(rows, partner, closed_at, held, last=last)
+        framed = held & self.functions.not_recursive()[rows["function"]]
+        at, calls = self._calls(rows, partner, closed_at, (held, framed), last=last)
         cut = {} if last else self._cuts(calls)
         final = self._final(calls, cut)
         self._carry = None if last else self._carried(rows, at, calls, cut, held)
@@ -134,11 +136,19 @@ class CallStream:
             if number in self._exits_seen or symbol in self._returns:
                 continue
             mine = entries & (function == number)
-            if last or symbol in self._entries:
+            if last or symbol in self._entries or self._never_returns(rows, mine, number):
                 kind[mine] = POINT
             else:
                 maybe |= mine
         return maybe
+
+    def _never_returns(self, rows: Rows, mine: NDArray[np.bool_], number: int) -> bool:
+        """Whether a task entered a function twice that cannot recurse, and no return was seen."""
+        tasks = rows["task"][mine]
+        twice = np.unique(tasks).size < tasks.size
+        if twice and self.functions.not_recursive()[number]:
+            self._no_returns.add(number)
+        return number in self._no_returns
 
     def _pair(self, rows: Rows, maybe: NDArray[np.bool_]) -> tuple[Ints, Ints]:
         """Partner and closing row of every row, NONE where there is none."""
@@ -198,15 +208,19 @@ class CallStream:
         rows: Rows,
         partner: Ints,
         closed_at: Ints,
-        held: NDArray[np.bool_],
+        held_framed: tuple[NDArray[np.bool_], NDArray[np.bool_]],
         *,
         last: bool,
     ) -> tuple[Ints, Rows]:
-        """The row of each call's first event, and the calls, in order of (task, start)."""
+        """The row of each call's first event, and the calls, in order of (task, start).
+
+        Held entries are left out, unless they are framed: then they are taken for open frames.
+        """
         kind = rows["kind"]
+        held, framed = held_framed
         orphan = (kind == EXIT) & (partner == NONE)
         self.counts["exits_without_entry"] += int(orphan.sum())
-        begins = ~held & ((kind != EXIT) | orphan)
+        begins = (~held | framed) & ((kind != EXIT) | orphan)
         at = np.flatnonzero(begins)
         at = at[stable_order(task_numbers(rows["task"][at]))]
         end = np.where(

@@ -129,7 +129,7 @@ def _whole_steps(edges: list[tuple[int, str, str]]) -> list[tuple[int, str, str]
     begun: dict[str, int] = {}
     kept = []
     for at, edge, name in edges:
-        if edge == "begin":
+        if edge != "end":
             begun[name] = at
         elif name in begun:
             kept += [(begun.pop(name), "begin", name), (at, edge, name)]
