@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from traceview.queries.analysis import Analysis, analyze, calls, unmaps
+from traceview.queries.analysis import Analysis, analyze
 
-__all__ = ("Analysis", "analyze", "calls", "unmaps")
+__all__ = ("Analysis", "analyze")

@@ -23,7 +23,8 @@ PUT, WALKER, CMO = "kvm_s2_put_page", "stage2_unmap_walker", "clean_dcache_guest
 
 
 def rows(trace: Trace, *columns: str) -> list[tuple[object, ...]]:
-    return traceview.calls(trace).select(columns).rows()
+    found: list[tuple[object, ...]] = traceview.calls(trace).select(columns).rows()
+    return found
 
 
 def test_nested_calls_have_parents_depth_and_own_time() -> None:
@@ -214,7 +215,7 @@ def workloads(draw: st.DrawFn) -> Recorder:
         stack = stacks[tid]
         # What a kernel never does: the operations do not nest in themselves.
         free = [name for name in FUNCTIONS if name not in stack or name == "__kvm_pgtable_walk"]
-        if stack and draw(st.booleans()):
+        if stack and draw(st.sampled_from((True, False))):
             made.leave(stack.pop())
         elif free:
             stack.append(draw(st.sampled_from(free)))

@@ -25,7 +25,8 @@ BLOCK, PAGE = 2 << 20, 4096
 def one(made: Recorder, settings: Settings | None = None) -> dict[str, Any]:
     found = traceview.unmaps(made.trace(settings=settings))
     assert found.height == 1
-    return found.row(0, named=True)
+    row: dict[str, Any] = found.row(0, named=True)
+    return row
 
 
 def per_pte(

@@ -25,12 +25,13 @@ if TYPE_CHECKING:
         UnsupportedError,
     )
     from traceview.parsers import open_trace
-    from traceview.queries import analyze, calls, unmaps
+    from traceview.queries.analysis import Analysis, analyze, calls, unmaps
     from traceview.trace import Batch, Diagnostic, Trace
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Analysis": "traceview.queries.analysis",
     "Batch": "traceview.trace",
     "Diagnostic": "traceview.trace",
     "EventNotFoundError": "traceview.errors",
@@ -41,13 +42,14 @@ _HOMES = {
     "TruncatedError": "traceview.errors",
     "UnknownFormatError": "traceview.errors",
     "UnsupportedError": "traceview.errors",
-    "analyze": "traceview.queries",
-    "calls": "traceview.queries",
+    "analyze": "traceview.queries.analysis",
+    "calls": "traceview.queries.analysis",
     "open_trace": "traceview.parsers",
-    "unmaps": "traceview.queries",
+    "unmaps": "traceview.queries.analysis",
 }
 
 __all__ = [
+    "Analysis",
     "Batch",
     "Diagnostic",
     "EventNotFoundError",

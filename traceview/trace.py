@@ -85,7 +85,7 @@ class Settings:
 class Read(Protocol):
     """How a Trace gets its batches: a parser bound to a file."""
 
-    def __call__(self, want: Want, progress: Callable[[float], None]) -> Iterator[Batch]:
+    def __call__(self, want: Want, progress: Callable[[float], None], /) -> Iterator[Batch]:
         """Yield the batches of the file; *progress* hears the fraction read, 0 to 1."""
         ...
 

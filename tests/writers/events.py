@@ -103,4 +103,4 @@ def frame(rows: list[dict[str, Any]], schema: dict[str, pl.DataType]) -> pl.Data
     plain = {key: pl.String() if key in TEXTUAL or key == "kind" else dtype
              for key, dtype in schema.items()}  # fmt: skip
     plain |= {"name": pl.String()} if "name" in schema else {}
-    return pl.DataFrame(rows, schema=plain).cast(dict(schema))
+    return pl.DataFrame(rows, schema=plain).select(pl.col(k).cast(v) for k, v in schema.items())
