@@ -69,7 +69,7 @@ def analyze(
     found = []
     for source_id, trace in enumerate(sources):
         tables = SourceTables(trace, step_pattern=step_pattern, steps=steps)
-        call_table = CallTable(tables.functions)
+        call_table = CallTable(tables.functions, tables.losses)
 
         def deliver(table: str, rows: pl.DataFrame, source_id: int = source_id) -> None:
             if sink is not None:

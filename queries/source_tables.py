@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from traceview.queries.calls import Chunk
     from traceview.queries.functions import Functions
+    from traceview.queries.losses import Losses
     from traceview.queries.rows import Ints, Rows
     from traceview.queries.steps import StepIntervals
     from traceview.queries.unmaps import Placed
@@ -70,6 +71,11 @@ class SourceTables:
     def functions(self) -> Functions:
         """The functions of this source."""
         return self._stream.functions
+
+    @property
+    def losses(self) -> Losses:
+        """The holes of this source."""
+        return self._stream.losses
 
     def feed(self, batch: Batch) -> Chunk:
         """Take a batch; the chunk of calls that closed with it is returned."""
@@ -132,7 +138,9 @@ class SourceTables:
         functions = self._stream.functions
         self._note_traced(placed.calls, functions)
         gaps = self._switches.gaps(chunk)
-        unmaps, row, clashes = observe_unmaps(placed, functions, self._page_bytes, gaps)
+        unmaps, row, clashes = observe_unmaps(
+            placed, functions, self._page_bytes, gaps, self._stream.losses
+        )
         self._clashes += clashes
         self._part("unmaps", self._frame(row))
         self._part("instructions", self._instructions.place(chunk, placed, unmaps))

@@ -27,13 +27,14 @@ from traceview.queries.leaves import (
 )
 from traceview.queries.losses import FOREVER
 from traceview.queries.rows import NIL, take
-from traceview.schema import EVIDENCE
+from traceview.schema import EVIDENCE, STATUSES
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from traceview.queries.calls import Chunk
     from traceview.queries.functions import Functions
+    from traceview.queries.losses import Losses
     from traceview.queries.rows import Ints, Rows
 
     Mask = NDArray[np.bool_]
@@ -93,10 +94,24 @@ def owner(containers: Placed, at: Ints) -> Ints:
     return np.where((found >= 0) & (at <= containers.end[known]), found, -1)
 
 
-def unmap_calls(placed: Placed) -> Placed:
-    """The unmaps of a chunk that are final, outermost, in order."""
+def unmap_calls(placed: Placed, losses: Losses) -> Placed:
+    """The unmaps of a chunk that are final, outermost, in order.
+
+    One whose beginning is not in the trace reaches back to the unmap before it on its task, or to
+    the latest hole: what it did must not be taken for something that happened outside unmaps.
+    """
     unmaps = placed.pick(placed.operation("unmap") & (placed.calls["status"] != OPEN))
-    return unmaps.pick(outermost(unmaps))
+    unmaps = unmaps.pick(outermost(unmaps))
+    calls, start, end = unmaps.calls, unmaps.start, unmaps.end
+    beheaded = np.flatnonzero(unmaps.status("censored") & (start == end))
+    if beheaded.size == 0:
+        return unmaps
+    base = start >> TASK_SHIFT << TASK_SHIFT
+    before = np.r_[0, end[:-1] + 1]
+    hole = base | losses.last_before(calls["cpu"], calls["start_seq"])
+    start = start.copy()
+    start[beheaded] = np.maximum(np.maximum(base, before), hole)[beheaded]
+    return Placed(calls, start, end)
 
 
 def observe_unmaps(
@@ -104,14 +119,15 @@ def observe_unmaps(
     functions: Functions,
     page_bytes: int,
     gaps: tuple[Ints, Ints, Ints],
+    losses: Losses,
 ) -> tuple[Placed, Rows, int]:
     """The unmaps, one raw row for each, and how many flushes have contradicting evidence.
 
     *gaps*: task, seq and length of each time that a task was off the CPU (switches.py).
     """
-    unmaps = unmap_calls(placed)
+    unmaps = unmap_calls(placed, losses)
     of = owner(unmaps, placed.start)
-    own = placed.start == unmaps.start[np.maximum(of, 0)] if unmaps.start.size else of >= 0
+    own = placed.operation("unmap") & placed.status(*STATUSES)
     mask = (of >= 0) & ~own & (placed.calls["status"] != OPEN)
     inside, of = placed.pick(mask), of[mask]
     size = unmaps.start.size
@@ -230,7 +246,8 @@ def _trigger(row: Rows, unmaps: Placed, placed: Placed, functions: Functions) ->
     the whole IPA space and would swamp the others.
     """
     requests = trigger_calls(placed)
-    of = owner(requests, unmaps.start)
+    begun = (unmaps.start >> TASK_SHIFT << TASK_SHIFT) | unmaps.calls["start_seq"]
+    of = owner(requests, begun)
     known = of >= 0
     row["trigger_id"] = np.where(
         known, requests.calls["start_seq"][of] if requests.start.size else NIL, NIL
@@ -241,7 +258,7 @@ def _trigger(row: Rows, unmaps: Placed, placed: Placed, functions: Functions) ->
     kinds = np.array([*(m.kind == "nested" for m in functions.meanings), False])
     nested = placed.pick(placed.operation("trigger") & kinds[placed.calls["function"]])
     nested = nested.pick(~nested.status("point"))
-    within = owner(nested.pick(outermost(nested)), unmaps.start) >= 0
+    within = owner(nested.pick(outermost(nested)), begun) >= 0
     row["in_nested"] = within.astype(np.int64)
 
 

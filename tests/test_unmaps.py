@@ -205,6 +205,16 @@ def test_what_runs_outside_the_unmap_or_on_another_task_does_not_count() -> None
     assert analysis.flushes.select("symbol", "level").rows() == [(FLUSH, 2)]
 
 
+def test_what_an_unmap_did_before_the_trace_began_is_not_taken_for_a_flush_outside() -> None:
+    made = Recorder()
+    made.call(FLUSH, ipa=0, level=3)
+    made.leave(UNMAP)
+    made.call(FLUSH, ipa=0, level=2)
+    analysis = traceview.analyze(made.trace())
+    assert analysis.unmaps["status"].to_list() == ["censored"]
+    assert analysis.flushes["level"].to_list() == [2]
+
+
 def test_an_interrupt_is_cut_out_of_what_it_interrupts() -> None:
     made = Recorder()
     made.enter(UNMAP)  # 1010
