@@ -66,7 +66,7 @@ class Want:
 
     vocabulary: Vocabulary
     all_events: bool = False
-    batch_events: int = 1_000_000
+    batch_events: int = 250_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,7 @@ class Trace:
         self,
         *,
         all_events: bool = False,
-        batch_events: int = 1_000_000,
+        batch_events: int = 250_000,
         progress: Callable[[float], None] = lambda _: None,
     ) -> Iterator[Batch]:
         """Read the file from its start and yield its batches, probes named (see symbols.py).
