@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 # In .venv, so that deleting .venv is all it takes to start afresh.
 INSTALLED := $(VENV)/installed-stamp
 OUT := traceview-out
-DEMO := sample_traces/pf-fgraph-6.12-neoverse-n1.perfetto
+DEMO := sample_traces/fgraph-6.12-neoverse-n1.perfetto
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
