@@ -19,6 +19,7 @@ import shutil
 import stat
 import sys
 import tempfile
+import weakref
 import zipfile
 import zlib
 from contextlib import contextmanager
@@ -26,7 +27,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, BinaryIO, cast
 
-import zstandard
+import pyarrow as pa
 
 from traceview.errors import ParseError, UnsupportedError
 from traceview.trace import Diagnostic
@@ -37,8 +38,6 @@ if TYPE_CHECKING:
 
 HEAD_BYTES = 64 * 1024
 CHUNK_BYTES = 4 * 1024 * 1024
-# zstd(1) refuses windows over 128 MiB unless told otherwise (--long); so does this.
-MAX_WINDOW_BYTES = 128 * 1024 * 1024
 
 MAGICS = (
     (b"\x1f\x8b", "gzip"),
@@ -48,7 +47,7 @@ MAGICS = (
 )
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, weakref_slot=True)
 class Source:
     """One input file. `path` is how the user named it; `file` where its bytes lie.
 
@@ -77,7 +76,6 @@ class Source:
                     EOFError,
                     zlib.error,
                     lzma.LZMAError,
-                    zstandard.ZstdError,
                     zipfile.BadZipFile,
                     RuntimeError,
                     NotImplementedError,
@@ -90,8 +88,14 @@ class Source:
                 yield chunk
 
     def head(self) -> bytes:
-        """The first unpacked bytes, at most HEAD_BYTES: what formats are recognised by."""
-        return next(self.chunks(chunk_bytes=HEAD_BYTES), b"")
+        """The first unpacked bytes, at most HEAD_BYTES: what formats are recognised by.
+
+        Raises ParseError when a packed file gives none.
+        """
+        head = next(self.chunks(chunk_bytes=HEAD_BYTES), b"")
+        if not head and self.damage:
+            raise ParseError(f"the {self.compression} data is damaged", path=self.path)
+        return head
 
     @contextmanager
     def view(self) -> Iterator[memoryview]:
@@ -138,6 +142,8 @@ def open_source(path: str | os.PathLike[str]) -> Source:
     name = os.fspath(path)
     file, size = _spooled_stdin() if name == "-" else _regular(name)
     source = Source("<stdin>" if name == "-" else name, file, size)
+    if not isinstance(file, Path):
+        weakref.finalize(source, file.close)
     if size == 0:
         raise ParseError("the file is empty", path=source.path)
     with source._raw() as raw:  # noqa: SLF001 - the constructor of Source, in all but name
@@ -182,9 +188,10 @@ def _unpacked(raw: BinaryIO, source: Source) -> Iterator[IO[bytes]]:
         with gzip.GzipFile(fileobj=raw) as stream:
             yield cast("IO[bytes]", stream)
     elif source.compression == "zstd":
-        decompressor = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW_BYTES)
-        with decompressor.stream_reader(raw, read_across_frames=True, closefd=False) as reader:
-            yield cast("IO[bytes]", reader)
+        # Arrow's reader says when a frame ends early; it refuses windows over 128 MiB, as zstd(1)
+        # does without --long.
+        with pa.CompressedInputStream(pa.PythonFile(raw, "r"), "zstd") as stream:
+            yield cast("IO[bytes]", stream)
     elif source.compression == "xz":
         with lzma.LZMAFile(raw) as stream:
             yield stream

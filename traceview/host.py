@@ -89,6 +89,8 @@ def _load(path: Path) -> dict[str, Any]:
 
 
 def _check(table: dict[str, Any], known: dict[str, str], path: Path) -> None:
+    if not isinstance(table, dict):
+        raise SettingError(f"{table!r} must be an object\nin file: {path}")
     for key, value in table.items():
         if key not in known:
             near = difflib.get_close_matches(key, known) or sorted(known)

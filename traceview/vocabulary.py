@@ -138,11 +138,15 @@ def _function(entry: dict[str, Any], path: str) -> tuple[tuple[str, ...], Meanin
         {"names", "operation", "kind", "visit", "wraps", "arguments", "named_arguments"},
         path,
     )
-    patterns = entry.get("names")
-    if not isinstance(patterns, list) or not all(isinstance(p, str) for p in patterns):
-        raise SettingError(f"a [[function]] needs names, a list of strings\nin file: {path}")
+    patterns = _strings(entry.get("names"), "names", path)
     arguments = entry.get("arguments", [])
-    names = dict(entry.get("named_arguments", {}))
+    if not isinstance(arguments, list) or not all(arguments):
+        raise SettingError(f"arguments must be a list of non-empty lists\nin file: {path}")
+    arguments = [_strings(argument, "an argument", path) for argument in arguments]
+    named = entry.get("named_arguments", {})
+    if not isinstance(named, dict) or not isinstance(entry.get("wraps", ""), str):
+        raise SettingError(f"named_arguments must be a table, wraps a string\nin file: {path}")
+    names = dict(named)
     for argument in arguments:
         names.update(dict.fromkeys(argument[1:], argument[0]))
     positions = tuple(argument[0] for argument in arguments)
@@ -167,14 +171,21 @@ def _event(entry: dict[str, Any], path: str) -> dict[str, EventMeaning]:
     operation = entry.get("operation")
     _one_of(operation, OPERATIONS, "operation", path)
     if "instant" in entry:
-        return {name: EventMeaning(str(operation), "instant", name) for name in entry["instant"]}
+        instants = _strings(entry["instant"], "instant", path)
+        return {name: EventMeaning(str(operation), "instant", name) for name in instants}
     if not {"entry", "exit"} <= entry.keys():
         raise SettingError(f"an [[event]] needs entry and exit, or instant\nin file: {path}")
-    pair = entry["entry"]
+    begins, ends = _strings([entry["entry"], entry["exit"]], "entry and exit", path)
     return {
-        pair: EventMeaning(str(operation), "entry", pair),
-        entry["exit"]: EventMeaning(str(operation), "exit", pair),
+        begins: EventMeaning(str(operation), "entry", begins),
+        ends: EventMeaning(str(operation), "exit", begins),
     }
+
+
+def _strings(value: object, what: str, path: str) -> list[str]:
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise SettingError(f"{what} must be strings, not {value!r}\nin file: {path}")
+    return value
 
 
 def _only(table: dict[str, Any], known: set[str], path: str) -> None:
@@ -187,7 +198,7 @@ def _only(table: dict[str, Any], known: set[str], path: str) -> None:
 
 
 def _one_of(value: object, known: tuple[str, ...], what: str, path: str) -> None:
-    if value not in known:
+    if not isinstance(value, str) or value not in known:
         raise SettingError(
             f"unknown {what} {value!r}\nin file: {path}\nvalid: {', '.join(sorted(known))}"
         )

@@ -1,0 +1,114 @@
+"""The bytes of a file come out the same, however they are packed."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import lzma
+import sys
+import zipfile
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import zstandard
+
+from traceview.errors import ParseError, UnknownFormatError, UnsupportedError
+from traceview.parsers import open_trace
+from traceview.parsers.source import open_source
+
+CONTENT = bytes(range(256)) * 4096
+
+
+def zipped(*members: tuple[str, bytes]) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members:
+            archive.writestr(name, content)
+    return out.getvalue()
+
+
+PACKED = {
+    "plain": CONTENT,
+    "gzip": gzip.compress(CONTENT),
+    "zstd": zstandard.compress(CONTENT),
+    "two zstd frames": zstandard.compress(CONTENT[:5]) + zstandard.compress(CONTENT[5:]),
+    "xz": lzma.compress(CONTENT),
+    "zip": zipped(("trace.pftrace", CONTENT)),
+}
+
+
+@pytest.mark.parametrize("packing", PACKED)
+def test_chunks_view_and_head_give_the_unpacked_bytes(tmp_path: Path, packing: str) -> None:
+    file = tmp_path / "any.name"
+    file.write_bytes(PACKED[packing])
+    source = open_source(file)
+    for _ in range(2):
+        assert b"".join(source.chunks(chunk_bytes=1000)) == CONTENT
+    assert source.head() == CONTENT[: 64 * 1024]
+    with source.view() as view:
+        assert bytes(view) == CONTENT
+    assert source.damage == []
+
+
+@pytest.mark.parametrize("packing", ["gzip", "zstd", "xz"])
+def test_a_packed_file_that_ends_early_gives_what_it_has_and_says_so(
+    tmp_path: Path, packing: str
+) -> None:
+    file = tmp_path / "cut"
+    file.write_bytes(PACKED[packing][: len(PACKED[packing]) // 2])
+    source = open_source(file)
+    got = b"".join(source.chunks())
+    assert CONTENT.startswith(got)
+    assert [found.code for found in source.damage] == ["damaged-compression"]
+
+
+def test_a_zip_with_several_files_names_them(tmp_path: Path) -> None:
+    file = tmp_path / "many.zip"
+    file.write_bytes(zipped(("a", b"1"), ("b", b"2")))
+    with pytest.raises(UnsupportedError, match="a, b"):
+        open_source(file).head()
+
+
+@pytest.mark.parametrize(
+    "content", [b"PK\x03\x04 no zip at all", b"\x1f\x8bnothing", b"\xfd7zXZ\x00"]
+)
+def test_a_file_that_only_begins_like_a_packed_one_is_refused(
+    tmp_path: Path, content: bytes
+) -> None:
+    file = tmp_path / "fake"
+    file.write_bytes(content)
+    with pytest.raises((ParseError, UnknownFormatError)):
+        open_trace(file)
+
+
+def test_standard_input_is_read_once_and_can_be_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(PACKED["gzip"])))
+    source = open_source("-")
+    assert b"".join(source.chunks()) == CONTENT
+    assert b"".join(source.chunks()) == CONTENT
+
+
+def test_what_is_no_readable_file_is_refused(tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.touch()
+    for bad in (tmp_path, tmp_path / "none", empty, Path("/dev/null"), "a\0b"):
+        with pytest.raises(ParseError):
+            open_source(bad)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\x89PNG\r\n\x1a\n" + bytes(200),
+        b"hello world\n" * 50,
+        b"\x7fELF" + bytes(100),
+        bytes(5000),
+    ],
+)
+def test_a_file_that_nobody_claims_lists_what_is_known(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "trace.perfetto"
+    file.write_bytes(content)
+    with pytest.raises(UnknownFormatError, match="perfetto") as refused:
+        open_trace(file)
+    assert "ftrace text" in str(refused.value)

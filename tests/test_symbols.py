@@ -1,0 +1,100 @@
+"""Probe definitions and symbol tables name what a trace left unnamed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import polars as pl
+import pytest
+
+from tests.writers.events import Recorder
+from traceview.errors import SettingError
+from traceview.symbols import (
+    Probe,
+    SymbolSources,
+    name_probes,
+    parse_kprobe_events,
+    read_kallsyms,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DEFINITIONS = """\
+p:kvmlab/s2_unmap kvm_pgtable_stage2_unmap pgt=%x0:x64 addr=%x1:x64
+r10:kvmlab/s2_unmap_ret kvm_pgtable_stage2_unmap ret=$retval:s32
+p:middle kvm_pgtable_stage2_unmap+0x40
+p:kvm/in_module kvm:kvm_age_gfn
+f:fp __kvm_tlb_flush_vmid_ipa
+f:fp_ret __kvm_tlb_flush_vmid_ipa%return
+p kvm_unnamed
+nonsense
+"""
+TABLE = """\
+ffff800080001000 T kvm_pgtable_stage2_unmap
+ffff800080000000 t earlier [kvm]
+ffff800080002000 D data_symbol
+"""
+
+
+def table(folder: Path, text: str = TABLE) -> Path:
+    file = folder / "kallsyms"
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+def test_every_kind_of_definition_is_understood() -> None:
+    found = parse_kprobe_events(DEFINITIONS)
+    assert found == {
+        "s2_unmap": Probe("kvm_pgtable_stage2_unmap", "entry", "kprobe"),
+        "kvmlab:s2_unmap": Probe("kvm_pgtable_stage2_unmap", "entry", "kprobe"),
+        "s2_unmap_ret": Probe("kvm_pgtable_stage2_unmap", "exit", "kprobe"),
+        "kvmlab:s2_unmap_ret": Probe("kvm_pgtable_stage2_unmap", "exit", "kprobe"),
+        "middle": Probe("kvm_pgtable_stage2_unmap", "instant", "kprobe"),
+        "in_module": Probe("kvm_age_gfn", "entry", "kprobe"),
+        "kvm:in_module": Probe("kvm_age_gfn", "entry", "kprobe"),
+        "fp": Probe("__kvm_tlb_flush_vmid_ipa", "entry", "fprobe"),
+        "fp_ret": Probe("__kvm_tlb_flush_vmid_ipa", "exit", "fprobe"),
+    }
+
+
+def test_an_address_is_named_by_the_symbol_below_it(tmp_path: Path) -> None:
+    found = read_kallsyms(table(tmp_path)).resolve(
+        pl.Series([0xFFFF800080001004, 0xFFFF800080000FFF, 0x10], dtype=pl.UInt64)
+    )
+    assert found.rows() == [
+        ("kvm_pgtable_stage2_unmap", 4),
+        ("earlier", 0xFFF),
+        (None, None),
+    ]
+
+
+@pytest.mark.parametrize("text", ["", "no symbols\n", "0000000000000000 T all_hidden\n"])
+def test_a_table_without_addresses_is_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(SettingError):
+        read_kallsyms(table(tmp_path, text))
+
+
+def test_a_missing_table_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match="cannot be read"):
+        read_kallsyms(tmp_path / "none")
+
+
+def test_definitions_win_over_addresses_and_named_probes_stay_as_they_are(tmp_path: Path) -> None:
+    made = Recorder()
+    made.write("s2_unmap", "entry", probe_ip=0xFFFF800080000000)
+    made.write("other", "entry", probe_ip=0xFFFF800080001008)
+    made.write("mid", "entry", probe_ip=0xFFFF800080001800)
+    made.write("named", "entry", symbol="kvm_s2_put_page", probe_ip=0xFFFF800080000000)
+    made.write("fgraph", "exit", evidence="fgraph")
+    events = next(made.trace().batches()).events
+    sources = SymbolSources(parse_kprobe_events(DEFINITIONS), read_kallsyms(table(tmp_path)))
+    found = name_probes(events, sources)
+    assert found.select("symbol", "phase").rows() == [
+        ("kvm_pgtable_stage2_unmap", "entry"),
+        ("kvm_pgtable_stage2_unmap", "entry"),
+        ("kvm_pgtable_stage2_unmap", "instant"),
+        ("kvm_s2_put_page", "entry"),
+        (None, "exit"),
+    ]
+    assert found["seq"].to_list() == [0, 1, 2, 3, 4]
