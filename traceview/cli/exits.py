@@ -55,6 +55,8 @@ def exit_code(program: Callable[[], object]) -> int:
         code = code if isinstance(code, int) else FINE if code is None else USER
     except KeyboardInterrupt:
         code = INTERRUPTED
+    except OSError as err:  # --help and --version write outside answered()
+        code = unwritable(err)
     else:
         code = FINE
     return _flushed(code)
@@ -66,6 +68,14 @@ def complain(message: str) -> None:
 
     with contextlib.suppress(OSError):
         sys.stderr.write(f"traceview: {paragraph(message)}\n")
+
+
+def unwritable(err: OSError) -> int:
+    """The exit code when standard output takes no more; a closed pipe is no news to anybody."""
+    if isinstance(err, BrokenPipeError):
+        return BROKEN_PIPE
+    complain(f"standard output cannot be written: {err.strerror}")
+    return USER
 
 
 def defect(err: Exception) -> None:
@@ -83,11 +93,8 @@ def _flushed(code: int) -> int:
     """*code*, unless the last of the output cannot be written."""
     try:
         sys.stdout.flush()
-    except BrokenPipeError:
-        code = code or BROKEN_PIPE
     except OSError as err:
-        complain(f"standard output cannot be written: {err.strerror}")
-        code = code or USER
+        code = code or unwritable(err)
     else:
         return code
     # What is still buffered would fail again, noisily, when the interpreter exits.
