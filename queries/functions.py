@@ -140,9 +140,7 @@ class _Codes:
     def map(self, names: pl.Series, number: Callable[[str], int]) -> NDArray[np.int32]:
         """The number of each name; -1 where it is null."""
         codes = names.to_physical().cast(pl.Int64).fill_null(-1).to_numpy()
-        if codes.size == 0:
-            return np.empty(0, dtype=np.int32)
-        top = int(codes.max())
+        top = int(codes.max(initial=0))
         if top >= self._numbers.size:
             grown = np.full(top * 2 + 16, UNSEEN, dtype=np.int32)
             grown[: self._numbers.size] = self._numbers
