@@ -18,6 +18,7 @@ USER: Final = 2
 DEFECT: Final = 3
 INTERRUPTED: Final = 130
 BROKEN_PIPE: Final = 141
+TERMINATED: Final = 143
 
 
 class Stop(SystemExit):

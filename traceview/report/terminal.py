@@ -35,6 +35,7 @@ BAR_WIDTH: Final = 60
 SPLITS: Final = 12
 DESTROYS: Final = "VM destructions (no unmap: their walker invalidates nothing)"
 FLUSHES: Final = "Invalidations outside unmaps (dirty logging, break-before-make)"
+SAID_AS_CAVEATS: Final = frozenset({"censored-unmaps", "contaminated-unmaps"})
 LEAF_SIZES: Final = {"mixed": "mixed", "unknown": "-", "none": "none"}
 
 
@@ -55,7 +56,7 @@ def summary(found: Contents, width: int, *, top: int = 5, blocks: bool = False) 
     lines += _functions(DESTROYS, analysis.destroys, width)
     lines += _functions(FLUSHES, analysis.flushes, width)
     lines += _caveats(found, width)
-    lines += diagnostics(found.whole, width)
+    lines += diagnostics(found.whole, width, besides=SAID_AS_CAVEATS)
     return lines
 
 
@@ -249,15 +250,18 @@ def _caveats(found: Contents, width: int) -> list[Text]:
     return heading("Before quoting this", width) + bullets((c.text for c in found.caveats), width)
 
 
-def diagnostics(analysis: Analysis, width: int) -> list[Text]:
-    """What was wrong with the input, the gravest first."""
-    if not analysis.diagnostics:
+def diagnostics(
+    analysis: Analysis, width: int, *, besides: frozenset[str] = frozenset()
+) -> list[Text]:
+    """What was wrong with the input, the gravest first; not those whose code is in *besides*."""
+    shown = [(of, what) for of, what in analysis.diagnostics if what.code not in besides]
+    if not shown:
         return []
     order = {"error": 0, "warning": 1, "info": 2}
     styles = {"error": "bold red", "warning": "yellow", "info": "dim"}
     several = len(analysis.sources) > 1
     texts = []
-    for source_id, what in sorted(analysis.diagnostics, key=lambda d: order.get(d[1].severity, 3)):
+    for source_id, what in sorted(shown, key=lambda d: order.get(d[1].severity, 3)):
         where = f"{clean(analysis.sources['path'][source_id])}: " if several else ""
         style = styles.get(what.severity, "")
         message = where + paragraph(what.message)
