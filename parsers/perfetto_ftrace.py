@@ -1,0 +1,240 @@
+"""Groups of bundles -> chunks of events.
+
+The events of all bundles of a group are read in lockstep: first their heads, then the payloads of
+those that are wanted; what is left out is counted by name. calltime and rettime of function_graph
+are of the kernel's local clock and never mixed with the record's time: a duration is their
+difference. Source of truth: protos/perfetto/trace/ftrace of Perfetto 56.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+
+from traceview.parsers import perfetto_kinds as kinds
+from traceview.parsers.perfetto_bundles import event_elements, read_bundle
+from traceview.parsers.perfetto_chunks import (
+    NO_DEPTH,
+    NO_DURATION,
+    NO_IP,
+    Chunk,
+    Comms,
+    Texts,
+    joined_chunks,
+    joined_comms,
+    joined_numbers,
+    joined_texts,
+    kept,
+)
+from traceview.parsers.perfetto_events import MISSING, read_columns, read_events
+from traceview.parsers.perfetto_kinds import Class
+from traceview.parsers.perfetto_probes import by_code, code_kprobe_events, read_legacy
+from traceview.parsers.perfetto_sched import SchedEvents, read_compact, state_texts, task_of
+from traceview.parsers.perfetto_streams import Streams
+from traceview.parsers.perfetto_text import texts
+from traceview.parsers.perfetto_wire import Blob
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from traceview.parsers.perfetto_chunks import Hole
+    from traceview.parsers.perfetto_events import Columns, Events, Spans
+    from traceview.parsers.perfetto_index import Index
+    from traceview.parsers.perfetto_kinds import Classes
+    from traceview.parsers.perfetto_wire import Flags, Ints
+    from traceview.trace import Want
+
+
+class Decoder:
+    """Decodes the bundles of an index, in any order that keeps that of each CPU."""
+
+    def __init__(self, index: Index, classes: Classes, want: Want) -> None:
+        """Take over what the index knows."""
+        self._index, self._classes, self._want = index, classes, want
+        self._table = index.kinds.table()
+        self._sched = SchedEvents(index.names, classes, want)
+        sequences = dict.fromkeys(index.bundles.sequence)
+        many = len(sequences) > 1
+        self._buffers = {s: f"sequence {s}" if many else None for s in sequences}
+        self._streams = Streams(self._buffers)
+        self.damaged_events = 0
+        self.nameless = 0  # function_graph events whose symbol is not in the trace
+
+    def decode(self, ids: list[int]) -> Chunk:
+        """The events of the bundles *ids*."""
+        pieces = [self._index.content(i) for i in ids]
+        blob = Blob(pieces)
+        ends = np.cumsum([len(piece) for piece in pieces]).tolist()
+        found = event_elements(blob)
+        bundles = [
+            read_bundle(blob, found, end - len(piece), end)
+            for piece, end in zip(pieces, ends, strict=True)
+        ]
+        known = self._index.bundles
+        keys = [(known.sequence[i], known.cpu[i]) for i in ids]
+        cpu = np.array([cpu for _, cpu in keys], dtype=np.int32)
+        events = read_events(blob, bundles)
+        kind = self._kinds_of(events, [sequence for sequence, _ in keys])
+        rows = np.flatnonzero(self._table.wanted[kind] & ~events.bad)
+        epoch = np.array([known.epoch[i] for i in ids])
+        plain = self._plain(blob, events, kind, rows, cpu, epoch)
+        compact = read_compact(blob, bundles, self._index.names)
+        followed = self._streams.follow(blob, keys, bundles, events, compact)
+        sched = self._sched.chunk(compact, followed.prev, cpu)
+        self.damaged_events += int(events.bad.sum())
+        skipped = self._skipped(events, kind)
+        skipped = dict(Counter(plain.skipped) + Counter(skipped))
+        return joined_chunks([replace(plain, holes=followed.holes, skipped=skipped), sched])
+
+    def last_holes(self) -> list[Hole]:
+        """The holes that no later bundle closes."""
+        return self._streams.last_holes()
+
+    def _kinds_of(self, events: Events, sequence: list[int]) -> NDArray[np.uint16]:
+        """The kind of each event, as an index of the table."""
+        number = np.minimum(events.number, kinds.NUMBERS)
+        aliases = self._index.kinds.aliases
+        for one in aliases.keys() & set(sequence):
+            mine = (np.array(sequence) == one)[events.owner]
+            for old, alias in aliases[one].items():
+                number[mine & (events.number == old)] = alias
+        return self._table.of_number[number]
+
+    def _skipped(self, events: Events, kind: NDArray[np.uint16]) -> dict[str, int]:
+        """How many events of each name are left out.
+
+        An event without task and payload marks where Perfetto failed; that is a hole.
+        """
+        left = ~self._table.wanted[kind] & ~events.bad & ((events.number > 0) | (events.tid >= 0))
+        counts = np.bincount(np.minimum(events.number[left], kinds.NUMBERS))
+        names = {0: "(no payload)", kinds.NUMBERS: "(field numbers out of range)"}
+        return {
+            names.get(number) or self._index.kinds.name(number): int(counts[number])
+            for number in np.flatnonzero(counts).tolist()
+        }
+
+    def _plain(
+        self, blob: Blob, events: Events, kind: NDArray[np.uint16], rows: Ints,
+        cpu: NDArray[np.int32], epoch: Ints,
+    ) -> Chunk:  # fmt: skip
+        """The events in *rows*; *cpu* and *epoch* are those of the bundles."""
+        kind, owner = kind[rows], events.owner[rows]
+        columns = read_columns(blob, self._table, kind, events.start[rows], events.stop[rows])
+        column, names = columns.column, self._index.names
+        tid = events.tid[rows]
+        chunk = Chunk.blank(
+            events.ts_ns[rows], cpu=cpu[owner], tid=tid.astype(np.int32),
+            what=self._table.what[kind], numbers=columns.numbers,
+            texts=self._strings(blob, columns.strings),
+        )  # fmt: skip
+        if kinds.PROBE_IP in column:
+            ip = column[kinds.PROBE_IP]
+            chunk = replace(chunk, probe_ip=np.where(ip == MISSING, NO_IP, ip).view(np.uint64))
+        if kinds.GRAPH_FUNC in column:
+            chunk = self._graph(chunk, columns, kind, epoch[owner])
+        if kinds.NEXT_COMM in columns.spans or kinds.PREV_COMM in columns.spans:
+            chunk = self._comms(blob, chunk, columns)
+        code_kprobe_events(blob, columns, chunk.what, names, self._classes, self._index.host)
+        bad = columns.bad
+        if kinds.LEGACY_NAME in columns.spans:
+            chunk, bad = self._legacy(blob, chunk, columns, kind)
+        self.damaged_events += int(columns.bad.sum())
+        return kept(chunk, ~bad) if bad.any() else chunk
+
+    def _graph(
+        self, chunk: Chunk, columns: Columns, kind: NDArray[np.uint16], epoch: Ints
+    ) -> Chunk:
+        """Name the functions of function_graph events, and say how deep and how long."""
+        is_exit = kind == self._table.number["funcgraph_exit"]
+        rows = np.flatnonzero(is_exit | (kind == self._table.number["funcgraph_entry"]))
+        symbol = self._symbols(columns.column[kinds.GRAPH_FUNC][rows], epoch[rows])
+        self.nameless += int((symbol == 0).sum())
+
+        def make(code: int) -> int:
+            half = "exit" if code & 1 else "entry"
+            name = self._index.names[code >> 1]
+            return self._classes.code(Class(f"funcgraph_{half}", name, half, "fgraph"))
+
+        chunk.what[rows] = by_code(symbol << 1 | is_exit[rows], make)
+        if kinds.GRAPH_DEPTH in columns.column:
+            depth = columns.column[kinds.GRAPH_DEPTH]
+            chunk = replace(chunk, depth=np.where(depth < 0, NO_DEPTH, depth).astype(np.int32))
+        if {kinds.GRAPH_CALLTIME, kinds.GRAPH_RETTIME} <= columns.column.keys():
+            called = columns.column[kinds.GRAPH_CALLTIME]
+            returned = columns.column[kinds.GRAPH_RETTIME]
+            known = (called != MISSING) & (returned >= called)
+            duration = np.where(known, returned - called, NO_DURATION)
+            chunk = replace(chunk, duration_ns=duration)
+        return chunk
+
+    def _symbols(self, func: Ints, epoch: Ints) -> Ints:
+        """The codes of the names that *func* stands for; 0 where the trace does not say."""
+        first = np.zeros(len(self._index.epochs.symbols), dtype=np.int64)
+        size = np.zeros_like(first)
+        tables: list[NDArray[np.int64]] = []
+        at = 0
+        for one in np.unique(epoch).tolist():
+            symbols = self._index.epochs.symbols[one]
+            table = np.zeros(max(symbols, default=0) + 1, dtype=np.int64)
+            table[list(symbols)] = list(symbols.values())
+            first[one], size[one], at = at, len(table), at + len(table)
+            tables.append(table)
+        known = np.flatnonzero((func >= 0) & (func < size[epoch]))
+        found = np.zeros(len(func), dtype=np.int64)
+        found[known] = np.concatenate(tables)[first[epoch[known]] + func[known]]
+        return found
+
+    def _comms(self, blob: Blob, chunk: Chunk, columns: Columns) -> Chunk:
+        """What plain sched_switch events say about the names of tasks."""
+        comms, added = [], [chunk.texts]
+        tids = {kinds.PREV_COMM: chunk.tid.astype(np.int64)}
+        tids[kinds.NEXT_COMM] = columns.column.get(kinds.NEXT_PID, np.full(len(chunk), MISSING))
+        for action, arg in ((kinds.PREV_COMM, "prev_comm"), (kinds.NEXT_COMM, "next_comm")):
+            if action not in columns.spans:
+                continue
+            spans = columns.spans[action]
+            codes = self._index.names.codes(blob, spans.start, spans.length)
+            task = task_of(tids[action][spans.row], chunk.cpu[spans.row])
+            known = np.flatnonzero(task >= -1 - (1 << 31))
+            comms.append(Comms(chunk.ts_ns[spans.row[known]], task[known], codes[known]))
+            added.append(self._text(spans.row, arg, self._index.names.column(codes)))
+        if kinds.TASK_STATE in columns.column:
+            state = columns.column[kinds.TASK_STATE]
+            rows = np.flatnonzero(state != MISSING)
+            added.append(self._text(rows, "prev_state", state_texts(state[rows])))
+        if self._want.all_events:
+            chunk = replace(chunk, texts=joined_texts(added))
+        return replace(chunk, comms=joined_comms(comms))
+
+    def _strings(self, blob: Blob, spans: Spans) -> Texts:
+        """Arguments that are strings; the line of a marker goes without its end."""
+        text = texts(blob, spans.start, spans.length)
+        line = spans.name == self._index.names.code("buf")
+        if line.any():
+            text = text.str.strip_chars_end("\n").zip_with(pl.Series(line), text)
+        return Texts(spans.row, spans.name, text)
+
+    def _text(self, rows: Ints, name: str, text: pl.Series) -> Texts:
+        code = self._index.names.code(name)
+        return Texts(rows, np.full(len(rows), code, dtype=np.uint32), text.cast(pl.String))
+
+    def _legacy(
+        self, blob: Blob, chunk: Chunk, columns: Columns, kind: NDArray[np.uint16]
+    ) -> tuple[Chunk, Flags]:
+        """Fill in GenericFtraceEvents; returns also which events of the chunk are to go."""
+        legacy = read_legacy(blob, columns, self._index.names, self._classes, self._want)
+        left_out = columns.bad | (kind == self._table.number["generic"])
+        left_out[legacy.row] = columns.bad[legacy.row]
+        chunk.what[legacy.row] = legacy.what
+        chunk.probe_ip[legacy.row] = legacy.probe_ip
+        added = replace(
+            chunk,
+            numbers=joined_numbers([chunk.numbers, legacy.numbers]),
+            texts=joined_texts([chunk.texts, legacy.texts]),
+            skipped=legacy.skipped,
+        )
+        return added, left_out

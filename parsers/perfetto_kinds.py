@@ -1,0 +1,273 @@
+"""The kinds of ftrace events: what the fields of each mean, and which are wanted.
+
+Known kinds come from the descriptor of FtraceEvent in the `perfetto` package; events that Perfetto
+did not know when it was built (kprobes with arguments, tracepoints of modules) describe themselves
+in `generic_event_descriptors`, with field numbers from 65536. Each kind's fields become `slots` of
+one table, so that a field of an event is looked up by two additions, whatever its kind.
+
+Sources of truth: protos/perfetto/trace/ftrace/{ftrace_event,generic}.proto; kernel/trace/
+trace_probe.h of Linux 6.12 (`__probe_ip`; `__probe_func` and `__probe_ret_ip` of return probes).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import numpy as np
+import polars as pl
+from google.protobuf.descriptor_pb2 import DescriptorProto, FieldDescriptorProto
+from google.protobuf.message import DecodeError
+from perfetto.protos.perfetto.trace import perfetto_trace_pb2 as pb
+
+from traceview.parsers.perfetto_host import text
+from traceview.schema import EVENTS
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from traceview.parsers.perfetto_text import Names
+    from traceview.parsers.perfetto_wire import Ints
+    from traceview.trace import Want
+
+# What to do with a field. The actions up to STRING make arguments, the others fill columns.
+IGNORE: Final = 0
+NUMBER: Final = 1
+STRING: Final = 2
+NEXT_PID: Final = 3  # a number, too
+TASK_STATE: Final = 4  # a string, too
+PREV_COMM: Final = 5  # strings, too, where all events are wanted
+NEXT_COMM: Final = 6
+PROBE_IP: Final = 7
+GRAPH_FUNC: Final = 8
+GRAPH_DEPTH: Final = 9
+GRAPH_CALLTIME: Final = 10
+GRAPH_RETTIME: Final = 11
+PROBE_NAME: Final = 12
+PROBE_TYPE: Final = 13
+LEGACY_NAME: Final = 14
+LEGACY_FIELD: Final = 15
+ACTIONS: Final = 16
+# Those whose field is length-delimited.
+IS_TEXT: Final = np.isin(
+    np.arange(ACTIONS), [STRING, PREV_COMM, NEXT_COMM, PROBE_NAME, LEGACY_NAME, LEGACY_FIELD]
+)
+
+FIRST_GENERIC: Final = 65536
+FIRST_ALIAS: Final = 3 << 15
+NUMBERS: Final = 1 << 17  # ftrace event ids are 16-bit, so there are no more generic events
+MAX_FIELD_NUMBER: Final = 512
+TEXT_TYPES: Final = (FieldDescriptorProto.TYPE_STRING, FieldDescriptorProto.TYPE_BYTES)
+
+EVENT: Final = pb.FtraceEvent.DESCRIPTOR
+COLUMNS: Final = {
+    "funcgraph_entry": {"func": GRAPH_FUNC, "depth": GRAPH_DEPTH},
+    "funcgraph_exit": {
+        "func": GRAPH_FUNC, "depth": GRAPH_DEPTH, "calltime": GRAPH_CALLTIME,
+        "rettime": GRAPH_RETTIME,
+    },
+    "kprobe_event": {"name": PROBE_NAME, "type": PROBE_TYPE},
+    "generic": {"event_name": LEGACY_NAME, "field": LEGACY_FIELD},
+    "sched_switch": {
+        "prev_comm": PREV_COMM, "next_comm": NEXT_COMM, "next_pid": NEXT_PID,
+        "prev_state": TASK_STATE,
+    },
+}  # fmt: skip
+SPECIAL: Final = {
+    "funcgraph_entry": ("entry", "fgraph"),
+    "funcgraph_exit": ("exit", "fgraph"),
+    "kprobe_event": ("instant", "kprobe"),
+    "print": ("instant", "marker"),
+}
+ALWAYS_WANTED: Final = (*COLUMNS, "print")
+# Arguments that queries use although no Meaning knows them.
+BASIC_ARGUMENTS: Final = {"print": ("buf",), "sched_switch": ("prev_pid", "next_pid")}
+PROBE_STARTS: Final = {"__probe_ip": "entry", "__probe_func": "exit"}
+
+
+class Class(NamedTuple):
+    """What an event is, in the columns that many events share."""
+
+    name: str
+    symbol: str | None
+    phase: str
+    evidence: str
+
+
+class Classes:
+    """Event classes and their codes."""
+
+    def __init__(self) -> None:
+        """Know none."""
+        self.known: list[Class] = []
+        self._codes: dict[Class, int] = {}
+
+    def code(self, one: Class) -> int:
+        """The code of a class."""
+        found = self._codes.get(one)
+        if found is None:
+            found = self._codes[one] = len(self.known)
+            self.known.append(one)
+        return found
+
+    def frame(self) -> pl.DataFrame:
+        """The classes by code, with the columns and types of schema.EVENTS."""
+        schema = {name: EVENTS[name] for name in Class._fields}
+        return pl.DataFrame(self.known or None, schema=schema, orient="row")
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of event. `fields`: number -> (name, action)."""
+
+    what: Class
+    wanted: bool
+    fields: dict[int, tuple[str, int]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """All kinds, as arrays. Kind 0 is the unknown one; slots of unknown fields are ignored."""
+
+    of_number: NDArray[np.uint16]  # field number of FtraceEvent (capped at NUMBERS) -> kind
+    wanted: NDArray[np.bool_]
+    what: NDArray[np.uint32]  # code of the Class, where all events of the kind share it
+    first_slot: Ints
+    last_slot: Ints
+    action: NDArray[np.uint8]
+    arg: NDArray[np.uint32]  # code of the argument's name
+    repeated: NDArray[np.bool_]
+    number: dict[str, int]  # name of a kind of COLUMNS -> its index
+
+
+class Kinds:
+    """What is known of the kinds of events, by field number of FtraceEvent."""
+
+    def __init__(self, want: Want, names: Names, classes: Classes) -> None:
+        """Know the kinds of the package."""
+        self._want, self._names, self._classes = want, names, classes
+        self._kinds: dict[int, Kind] = {}
+        self._described: dict[int, tuple[str, bytes]] = {}
+        self._aliases: dict[tuple[str, bytes], int] = {}
+        self.aliases: dict[int, dict[int, int]] = {}  # sequence -> field number -> alias
+        self.unreadable = 0
+        for one in EVENT.fields:
+            if one.message_type is not None:
+                self._kinds[one.number] = self._known(one.name, one.message_type)
+
+    def name(self, number: int) -> str:
+        """The name of a kind, or its field number where it is unknown."""
+        kind = self._kinds.get(number)
+        return kind.what.name if kind else f"field {number} of FtraceEvent"
+
+    def _known(self, name: str, message: object) -> Kind:
+        wanted = (
+            self._want.all_events
+            or name in ALWAYS_WANTED
+            or self._want.vocabulary.wants_event(name)
+        )
+        columns = COLUMNS.get(name, {})
+        fields = {
+            one.number: (
+                one.name,
+                columns.get(one.name) or self._argument(name, one.name, one.type in TEXT_TYPES),
+            )
+            for one in message.fields  # type: ignore[attr-defined]
+        }
+        phase, evidence = SPECIAL.get(name, ("instant", "tracepoint"))
+        return Kind(Class(name, None, phase, evidence), wanted, fields)
+
+    def _argument(self, event: str, name: str, is_text: bool) -> int:  # noqa: FBT001
+        """The action of an argument of a tracepoint."""
+        if not self._want.all_events and name not in BASIC_ARGUMENTS.get(event, ()):
+            return IGNORE
+        return STRING if is_text else NUMBER
+
+    def describe(self, sequence: int, content: bytes) -> None:
+        """Learn a self-describing event of the packet sequence *sequence*."""
+        try:
+            generic = pb.FtraceEventBundle.GenericEventDescriptor.FromString(content)
+            described = DescriptorProto.FromString(generic.event_descriptor)
+        except DecodeError:
+            self.unreadable += 1
+            return
+        number, content = generic.field_id, generic.event_descriptor
+        if not FIRST_GENERIC <= number < FIRST_ALIAS:
+            self.unreadable += 1
+            return
+        key = (text(generic.group_name), content)
+        before = self._described.setdefault(number, key)
+        if before != key:  # a producer that was started anew may give a number anew
+            alias = self._aliases.setdefault(key, FIRST_ALIAS + len(self._aliases))
+            if alias < NUMBERS:
+                self.aliases.setdefault(sequence, {})[number] = alias
+                number = alias
+        if number not in self._kinds:
+            self._kinds[number] = self._generic(described)
+
+    def _generic(self, described: DescriptorProto) -> Kind:
+        """A kprobe, where it has a probe's fields; else a tracepoint."""
+        name = text(described.name)
+        numbers = {text(one.name): one.number for one in described.field}
+        start = probe_start(list(numbers))
+        fields = {}
+        for one in described.field:
+            arg, is_text = text(one.name), one.type in TEXT_TYPES
+            if start and arg in PROBE_STARTS:
+                action = PROBE_IP if arg == start else IGNORE
+            elif start:
+                wanted = self._want.all_events or not arg.startswith("__probe_")
+                action = (STRING if is_text else NUMBER) if wanted else IGNORE
+            else:
+                action = self._argument(name, arg, is_text)
+            fields[one.number] = (arg, action)
+        if start:
+            return Kind(
+                Class(name, None, PROBE_STARTS[start], "kprobe"), wanted=True, fields=fields
+            )
+        wanted = self._want.all_events or self._want.vocabulary.wants_event(name)
+        return Kind(Class(name, None, "instant", "tracepoint"), wanted, fields)
+
+    def table(self) -> Table:
+        """Everything known, as arrays."""
+        count = len(self._kinds) + 1
+        of_number = np.zeros(NUMBERS + 1, dtype=np.uint16)
+        wanted = np.zeros(count, dtype=np.bool_)
+        what = np.zeros(count, dtype=np.uint32)
+        first, last = np.zeros(count, dtype=np.int64), np.zeros(count, dtype=np.int64)
+        action, arg, repeated, index = [IGNORE], [0], [False], {}
+        for i, (number, kind) in enumerate(self._kinds.items(), 1):
+            of_number[number], wanted[i] = i, kind.wanted
+            if not kind.wanted:
+                continue
+            what[i] = self._classes.code(kind.what)
+            width = min(max(kind.fields, default=0), MAX_FIELD_NUMBER) + 1
+            first[i], last[i] = len(action), len(action) + width
+            for n in range(width + 1):  # the last slot is that of all higher numbers
+                arg_name, does = kind.fields.get(n, ("", IGNORE)) if n < width else ("", IGNORE)
+                action.append(does)
+                arg.append(self._names.code(arg_name) if does else 0)
+                repeated.append(number < FIRST_GENERIC and _is_repeated(number, n))
+            if kind.what.name in COLUMNS and number < FIRST_GENERIC:
+                index[kind.what.name] = i
+        return Table(
+            of_number, wanted, what, first, last,
+            np.array(action, dtype=np.uint8), np.array(arg, dtype=np.uint32),
+            np.array(repeated, dtype=np.bool_), index,
+        )  # fmt: skip
+
+
+def probe_start(fields: list[str]) -> str | None:
+    """The field with which a probe's own fields begin, None for an event that is no probe.
+
+    Perfetto keeps the fields of an event that is gone when the kernel gives its id to another one,
+    and writes them before the new event's own: so the last start is the true one.
+    """
+    starts = [name for name in fields if name in PROBE_STARTS]
+    return starts[-1] if starts else None
+
+
+def _is_repeated(number: int, nested: int) -> bool:
+    message = EVENT.fields_by_number[number].message_type
+    one = message.fields_by_number.get(nested)
+    return one is not None and one.is_repeated

@@ -1,0 +1,230 @@
+"""Chunks of events -> batches in time order, numbered, as frames.
+
+Chunks come in the order in which their bundles begin. Events earlier than the first of all
+bundles that are still to come cannot be overtaken: those leave in a batch, sorted by time; events
+with the same time keep the order in which the file has them. The trace clock decides: with a
+`local` clock the order across CPUs is as good as that clock (the parser says so).
+
+A hole must be known to whoever reads the events behind its start, so it comes with the first of
+them: where it is longer than the batch, it comes again with the next one, as the rest of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+
+from traceview.parsers.perfetto_chunks import (
+    NO_DEPTH,
+    NO_DURATION,
+    NO_IP,
+    NO_TID,
+    Chunk,
+    Comms,
+    joined_chunks,
+    kept,
+)
+from traceview.schema import ARGS, EVENTS, LOSSES
+from traceview.trace import Batch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from traceview.parsers.perfetto_chunks import Hole
+    from traceview.parsers.perfetto_kinds import Classes
+    from traceview.parsers.perfetto_tasks import Tasks
+    from traceview.parsers.perfetto_text import Names
+    from traceview.parsers.perfetto_wire import Flags, Ints
+
+FOREVER = np.iinfo(np.int64).max
+
+
+class Merge:
+    """Holds events back until their place in time is certain."""
+
+    def __init__(self, names: Names, classes: Classes, tasks: Tasks, batch_events: int) -> None:
+        """Begin with nothing."""
+        self._names, self._classes, self._tasks = names, classes, tasks
+        self._batch_events = batch_events
+        self._held: list[Chunk] = []
+        self._waiting = 0
+        self._next_seq = 0
+        self._last_ns = 0
+        self._last_seq: dict[int, int] = {}  # CPU -> last event of it that has left
+        self.late = 0  # events earlier than one that had left before: damage, or a bad clock
+
+    def add(self, chunk: Chunk) -> None:
+        """Take in a chunk."""
+        self._held.append(chunk)
+        self._waiting += len(chunk)
+
+    def ready(self, before_ns: int) -> Iterator[Batch]:
+        """The events before *before_ns*, once they are enough for a batch."""
+        if self._waiting < self._batch_events:
+            return
+        held = joined_chunks(self._held)
+        leaving = held.ts_ns < before_ns
+        count = int(leaving.sum())
+        # Few can leave: look again when as many have come once more.
+        self._waiting = 0 if count < self._batch_events // 2 else len(held) - count
+        self._held = [held]
+        if count >= self._batch_events // 2:
+            yield from self._leave(held, leaving, before_ns)
+
+    def rest(self, holes: list[Hole]) -> Iterator[Batch]:
+        """Everything that is left, and the *holes* that nothing closes."""
+        held = joined_chunks(self._held)
+        held = replace(held, holes=[*held.holes, *holes])
+        yield from self._leave(held, np.ones(len(held), dtype=np.bool_), FOREVER)
+
+    def _leave(self, held: Chunk, leaving: Flags, before_ns: int) -> Iterator[Batch]:
+        """Number the events that are *leaving*, all of them before *before_ns*; keep the others."""
+        out = kept(held, leaving)
+        order = np.argsort(out.ts_ns, kind="stable")
+        seq = np.empty(len(order), dtype=np.int64)
+        seq[order] = np.arange(self._next_seq, self._next_seq + len(order))
+        ts_ns, cpu, tid = out.ts_ns[order], out.cpu[order], out.tid[order]
+        self.late += int(np.searchsorted(ts_ns, self._last_ns))
+        said = held.comms.ts_ns < before_ns
+        comm = self._tasks.comms(ts_ns, tid, cpu, _select(held.comms, said))
+        losses, holes = self._losses(held.holes, ts_ns, cpu, before_ns)
+        columns = {
+            "seq": np.arange(self._next_seq, self._next_seq + len(order)),
+            "ts_ns": ts_ns,
+            "cpu": cpu,
+            "tid": tid,
+            "tgid": self._tasks.tgids(tid),
+            "probe_ip": out.probe_ip[order],
+            "duration_ns": out.duration_ns[order],
+            "depth": out.depth[order],
+        }
+        events = pl.DataFrame(columns).hstack(self._classes.frame()[out.what[order]])
+        events = events.with_columns(
+            self._names.column(comm).alias("comm"),
+            self._names.column(out.buffer[order]).alias("buffer"),
+            _null_where("tid", NO_TID), _null_where("tgid", NO_TID),
+            _null_where("probe_ip", NO_IP), _null_where("duration_ns", NO_DURATION),
+            _null_where("depth", NO_DEPTH),
+        ).select(list(EVENTS))  # fmt: skip
+        args = self._args(out, seq)
+        self._next_seq += len(order)
+        if len(order):
+            self._last_ns = max(self._last_ns, int(ts_ns[-1]))
+        rest = replace(
+            kept(held, ~leaving), comms=_select(held.comms, ~said), holes=holes, skipped={}
+        )
+        self._held = [rest]
+        yield from self._sliced(Batch(events, args, losses, held.skipped))
+
+    def _sliced(self, batch: Batch) -> Iterator[Batch]:
+        """*batch* in pieces of the size that was asked for; losses come with the first."""
+        size = self._batch_events
+        if len(batch.events) <= size + size // 2:
+            if len(batch.events) or batch.skipped or len(batch.losses):
+                yield batch
+            return
+        args = batch.args.sort("seq")
+        for at in range(0, len(batch.events), size):
+            events = batch.events.slice(at, size)
+            low, high = events["seq"][0], events["seq"][-1]
+            first, last = args["seq"].search_sorted(low), args["seq"].search_sorted(high + 1)
+            piece = Batch(events, args.slice(first, last - first))
+            yield replace(piece, losses=batch.losses, skipped=batch.skipped) if at == 0 else piece
+
+    def _args(self, out: Chunk, seq: Ints) -> pl.DataFrame:
+        numbers, texts = out.numbers, out.texts
+        frames = [
+            pl.DataFrame(
+                {
+                    "seq": seq[numbers.row],
+                    "name": self._names.column(numbers.name),
+                    "value": numbers.value,
+                    "text": pl.Series([None], dtype=pl.String).new_from_index(0, len(numbers.row)),
+                }
+            )
+        ]
+        if len(texts.row):
+            frames.append(
+                pl.DataFrame(
+                    {
+                        "seq": seq[texts.row],
+                        "name": self._names.column(texts.name),
+                        "value": pl.Series([None], dtype=pl.Int64).new_from_index(
+                            0, len(texts.row)
+                        ),
+                        "text": texts.text,
+                    }
+                )
+            )
+        return pl.concat(frames).select(list(ARGS))
+
+    def _losses(
+        self, holes: list[Hole], ts_ns: Ints, cpu: NDArray[np.int32], before_ns: int
+    ) -> tuple[pl.DataFrame, list[Hole]]:
+        """The holes that begin before *before_ns* as rows, and what is left of all holes."""
+        rows, left = [], []
+        places = _Places(ts_ns, cpu, self._next_seq, self._last_seq)
+        for hole in holes:
+            if hole.from_ns is not None and hole.from_ns >= before_ns:
+                left.append(hole)
+                continue
+            end = hole.to_ns
+            if before_ns != FOREVER and (end is None or end >= before_ns):
+                left.append(replace(hole, from_ns=before_ns))
+                end = before_ns
+            from_seq, to_seq = places.around(hole.cpu, hole.from_ns, end)
+            rows.append(
+                (hole.buffer, hole.cpu, hole.kind, hole.from_ns, end, from_seq, to_seq, None)
+            )
+        places.leave()
+        return pl.DataFrame(rows, schema=LOSSES, orient="row"), left
+
+
+class _Places:
+    """Where times lie among the numbered events of each CPU."""
+
+    def __init__(
+        self, ts_ns: Ints, cpu: NDArray[np.int32], first_seq: int, last_seq: dict[int, int]
+    ) -> None:
+        self._ts_ns, self._first_seq, self._last_seq = ts_ns, first_seq, last_seq
+        order = np.argsort(cpu, kind="stable")
+        cpus, begin = np.unique(cpu[order], return_index=True)
+        self._rows = dict(zip(cpus.tolist(), np.split(order, begin[1:]), strict=False))
+
+    def around(
+        self, cpu: int, from_ns: int | None, to_ns: int | None
+    ) -> tuple[int | None, int | None]:
+        """The last event of *cpu* up to *from_ns* and the first from *to_ns* on, by number.
+
+        Where the batch has no such later event, the first of any CPU stands for it.
+        """
+        rows = self._rows.get(cpu, np.empty(0, dtype=np.int64))
+        times = self._ts_ns[rows]
+        before = 0 if from_ns is None else int(np.searchsorted(times, from_ns, side="right"))
+        from_seq = self._last_seq.get(cpu) if from_ns is not None else None
+        if before:
+            from_seq = self._first_seq + int(rows[before - 1])
+        if to_ns is None:
+            return from_seq, None
+        behind = max(before, int(np.searchsorted(times, to_ns)))
+        if behind < len(rows):
+            return from_seq, self._first_seq + int(rows[behind])
+        return from_seq, self._first_seq + int(np.searchsorted(self._ts_ns, to_ns))
+
+    def leave(self) -> None:
+        """The events go; remember the last of each CPU."""
+        for cpu, rows in self._rows.items():
+            self._last_seq[cpu] = self._first_seq + int(rows[-1])
+
+
+def _null_where(column: str, value: int) -> pl.Expr:
+    return pl.when(pl.col(column) != value).then(pl.col(column))
+
+
+def _select(comms: Comms, keep: Flags) -> Comms:
+    return Comms(comms.ts_ns[keep], comms.task[keep], comms.comm[keep])

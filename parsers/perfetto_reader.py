@@ -1,0 +1,182 @@
+"""The two passes over a Perfetto trace, and what is said about it at the end."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+import polars as pl
+
+from traceview.parsers.perfetto_ftrace import Decoder
+from traceview.parsers.perfetto_index import Index, drop_pages
+from traceview.parsers.perfetto_kinds import Classes, Kinds
+from traceview.parsers.perfetto_merge import Merge
+from traceview.parsers.perfetto_tasks import Tasks
+from traceview.parsers.perfetto_text import Names
+from traceview.trace import Batch, Diagnostic
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from traceview.parsers.source import Source
+    from traceview.trace import Want
+
+# So many bytes of events at a time: enough to be fast, and their columns stay in the CPU's cache.
+GROUP_BYTES: Final = 1 << 20
+GROUP_BUNDLES: Final = 4096
+INDEX_SHARE: Final = 0.2  # of the time, spent in the first pass
+
+
+def read_trace(source: Source, want: Want, progress: Callable[[float], None]) -> Iterator[Batch]:
+    """The batches of the trace; what the first pass found comes with the first of them."""
+    names, classes = Names(), Classes()
+    with source.view() as view:
+        index = Index(view, names, Kinds(want, names, classes))
+        try:
+            index.build(lambda done: progress(done * INDEX_SHARE))
+            decoder = Decoder(index, classes, want)
+            merge = Merge(names, classes, Tasks(index.host, names), want.batch_events)
+            first = _first(index, source)
+            for batch in _events(index, decoder, merge, progress):
+                yield _with(batch, first)
+                first = Batch()
+            last = replace(first, diagnostics=(*first.diagnostics, *_late(decoder, merge)))
+            if first.facts or last.diagnostics:
+                yield last
+        finally:
+            index.close()
+    progress(1.0)
+
+
+def _events(
+    index: Index, decoder: Decoder, merge: Merge, progress: Callable[[float], None]
+) -> Iterator[Batch]:
+    """The second pass."""
+    bundles, order = index.bundles, index.bundles.in_order().tolist()
+    total, done, at = max(1, sum(bundles.length)), 0, 0
+    while at < len(order):
+        group = [order[at]]
+        size = bundles.length[order[at]]
+        at += 1
+        while (
+            at < len(order)
+            and size + bundles.length[order[at]] <= GROUP_BYTES
+            and len(group) < GROUP_BUNDLES
+        ):
+            group.append(order[at])
+            size += bundles.length[order[at]]
+            at += 1
+        merge.add(decoder.decode(group))
+        drop_pages(index.view)
+        done += size
+        progress(INDEX_SHARE + (1 - INDEX_SHARE) * done / total)
+        if at < len(order):
+            yield from merge.ready(bundles.needed_ns[order[at]])
+    yield from merge.rest(decoder.last_holes())
+
+
+def _first(index: Index, source: Source) -> Batch:
+    """What the first pass has to say: facts, losses without a place, diagnostics."""
+    count = len(index.bundles.offset)
+    diagnostics = [*index.host.diagnostics(bundles=count), *_damage(index), *source.damage]
+    return Batch(
+        losses=index.host.losses(), facts=index.host.final_facts(), diagnostics=tuple(diagnostics)
+    )
+
+
+def _with(batch: Batch, first: Batch) -> Batch:
+    if not first.facts:
+        return batch
+    return replace(
+        batch,
+        facts=first.facts,
+        losses=pl.concat([first.losses, batch.losses]),
+        diagnostics=(*first.diagnostics, *batch.diagnostics),
+    )
+
+
+def _damage(index: Index) -> list[Diagnostic]:
+    """What could not be read of the file."""
+    found, damage = [], index.damage
+    if damage.truncated_at is not None:
+        lost = len(index.view) - damage.truncated_at
+        found.append(
+            Diagnostic(
+                "truncated", "warning",
+                f"the file ends in the middle of a packet: its last {lost} bytes,"
+                f" from byte {damage.truncated_at:#x}, are not read",
+            )
+        )  # fmt: skip
+    if damage.places:
+        offset, what = damage.places[0]
+        more = f" and {len(damage.places) - 1} more" if len(damage.places) > 1 else ""
+        found.append(
+            Diagnostic(
+                "damaged-packets", "warning",
+                f"damage at byte {offset:#x} ({what}){more}; what can be told apart is read",
+                len(damage.places),
+            )
+        )  # fmt: skip
+    if damage.gave_up_at is not None:
+        found.append(
+            Diagnostic(
+                "too-much-damage", "error",
+                f"nothing is read from byte {damage.gave_up_at:#x} on:"
+                f" {len(damage.places)} places before it are damaged",
+            )
+        )  # fmt: skip
+    if index.kinds.unreadable:
+        found.append(
+            Diagnostic(
+                "damaged-descriptors", "warning",
+                "descriptions of events cannot be read; those events are counted, not decoded",
+                index.kinds.unreadable,
+            )
+        )  # fmt: skip
+    if index.other_machines:
+        found.append(
+            Diagnostic(
+                "other-machine", "warning",
+                f"{index.other_machines} bundles of events of other machines are left out",
+                index.other_machines,
+            )
+        )  # fmt: skip
+    if len(set(index.bundles.sequence)) > 1:
+        found.append(
+            Diagnostic(
+                "several-sequences", "info",
+                "ftrace was recorded by several data sources (the column buffer tells them apart);"
+                " an event that two of them asked for is there twice",
+            )
+        )  # fmt: skip
+    return found
+
+
+def _late(decoder: Decoder, merge: Merge) -> list[Diagnostic]:
+    """What only the second pass can tell."""
+    found = []
+    if decoder.damaged_events:
+        found.append(
+            Diagnostic(
+                "damaged-events", "warning", "events that cannot be read are left out",
+                decoder.damaged_events,
+            )
+        )  # fmt: skip
+    if decoder.nameless:
+        found.append(
+            Diagnostic(
+                "nameless-functions", "warning",
+                "function_graph events whose function has no name in the trace (recorded without"
+                " symbolize_ksyms, or with /proc/kallsyms hidden, or the names were lost)",
+                decoder.nameless,
+            )
+        )  # fmt: skip
+    if merge.late:
+        found.append(
+            Diagnostic(
+                "late-events", "warning",
+                "events are out of time order: their times are damaged, or the trace clock jumped",
+                merge.late,
+            )
+        )  # fmt: skip
+    return found

@@ -1,0 +1,88 @@
+"""Strings of a Perfetto trace: from bytes to columns, and names as small numbers.
+
+Names of functions, events, tasks and arguments repeat endlessly. They are kept once, in `Names`,
+and travel as codes until a batch is built; code 0 is no name (null).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from traceview.parsers.perfetto_wire import positions
+from traceview.schema import NAME
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from traceview.parsers.perfetto_wire import Blob, Ints
+
+
+def texts(blob: Blob, start: Ints, length: Ints) -> pl.Series:
+    """The strings at *start*; bytes that are no UTF-8 are replaced."""
+    if not len(start):
+        return pl.Series(dtype=pl.String)
+    return pl.Series(_arrow(blob, start, length), dtype=pl.String)
+
+
+def _arrow(blob: Blob, start: Ints, length: Ints) -> pa.LargeStringArray:
+    offsets = np.zeros(len(start) + 1, dtype=np.int64)
+    np.cumsum(length, out=offsets[1:])
+    content = blob.data[positions(start, length)]
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(content)]
+    found = pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(start), buffers)
+    try:
+        return found.cast(pa.large_string())
+    except pa.ArrowInvalid:
+        replaced = [text.decode("utf-8", "replace") for text in found.to_pylist()]
+        return pa.array(replaced, type=pa.large_string())
+
+
+class Names:
+    """Strings and their codes, in order of appearance; code 0 is null."""
+
+    __slots__ = ("_codes", "_names")
+
+    def __init__(self) -> None:
+        """Know nothing but null."""
+        self._names: list[str | None] = [None]
+        self._codes: dict[str | None, int] = {None: 0}
+
+    def __len__(self) -> int:
+        """How many codes there are, null included."""
+        return len(self._names)
+
+    def __getitem__(self, code: int) -> str | None:
+        """The name with that *code*."""
+        return self._names[code]
+
+    def code(self, name: str | None) -> int:
+        """The code of *name*, which is learned if it is new."""
+        found = self._codes.get(name)
+        if found is None:
+            found = self._codes[name] = len(self._names)
+            self._names.append(name)
+        return found
+
+    def codes(self, blob: Blob, start: Ints, length: Ints) -> NDArray[np.uint32]:
+        """The codes of the strings at *start*."""
+        return self._coded(_arrow(blob, start, length))
+
+    def codes_of(self, names: pl.Series) -> NDArray[np.uint32]:
+        """The codes of *names*."""
+        return self._coded(names.to_arrow())
+
+    def _coded(self, strings: pa.LargeStringArray) -> NDArray[np.uint32]:
+        if not len(strings):
+            return np.empty(0, dtype=np.uint32)
+        found = strings.cast(pa.large_string()).dictionary_encode()
+        codes = [self.code(name) for name in found.dictionary.to_pylist()]
+        indices: Ints = found.indices.to_numpy()
+        return np.array(codes, dtype=np.uint32)[indices]
+
+    def column(self, codes: NDArray[np.uint32]) -> pl.Series:
+        """The names with these *codes*, as a categorical column."""
+        return pl.Series(self._names, dtype=NAME).gather(codes)
