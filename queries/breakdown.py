@@ -91,7 +91,7 @@ def _strategy(traced: Traced, whole: pl.Expr) -> pl.Expr:
         whole
         & pl.lit(flush_traced)
         & (pl.col("n_table") + pl.col("n_ipa") == 0)
-        & (pl.lit(range_traced) | (pl.col("n_leaf") > 0).any())
+        & (pl.lit(range_traced) | ((pl.col("n_leaf") > 0) | (pl.col("n_cmo") > 0)).any())
     )
     return (
         pl.when(pl.col("status") == "point")

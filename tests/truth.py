@@ -29,8 +29,9 @@ class Step:
     unmaps: int
     leaves: int
     block_bytes: int
-    tables: int | None
+    tables: int
     pte_visits: int | None
+    trigger: str
 
 
 def steps(folder: str, truth: Path) -> dict[str, Step]:
@@ -47,13 +48,15 @@ def steps(folder: str, truth: Path) -> dict[str, Step]:
         # Dirty logging had split the blocks (traces/README.md).
         block = 4096 if row["action"] == "dirtylog-dontneed" else row["block_bytes"]
         leaves = row["pages_4k"] * 4096 // block
+        trigger = "memslot" if row["action"] == "memslot" else "notifier"
         if row["id"].startswith("s"):
             seen = counts[name]
             tables = (seen["put_page"] - leaves) // 2
-            found[name] = Step(seen["s2_unmap"], leaves, block, tables, seen.get("walker"))
+            visits = seen.get("walker")
+            found[name] = Step(seen["s2_unmap"], leaves, block, tables, visits, trigger)
         else:
             below = -(-row["range_bytes"] // TABLE_BYTES) if block == 4096 else 0
-            found[name] = Step(1, leaves, block, below + 1, None)
+            found[name] = Step(1, leaves, block, below + 1, None, trigger)
     return found
 
 

@@ -1,0 +1,169 @@
+"""Real captures from real arm64 kernels are held to what the workload did.
+
+captures.toml says, per capture, which columns must equal the ground truth; every other checked
+column must be null (or `unknown`): a number where the trace cannot have one is a failure.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+import pytest
+
+import traceview
+from tests.truth import TRACES, Step, steps
+from traceview.schema import COMPONENTS
+from traceview.symbols import SymbolSources, parse_kprobe_events
+from traceview.trace import Settings
+
+if TYPE_CHECKING:
+    from traceview import Analysis
+
+CHECKED = (
+    "strategy", "trigger", "duration_ns", "leaves", "leaves_l2", "leaves_l3", "pte_visits",
+    "invalidate_leaf", "invalidate_table", "invalidate_ipa", "invalidate_range", "cmo",
+    "table_put",
+)  # fmt: skip
+SPOKEN = ("strategy", "trigger")  # null is spelled "unknown"
+TABLE = tomllib.loads(Path(__file__).with_name("captures.toml").read_text(encoding="utf-8"))
+
+
+@dataclass(frozen=True)
+class Capture:
+    """One row of captures.toml. `holes`: steps in which the recorder itself lost events."""
+
+    path: str
+    equal: tuple[str, ...]
+    absent: tuple[str, ...] = ()
+    holes: tuple[str, ...] = ()
+
+    @property
+    def file(self) -> Path:
+        return TRACES / self.path
+
+    @property
+    def stem(self) -> str:
+        return self.file.name.partition(".")[0]
+
+    @property
+    def truth(self) -> dict[str, Step]:
+        return steps(str(Path(self.path).parent), self.file.with_name(f"{self.stem}.truth.jsonl"))
+
+
+def captures() -> list[Capture]:
+    found = []
+    for row in TABLE["capture"]:
+        equal = TABLE["profile"][row["profile"]]
+        for folder in row["folders"]:
+            for name in row["names"]:
+                path = f"{folder}/{name}"
+                holes = TABLE["holes"].get(path, {})
+                found.append(
+                    Capture(
+                        path, tuple(equal), *(tuple(holes.get(k, ())) for k in ("absent", "holes"))
+                    )
+                )
+    return found
+
+
+@cache
+def analysed(path: str) -> Analysis:
+    file = TRACES / path
+    definitions = file.with_name(file.name.partition(".")[0] + ".kprobe_events")
+    probes = parse_kprobe_events(definitions.read_text()) if definitions.exists() else {}
+    settings = Settings(facts={"origin": "emulated"}, symbols=SymbolSources(probes))
+    return traceview.analyze(traceview.open_trace(file, settings=settings))
+
+
+def expected(path: str, step: Step, column: str) -> Any:
+    """What *column* must be, summed over the unmaps of a step (strategy: of one with leaves)."""
+    deferred = "6.12-max" in path
+    cmo = "neoverse" in path
+    small = step.block_bytes == 4096
+    return {
+        "strategy": "deferred_range" if deferred else "per_pte",
+        "trigger": step.trigger,
+        "leaves": step.leaves,
+        "leaves_l2": 0 if small else step.leaves,
+        "leaves_l3": step.leaves if small else 0,
+        "pte_visits": step.pte_visits,
+        "invalidate_leaf": 0 if deferred else step.leaves,
+        "invalidate_table": step.tables,
+        "invalidate_ipa": (0 if deferred else step.leaves) + step.tables,
+        "invalidate_range": step.unmaps if deferred else 0,
+        "cmo": step.leaves if cmo else 0,
+        "table_put": step.leaves + 2 * step.tables,
+    }[column]
+
+
+pytestmark = [
+    pytest.mark.captures,
+    pytest.mark.skipif(not TRACES.is_dir(), reason="no captures: ../shared/traces is not there"),
+]
+
+
+@pytest.mark.parametrize("capture", captures(), ids=lambda c: c.path)
+def test_a_capture_shows_what_the_workload_did_and_nothing_else(capture: Capture) -> None:
+    unmaps = analysed(capture.path).unmaps
+    for name, step in capture.truth.items():
+        mine = unmaps.filter(pl.col("step") == name)
+        if name in capture.absent or "*" in capture.absent:
+            assert mine.is_empty(), name
+        elif name in capture.holes:
+            assert "complete" not in mine["status"].to_list(), name
+        else:
+            assert mine.height == step.unmaps, name
+            for column in CHECKED:
+                check(capture, name, step, mine, column)
+
+
+def check(capture: Capture, name: str, step: Step, mine: pl.DataFrame, column: str) -> None:
+    values = mine[column]
+    where = (name, column, values.to_list())
+    if column not in capture.equal:
+        nothing = values == "unknown" if column in SPOKEN else values.is_null()
+        empty = mine["leaves"].fill_null(-1) == 0
+        if column.startswith("leaves_l"):  # of an unmap without leaves every level is known: 0
+            nothing |= empty
+        assert nothing.all(), where
+        return
+    if column == "duration_ns":
+        assert values.null_count() == 0, where
+    elif column == "strategy":
+        known = set(values.to_list()) - {"none"}
+        assert known == {expected(capture.path, step, column)}, where
+    elif column == "trigger":
+        assert set(values.to_list()) == {step.trigger}, where
+    else:
+        wanted = expected(capture.path, step, column)
+        assert values.null_count() == 0, where
+        assert wanted is None or values.sum() == wanted, (*where, wanted)
+
+
+@pytest.mark.parametrize("capture", captures(), ids=lambda c: c.path)
+def test_every_unmap_that_began_is_accounted_for_and_every_breakdown_sums(capture: Capture) -> None:
+    analysis = analysed(capture.path)
+    unmaps = analysis.unmaps
+    whole = unmaps.filter(pl.col("status") == "complete")
+    parts = whole.select(pl.sum_horizontal(COMPONENTS).alias("sum"))["sum"]
+    assert (parts == whole["duration_ns"]).all()
+    if not capture.holes and not capture.absent and "point" not in unmaps["status"].to_list():
+        assert unmaps["status"].unique().to_list() == ["complete"]
+    assert analysis.sources["origin"].to_list() == ["emulated"]
+
+
+def test_the_table_names_every_perfetto_and_text_capture() -> None:
+    named = {capture.path for capture in captures()} | set(TABLE["elsewhere"]["files"])
+    there = {
+        str(file.relative_to(TRACES))
+        for pattern in ("*.pftrace", "*.pftrace.zst", "*.txt", "*.txt.zst")
+        for file in TRACES.rglob(pattern)
+        if not any(word in file.name for word in TABLE["elsewhere"]["words"])
+    }
+    assert there - named == set()
+    assert named - there == set()
