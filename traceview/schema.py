@@ -280,9 +280,11 @@ def frame(table: str, columns: Mapping[str, object] | None = None) -> pl.DataFra
 def conform(table: str, rows: pl.DataFrame) -> pl.DataFrame:
     """*rows* with exactly the columns of *table*, in order, cast; missing ones are null."""
     schema = TABLES[table]
-    return rows.select(
-        (pl.col(name) if name in rows.columns else pl.lit(None)).cast(dtype).alias(name)
-        for name, dtype in schema.items()
+    if rows.is_empty():  # literals alone would make a row
+        return pl.DataFrame(schema=schema)
+    missing = [pl.lit(None).alias(name) for name in schema if name not in rows.columns]
+    return rows.with_columns(missing).select(
+        pl.col(name).cast(dtype) for name, dtype in schema.items()
     )
 
 
