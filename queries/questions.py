@@ -22,6 +22,9 @@ FLUSH_MISSING: Final = (
     " kvm_tlb_flush_vmid_range), or the host runs nVHE, where they cannot be traced"
 )
 
+ENTRIES_ONLY: Final = "its functions were recorded by their entry only: counted, not timed"
+NO_UNMAP: Final = "there is no unmap to ask it of"
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -35,12 +38,16 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One that is asked of every unmap; `known` holds where it can be answered, else `why`."""
+    """One that is asked of every unmap; `known` holds where it can be answered, else `why`.
+
+    `operation`: what must have been timed; if it was hit all the same, only entries were recorded.
+    """
 
     code: str
     question: str
     known: pl.Expr
     why: str
+    operation: str | None = None
 
 
 def _has(*columns: str) -> pl.Expr:
@@ -108,6 +115,7 @@ OF_COMPONENTS: Final = (
         "how long invalidation took",
         (_has("invalidate_leaf_ns") | _has("invalidate_ipa_ns")) & _has("invalidate_range_ns"),
         f"no invalidation timing: {FLUSH_MISSING}",
+        "invalidate_ipa",
     ),
     Question(
         "table-invalidation-time",
@@ -121,12 +129,14 @@ OF_COMPONENTS: Final = (
         "how long cache maintenance took",
         _has("cmo_ns"),
         "clean_dcache_guest_page was not traced (dcache_clean_inval_poc cannot be)",
+        "cmo",
     ),
     Question(
         "table-put-time",
         "how long the release of page-table pages took",
         _has("table_put_ns"),
         "kvm_s2_put_page was not traced",
+        "table_put",
     ),
     Question(
         "irq-time",
@@ -169,28 +179,40 @@ def answers(
     complete = unmaps.filter(pl.col("status") == "complete")
     return [
         _duration(evidence),
-        *(_for_unmaps(question, counted) for question in OF_UNMAPS),
-        *(_for_unmaps(question, complete) for question in OF_COMPONENTS),
+        *(_for_unmaps(question, counted, operations) for question in OF_UNMAPS),
+        *(_for_unmaps(question, complete, operations) for question in OF_COMPONENTS),
         *_of_the_rest(evidence),
     ]
 
 
 def _duration(evidence: Evidence) -> Answer:
+    question = "how long each unmap took"
     unmaps = evidence.of("unmaps")
-    if unmaps.is_empty() and "unmap" not in evidence.operations:
-        why = "kvm_pgtable_stage2_unmap was never hit and is not listed as traced"
-    elif unmaps.is_empty():
-        why = "kvm_pgtable_stage2_unmap was traced and nothing was unmapped"
-    else:
+    complete = unmaps.filter(pl.col("status") == "complete")
+    if unmaps.is_empty():
+        return Answer("duration", question, "no", _why_no_unmap(evidence))
+    if complete.is_empty():
         why = "kvm_pgtable_stage2_unmap was recorded by its entry only, or every call is incomplete"
-    complete = unmaps.filter(pl.col("status") == "complete")["duration_ns"].is_not_null()
-    if len(complete):
-        known, excluded = int(complete.sum()), len(unmaps) - int(complete.sum())
-        why = f"{excluded} of {len(unmaps)} are incomplete or overlap a loss" if excluded else ""
-        return Answer(
-            "duration", "how long each unmap took", "partly" if excluded and known else "yes", why
+        return Answer("duration", question, "no", why)
+    excluded = len(unmaps) - len(complete)
+    if excluded:
+        why = f"{excluded:,} of {len(unmaps):,} are incomplete or overlap a loss"
+        return Answer("duration", question, "partly", why)
+    return Answer("duration", question, "yes", "")
+
+
+def _why_no_unmap(evidence: Evidence) -> str:
+    if "unmap" in evidence.operations:
+        return "kvm_pgtable_stage2_unmap was traced and nothing was unmapped"
+    nameless = evidence.of("event_counts").filter(
+        pl.col("symbol").is_null() & pl.col("evidence").is_in(["kprobe", "fprobe"])
+    )
+    if len(nameless):
+        return (
+            "the trace does not say which functions its probes are of; give --kallsyms FILE, or a"
+            " sidecar with kprobe_events"
         )
-    return Answer("duration", "how long each unmap took", "no", why)
+    return "kvm_pgtable_stage2_unmap was never hit and is not listed as traced"
 
 
 def _of_the_rest(evidence: Evidence) -> Iterator[Answer]:
@@ -225,14 +247,15 @@ def _of_the_rest(evidence: Evidence) -> Iterator[Answer]:
     )
 
 
-def _for_unmaps(asked: Question, unmaps: pl.DataFrame) -> Answer:
+def _for_unmaps(asked: Question, unmaps: pl.DataFrame, operations: frozenset[str]) -> Answer:
     """The answer by how many of *unmaps* can give it."""
     known = len(unmaps.filter(asked.known))
     if unmaps.is_empty():
-        return Answer(asked.code, asked.question, "no", "there is no unmap to ask it of")
+        return Answer(asked.code, asked.question, "no", NO_UNMAP)
     if known == len(unmaps):
         return Answer(asked.code, asked.question, "yes", "")
+    why = ENTRIES_ONLY if asked.operation in operations else asked.why
     if known == 0:
-        return Answer(asked.code, asked.question, "no", asked.why)
-    why = f"for {known:,} of {len(unmaps):,} unmaps; else: {asked.why}"
+        return Answer(asked.code, asked.question, "no", why)
+    why = f"for {known:,} of {len(unmaps):,} unmaps; else: {why}"
     return Answer(asked.code, asked.question, "partly", why)

@@ -63,8 +63,20 @@ def test_leaf_and_table_invalidations_in_one_number_are_said() -> None:
 
 def test_components_that_were_not_traced_are_named() -> None:
     (said,) = [c.text for c in caveats(analysis([unmap(cmo_ns=None)])) if c.code == "not-separated"]
-    assert "cache maintenance" in said
+    assert "cache maintenance (clean_dcache_guest_page was not traced)" in said
     assert "table release" not in said
+
+
+def test_components_of_which_only_entries_were_traced_are_named_as_such() -> None:
+    found = caveats(analysis([unmap(cmo_ns=None, cmo=8)]))
+    (said,) = [caveat.text for caveat in found if caveat.code == "not-separated"]
+    assert "cache maintenance (clean_dcache_guest_page by entry only)" in said
+
+
+def test_leaves_of_unknown_size_are_said() -> None:
+    placed = {"leaves_l1": None, "leaves_l2": None, "leaves_l3": None}
+    assert "leaf-size-unknown" in codes(unmap(leaves=4, **placed))
+    assert "leaf-size-unknown" not in codes(unmap(leaves=0, **placed), unmap(leaves=None), unmap())
 
 
 def test_tracing_overhead_is_said_of_measured_traces_only() -> None:

@@ -182,6 +182,18 @@ def test_a_question_is_answered_with_the_reason_why_it_cannot_be() -> None:
     assert said["tracing-cost"][0] == "no"
 
 
+def test_a_question_about_time_tells_entries_from_nothing() -> None:
+    counts = [{"source_id": 0, "name": "put_page", "symbol": "kvm_s2_put_page", "count": 5}]
+    said = answered(analysis([unmap(cmo_ns=None, table_put_ns=None)], event_counts=counts))
+    assert said["cmo-time"][1].startswith("clean_dcache_guest_page was not traced")
+    assert said["table-put-time"][1].startswith("its functions were recorded by their entry only")
+
+
+def test_probes_without_names_are_a_reason_to_find_no_unmap() -> None:
+    counts = [{"source_id": 0, "name": "my_probe", "evidence": "kprobe", "count": 5}]
+    assert "--kallsyms" in answered(analysis(event_counts=counts))["duration"][1]
+
+
 def test_a_question_that_some_unmaps_answer_is_answered_partly() -> None:
     said = answered(analysis([unmap(), unmap(cmo_ns=None), unmap(status="censored")]))
     assert said["cmo-time"][0] == "partly"

@@ -49,9 +49,13 @@ def analyze(  # noqa: PLR0913 - one per option
         from traceview.report.contents import contents  # noqa: PLC0415 - not needed by --help
 
         filters = _filters(step, trigger, cpu, tid, from_, to)
-        stated = {"origin": origin, "label": label, "run": run}
         opened = open_traces(
-            traces, stated=stated, host=host, kallsyms=kallsyms, vocabularies=vocabulary or ()
+            traces,
+            stated={"origin": origin, "label": label, "run": run},
+            host=host,
+            kallsyms=kallsyms,
+            vocabularies=vocabulary or (),
+            digest=json or parquet is not None,
         )
         with _tables(parquet, force=force) as tables:
             whole = _read(opened, tables, _steps(steps, step_pattern), quiet=quiet)

@@ -33,6 +33,7 @@ def info(
             host=host,
             kallsyms=kallsyms,
             vocabularies=vocabulary or (),
+            digest=json,
         )
         pattern = STEP_PATTERN if step_pattern is None else step_pattern
         with progress("reading") as hear:

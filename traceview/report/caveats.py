@@ -27,12 +27,13 @@ ORIGINS: Final = {
     " tell: do not quote the times as hardware latencies",
 }
 
-# Component -> what hides in the rest of the walk when it is not separated, and what would help.
-HIDDEN: Final = {
-    "cmo_ns": "cache maintenance (clean_dcache_guest_page was not traced)",
-    "table_put_ns": "table release (kvm_s2_put_page was not traced)",
-    "irq_ns": "interrupts (no interrupt functions or events were traced)",
-}
+# Component -> what hides in the rest of the walk when it is not separated; the column that counts
+# its calls; what would have had to be traced.
+HIDDEN: Final = (
+    ("cmo_ns", "cmo", "cache maintenance", "clean_dcache_guest_page"),
+    ("table_put_ns", "table_put", "table release", "kvm_s2_put_page"),
+    ("irq_ns", "irq", "interrupts", "no interrupt function or event"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +137,14 @@ def _unknowns(unmaps: pl.DataFrame) -> Iterable[Caveat]:
             f"leaves unknown for {plural(leafless, 'unmap')}: no page-table put, invalidation or"
             " cache maintenance per leaf was traced; the length of a range is no count",
         )
+    level = pl.coalesce("leaves_l1", "leaves_l2", "leaves_l3")
+    sizeless = len(counted.filter((pl.col("leaves") > 0) & level.is_null()))
+    if sizeless:
+        yield Caveat(
+            "leaf-size-unknown",
+            f"leaf size unknown for {plural(sizeless, 'unmap')}: pages and blocks may be in one"
+            " group, where a time per leaf means little",
+        )
     for column, code, why in (
         ("strategy", "strategy-unknown", "no TLB flush function was traced, or the host runs nVHE"),
         ("trigger", "trigger-unknown", "no function that asks for unmaps was traced around them"),
@@ -175,7 +184,15 @@ def _invalidations(complete: pl.DataFrame) -> Iterable[Caveat]:
 
 
 def _hidden(complete: pl.DataFrame) -> Iterable[Caveat]:
-    hidden = [what for column, what in HIDDEN.items() if complete[column].null_count()]
+    hidden = []
+    for column, count_column, what, function in HIDDEN:
+        lacking = complete.filter(pl.col(column).is_null())
+        if lacking.is_empty():
+            continue
+        counted = lacking[count_column].null_count() < len(lacking)
+        was_not = "" if function.startswith("no ") else " not"
+        why = f"{function} by entry only" if counted else f"{function} was{was_not} traced"
+        hidden.append(f"{what} ({why})")
     if hidden:
         yield Caveat(
             "not-separated",

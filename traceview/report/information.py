@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 import polars as pl
 from rich.text import Text
 
+from traceview.queries.questions import NO_UNMAP
 from traceview.report.layout import Column, facts, heading, table, wrapped
 from traceview.report.sources import source_facts
 from traceview.report.terminal import diagnostics
@@ -93,8 +94,11 @@ def _losses(analysis: Analysis, width: int) -> list[Text]:
 
 
 def _questions(answers: Sequence[Answer], width: int) -> list[Text]:
+    """One line per question; where there is no unmap, the first answer says why and is enough."""
     lines = heading("What this trace can answer", width)
     for answer in answers:
+        if answer.why == NO_UNMAP:
+            continue
         why = f": {clean(answer.why)}" if answer.why else ""
         said = Text.assemble(
             (f"{answer.answer:6}", STYLES[answer.answer]), f"  {answer.question}{why}"

@@ -91,7 +91,7 @@ def _why_none(found: Contents) -> str:
     if found.whole.unmaps.is_empty():
         return (
             "no unmap in this trace: kvm_pgtable_stage2_unmap was not traced, or nothing was"
-            " unmapped (`traceview info` says what the trace holds)"
+            " unmapped, or its probes have no names (`traceview info` says which)"
         )
     return "no unmap with leaves is complete"
 
