@@ -1,0 +1,121 @@
+"""Where a text trace says that events are missing, and where that is among the events.
+
+`CPU:1 [LOST 136 EVENTS]` (trace_pipe) and `CPU:1 [136 EVENTS DROPPED]` (trace-cmd report), both
+also without a number, stand before the first event that this CPU recorded afterwards. The header
+of `trace` counts what the ring buffers overwrote: before the first event.
+
+Sources of truth: kernel/trace/trace.c (print_trace_line), trace-cmd 3.4 tracecmd/trace-read.c.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import polars as pl
+
+from traceview.schema import frame
+
+if TYPE_CHECKING:
+    from traceview.parsers.ftrace_text_lines import Lines, Positions
+
+LOST: Final = r"^CPU:(\d{1,5}) \[(?:LOST (?:(\d{1,18}) )?EVENTS|(?:(\d{1,18}) )?EVENTS DROPPED)\]"
+
+
+@dataclass(slots=True)
+class Moment:
+    """An event as one end of a hole."""
+
+    seq: int
+    ts_ns: int | None
+
+
+@dataclass(slots=True)
+class Hole:
+    """A hole whose end has not been read yet. `cpu` None: it concerns all of them."""
+
+    kind: str
+    cpu: int | None
+    count: int | None
+    before: Moment | None = None
+    after: Moment | None = None
+
+    def row(self) -> dict[str, Any]:
+        """A row of schema.LOSSES."""
+        return {
+            "cpu": self.cpu,
+            "kind": self.kind,
+            "from_ns": self.before.ts_ns if self.before else None,
+            "to_ns": self.after.ts_ns if self.after else None,
+            "from_seq": self.before.seq if self.before else None,
+            "to_seq": self.after.seq if self.after else None,
+            "count": self.count,
+        }
+
+
+@dataclass(slots=True)
+class Losses:
+    """Places holes. `latest` is the last event of each CPU so far, `open` waits for the next."""
+
+    latest: dict[int, Moment] = field(default_factory=dict)
+    open: list[Hole] = field(default_factory=list)
+
+    def place(
+        self, lost: list[tuple[int, int, int | None]], line: Positions, events: pl.DataFrame
+    ) -> list[Hole]:
+        """The holes whose end is in *events*, given the loss lines of this stretch.
+
+        *lost*: (line, CPU, count) in order. *line* is the line of each of *events*.
+        """
+        if line.size == 0 and not lost:
+            return []
+        cpu = events["cpu"].fill_null(-1).to_numpy()
+        by_cpu = {number: np.flatnonzero(cpu == number) for number in np.unique(cpu).tolist()}
+        none = np.zeros(0, np.int64)
+        closed = []
+        for hole in self.open:
+            rows = np.arange(line.size) if hole.cpu is None else by_cpu.get(hole.cpu, none)
+            hole.after = _moment(events, rows, 0)
+            closed.append(hole)
+        for at, number, count in lost:
+            rows = by_cpu.get(number, none)
+            first = int(np.searchsorted(line[rows], at))
+            before = _moment(events, rows, first - 1) or self.latest.get(number)
+            after = _moment(events, rows, first)
+            closed.append(Hole("lost_events", number, count, before, after))
+        self.open = [hole for hole in closed if hole.after is None]
+        for number, rows in by_cpu.items():
+            latest = _moment(events, rows, rows.size - 1)
+            if number >= 0 and latest is not None:
+                self.latest[number] = latest
+        return [hole for hole in closed if hole.after is not None]
+
+
+def read_losses(lines: Lines, index: Positions) -> list[tuple[int, int, int | None]]:
+    """The loss lines among those at *index*: (line, CPU, count)."""
+    texts = lines.text(lines.starts[index], lines.ends[index])
+    cpu, lost, dropped = texts.str.extract_groups(LOST).struct.unnest().iter_columns()
+    ok = cpu.is_not_null()
+    counts = lost.fill_null(dropped).filter(ok).cast(pl.Int64).to_list()
+    cpus = cpu.filter(ok).cast(pl.Int64).to_list()
+    return list(zip(index[ok.to_numpy()].tolist(), cpus, counts, strict=True))
+
+
+def loss_rows(holes: list[Hole]) -> pl.DataFrame:
+    """*holes* as schema.LOSSES."""
+    if not holes:
+        return frame("losses")
+    rows = [hole.row() for hole in holes]
+    schema = {
+        name: pl.String if name == "kind" else pl.Int64
+        for name in ("cpu", "kind", "from_ns", "to_ns", "from_seq", "to_seq", "count")
+    }
+    return frame("losses", pl.DataFrame(rows, schema=schema).to_dict())
+
+
+def _moment(events: pl.DataFrame, rows: Positions, at: int) -> Moment | None:
+    if not 0 <= at < rows.size:
+        return None
+    row = int(rows[at])
+    return Moment(int(events["seq"][row]), events["ts_ns"][row])

@@ -1,0 +1,408 @@
+"""Text that ftrace prints: tracefs `trace` and `trace_pipe`, `trace-cmd report`, `perf ftrace`.
+
+What is read: function_graph with every combination of its options, the function tracer, kprobe,
+kretprobe and fprobe events with arguments, tracepoints, markers, stack traces, task switches, loss
+lines, headers, and the instruction events of an emulator (ftrace_insn_text.py). One line is at
+most one event; a leaf of function_graph (`f();`) is one `complete` event.
+
+What text cannot say: function_graph text drops digits of a duration as it grows (the value is
+exact as printed), has neither times nor tasks unless asked for, and never states loss; event lines
+have microseconds, or nanoseconds if trace-cmd was asked; fprobes look like kprobes; the latency
+format counts from the start of the trace and cuts names to 8 bytes, function_graph to 7.
+
+A file is read in chunks of whole lines, and each chunk column by column (ftrace_text_lines.py);
+what outlives a chunk is the state of `Reader`. Lines that are not understood are counted in the
+diagnostic `unparsed-lines`. Sources of truth: see the modules of each part.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import polars as pl
+
+from traceview.parsers.ftrace_event_head import (
+    MICROSECONDS,
+    NANOSECONDS,
+    NUMBER,
+    RELATIVE,
+    EventHeads,
+    read_verbose,
+)
+from traceview.parsers.ftrace_event_text import EventText
+from traceview.parsers.ftrace_graph_calls import CurrentTasks, OpenCalls, Switches, read_switches
+from traceview.parsers.ftrace_graph_head import (
+    GraphHeads,
+    merged,
+    read_bars,
+    read_graph_heads,
+    read_without_duration,
+)
+from traceview.parsers.ftrace_graph_text import GraphText
+from traceview.parsers.ftrace_header import INTERESTING, Header
+from traceview.parsers.ftrace_loss_text import Hole, Losses, loss_rows, read_losses
+from traceview.parsers.ftrace_text_lines import Lines, next_of
+from traceview.parsers.ftrace_text_rows import EVENT_ROWS, NO_TIME, NONE, Found, joined
+from traceview.schema import ARGS, EVENTS, frame
+from traceview.trace import Batch, Diagnostic
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from traceview.parsers.ftrace_graph_calls import Task
+    from traceview.parsers.ftrace_text_lines import Mask, Positions
+    from traceview.parsers.ftrace_text_rows import Heads
+    from traceview.parsers.source import Source
+    from traceview.trace import Want
+
+CHUNK_BYTES: Final = 4 * 1024 * 1024
+LINE_BYTES: Final = 16 * 1024 * 1024  # a longer line is cut off
+KEPT_BYTES: Final = 4096  # what is kept of it
+STACK_LINES: Final = 1000
+HEAD_LINES: Final = 200
+SHOWN_CHARS: Final = 100
+LAYOUT: Final = r"^(?:#|cpus=\d|version = \d| ?=> | \(Overruns: )"
+ARGS_PER_EVENT: Final = 2  # a batch is full, too, when it has so many arguments
+
+TRACER_LINE: Final = re.compile(rb"\s*# tracer: \S")
+CPUS_LINE: Final = re.compile(rb"\s*(?:version = \d+\s*\n)?cpus=\d+\s*$", re.MULTILINE)
+
+
+def detect(head: bytes) -> bool:
+    """Whether *head*, the start of a file, is ftrace text.
+
+    A header line says so; otherwise at least half of the first lines must be lines of a trace,
+    which `perf script` output, where a task is no `name-pid`, is not.
+    """
+    if TRACER_LINE.match(head):
+        return True
+    whole = head[: head.rfind(b"\n") + 1] or head
+    lines = Lines(b"".join(whole.splitlines(keepends=True)[:HEAD_LINES]))
+    told = CPUS_LINE.match(head) is not None
+    events = EventHeads().read(lines, numbers_are_ns=told)
+    known = np.zeros(len(lines), np.bool_)
+    known[events.line[events.ts_ns != NO_TIME]] = True
+    known[read_graph_heads(lines, known).heads.line] = True
+    rest = np.flatnonzero(~known)
+    known[read_verbose(lines, rest).line] = True
+    known[read_without_duration(lines, rest, bare=False).heads.line] = True
+    known[read_switches(lines, rest).line] = True
+    known[[line for line, *_ in read_losses(lines, rest)]] = True
+    text = lines.text(lines.starts, lines.ends).str.strip_chars(" \t\r-")
+    counted = ((text != "") & ~text.str.contains(r"^(?:#|=>|cpus=|version = )")).to_numpy()
+    return bool(told and not counted.any()) or bool(
+        known.any() and (known & counted).sum() * 2 >= counted.sum()
+    )
+
+
+def read(
+    source: Source,
+    want: Want,
+    progress: Callable[[float], None],
+    *,
+    chunk_bytes: int = CHUNK_BYTES,
+) -> Iterator[Batch]:
+    """Yield the batches of *source*; see Trace.batches."""
+    reader = Reader(want)
+    reader.tasks.first = _first_tasks(source, chunk_bytes)
+    chunks = source.chunks(progress, min(chunk_bytes, max(64 * want.batch_events, 1 << 16)))
+    for chunk in whole_lines(chunks, hold_stacks=want.all_events):
+        reader.take(chunk)
+        if reader.is_full:
+            yield reader.batch()
+    reader.finish()
+    yield reader.batch(tuple(dict.fromkeys(source.damage)))
+
+
+def whole_lines(chunks: Iterable[bytes], *, hold_stacks: bool = False) -> Iterator[bytes]:
+    """*chunks* cut between lines; with *hold_stacks* also before the line a stack belongs to.
+
+    Of a line that is longer than LINE_BYTES only the first KEPT_BYTES are kept.
+    """
+    carry, inside_long = b"", False
+    for chunk in chunks:
+        data = carry + chunk
+        if inside_long:
+            end = data.find(b"\n")
+            inside_long = end < 0
+            data = b"" if inside_long else data[end + 1 :]
+        newline = data.rfind(b"\n") + 1
+        cut = _before_last_event(data, newline) if hold_stacks else newline
+        if cut == 0 and len(data) > LINE_BYTES:
+            cut, inside_long = newline or KEPT_BYTES, newline == 0
+        if cut:
+            yield data[:cut]
+        carry = b"" if inside_long else data[cut:]
+    if carry:
+        yield carry
+
+
+def _before_last_event(data: bytes, cut: int) -> int:
+    """Where the last line before *cut* begins that is no part of a stack trace."""
+    at = cut
+    for _ in range(STACK_LINES):
+        at = data.rfind(b"\n", 0, at - 1) + 1 if at > 1 else 0
+        if at == 0 or not data[at : at + 3].lstrip().startswith(b"=>"):
+            return at
+    return cut
+
+
+def _first_tasks(source: Source, chunk_bytes: int) -> dict[int, Task]:
+    """The task before the first switch of each CPU, if this is a graph without a task column.
+
+    That switch may be anywhere in the file, so all of it is searched beforehand.
+    """
+    head = source.head()
+    lines = Lines(head[: head.rfind(b"\n") + 1] or head)
+    graph = read_graph_heads(lines, np.zeros(len(lines), np.bool_)).heads
+    has_tasks = bool((graph.tid != NONE).any()) or b"TASK/PID" in head
+    if has_tasks or (graph.line.size == 0 and b"# tracer: function_graph" not in head):
+        return {}
+    first: dict[int, Task] = {}
+    for chunk in whole_lines(source.chunks(chunk_bytes=chunk_bytes)):
+        if b" => " in chunk:
+            lines = Lines(chunk)
+            for cpu, task in read_switches(lines, _switch_lines(lines)).first_left().items():
+                first.setdefault(cpu, task)
+    return first
+
+
+def _switch_lines(lines: Lines) -> Positions:
+    equal = lines.positions("=")
+    arrow = equal[lines.has(equal - 1, " => ")]
+    line: Positions = np.unique(lines.line_of(arrow))
+    return line[line >= 0]
+
+
+@dataclass(slots=True)
+class Reader:
+    """The state between chunks, and the batch that is being filled."""
+
+    want: Want
+    header: Header = field(default_factory=Header)
+    event_heads: EventHeads = field(default_factory=EventHeads)
+    graph_text: GraphText = field(init=False)
+    event_text: EventText = field(init=False)
+    tasks: CurrentTasks = field(default_factory=CurrentTasks)
+    open_calls: OpenCalls = field(default_factory=OpenCalls)
+    losses: Losses = field(default_factory=Losses)
+    line: int = 1
+    seq: int = 0
+    skipped_events: int = 0
+    unparsed: int = 0
+    first_unparsed: str = ""
+    backwards: int = 0
+    latest_ns: int = NO_TIME
+    graph_times: bool = False
+    events: list[pl.DataFrame] = field(default_factory=list)
+    args: list[pl.DataFrame] = field(default_factory=list)
+    holes: list[Hole] = field(default_factory=list)
+    skipped: Counter[str] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        self.graph_text = GraphText(self.want)
+        self.event_text = EventText(self.want, self.header)
+
+    def take(self, chunk: bytes) -> None:
+        """Read a chunk of whole lines into the batch."""
+        lines = Lines(chunk, self.line)
+        self._headers(lines)
+        found = Found()
+        lost, stacks = self._lines(lines, found)
+        if self.header.instructions:
+            self.event_text.instructions.decode_operands(found)
+        if self.want.all_events:
+            _add_stacks(lines, stacks, found)
+        self._count_unparsed(lines, found)
+        self._store(lines, found, lost)
+        self.line += len(lines)
+
+    def _headers(self, lines: Lines) -> None:
+        begins = lines.buffer[lines.starts] == ord("#")
+        rows = np.flatnonzero(begins | lines.has(lines.starts, "cpus="))
+        if rows.size:
+            texts = lines.text(lines.starts[rows], lines.ends[rows])
+            self.header.read(texts.filter(texts.str.contains(INTERESTING)).to_list())
+
+    def _lines(
+        self, lines: Lines, found: Found
+    ) -> tuple[list[tuple[int, int, int | None]], Positions]:
+        """Read every line; return the loss lines, and the lines that announce a stack trace."""
+        heads = self.event_heads.read(lines, numbers_are_ns=self.header.trace_cmd)
+        taken = np.zeros(len(lines), np.bool_)
+        taken[heads.line] = True
+        graph = read_graph_heads(lines, taken)
+        taken[graph.heads.line] = True
+        rest = np.flatnonzero(~taken)
+        switches = read_switches(lines, np.intersect1d(rest, _switch_lines(lines)))
+        lost = read_losses(lines, rest[lines.has(lines.starts[rest], "CPU:")])
+        rest = rest[~_is_layout(lines, rest, switches, lost)]
+        more = [heads]
+        if rest.size:
+            more.append(read_verbose(lines, rest))
+            rest = np.setdiff1d(rest, more[-1].line)
+            bare = self.header.tracer == "function_graph"
+            short = read_without_duration(lines, rest, bare=bare)
+            found.unparsed.append(np.setdiff1d(rest, short.heads.line))
+            graph = merged(graph, short)
+        self.tasks.assign(graph.heads, switches)
+        more.append(self.graph_text.read(lines, graph, found, depths=False))
+        columns, stacks = self.event_text.read(lines, joined(more), found)
+        self._reported_graph(lines, columns, found)
+        self.graph_times |= bool((graph.heads.ts_ns != NO_TIME).any())
+        if lost:
+            self.header.facts["loss_known"] = True
+        return lost, stacks
+
+    def _reported_graph(self, lines: Lines, heads: Heads, found: Found) -> None:
+        """Add the function_graph events that trace-cmd prints as event lines."""
+        pipes = next_of(lines.positions("|"), heads.body, heads.end)
+        bars = read_bars(lines, pipes)
+        bars.ok &= pipes < heads.end
+        raw = heads.take(~bars.ok)
+        heads, bars = heads.take(bars.ok), bars.take(bars.ok)
+        heads.body = np.minimum(bars.at + 3, heads.end)
+        graph = GraphHeads(heads, bars.duration_ns, bars.irq)
+        self.graph_text.read(lines, graph, found, depths=True)
+        self.graph_text.read_fields(lines, raw, found)
+
+    def _count_unparsed(self, lines: Lines, found: Found) -> None:
+        rows = np.concatenate([np.zeros(0, np.int64), *found.unparsed])
+        self.unparsed += rows.size
+        if rows.size and not self.first_unparsed:
+            first = rows.min(keepdims=True)
+            text = lines.text(lines.starts[first], lines.ends[first])[0]
+            shown = text if len(text) <= SHOWN_CHARS else f"{text[:SHOWN_CHARS]}..."
+            self.first_unparsed = f"line {self.line + int(first[0])}: {shown!r}"
+
+    def _store(self, lines: Lines, found: Found, lost: list[tuple[int, int, int | None]]) -> None:
+        rows = pl.concat([pl.DataFrame(schema=EVENT_ROWS), *found.events])
+        if len(found.events) > 1:
+            rows = rows.sort("line")
+        rows = self.open_calls.name_exits(rows)
+        line = rows["line"].to_numpy()
+        rows = rows.with_columns(seq=pl.Series(np.arange(self.seq, self.seq + line.size)))
+        if self.seq == 0 and line.size and self.header.overwritten:
+            self.losses.open.append(Hole("overwritten", None, self.header.overwritten))
+        self.holes += self.losses.place(lost, line, rows)
+        self._times(rows["ts_ns"])
+        seq_of_line = np.full(len(lines), -1)
+        seq_of_line[line] = np.arange(self.seq, self.seq + line.size)
+        for args in found.args:
+            seq = pl.Series("seq", seq_of_line[args["line"].to_numpy()])
+            self.args.append(args.with_columns(seq).select(*ARGS))
+        self.events.append(rows.select(*EVENTS))
+        self.skipped += found.skipped
+        self.skipped_events += found.skipped.total()
+        self.seq += line.size
+
+    def _times(self, ts_ns: pl.Series) -> None:
+        times = ts_ns.drop_nulls().to_numpy()
+        if times.size:
+            self.backwards += int((np.diff(times, prepend=max(self.latest_ns, 0)) < 0).sum())
+            self.latest_ns = int(times[-1])
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the batch holds as much as the caller wants at once."""
+        size = self.want.batch_events
+        events = sum(map(len, self.events))
+        return events >= size or sum(map(len, self.args)) >= ARGS_PER_EVENT * size
+
+    def finish(self) -> None:
+        """The file ends: what is still open will not be closed."""
+        if self.seq == 0 and self.header.overwritten:
+            self.losses.open.append(Hole("overwritten", None, self.header.overwritten))
+        self.holes += self.losses.open
+        self.losses.open = []
+
+    def batch(self, diagnostics: tuple[Diagnostic, ...] | None = None) -> Batch:
+        """What was read since the last batch; *diagnostics* of the source end the trace."""
+        facts = dict(self.header.facts)
+        kinds = self.event_heads.kinds
+        if self.graph_times or kinds & {MICROSECONDS, RELATIVE}:
+            facts["ts_resolution_ns"] = 1000
+        elif NANOSECONDS in kinds or (NUMBER in kinds and self.header.trace_cmd):
+            facts["ts_resolution_ns"] = 1
+        batch = Batch(
+            events=pl.concat([frame("events"), *self.events]),
+            args=pl.concat([frame("args"), *self.args]),
+            losses=loss_rows(self.holes),
+            skipped=dict(self.skipped),
+            facts=facts,
+            diagnostics=() if diagnostics is None else (*diagnostics, *self._diagnostics()),
+        )
+        self.events, self.args, self.holes, self.skipped = [], [], [], Counter()
+        return batch
+
+    def _diagnostics(self) -> Iterator[Diagnostic]:
+        kinds = self.event_heads.kinds
+        if self.unparsed:
+            yield Diagnostic(
+                "unparsed-lines",
+                "warning",
+                f"{self.unparsed} lines were not understood, the first is {self.first_unparsed}",
+                self.unparsed,
+            )
+        if self.seq == 0 and self.skipped_events == 0:
+            yield Diagnostic("no-events", "warning", "the trace holds no events")
+        if RELATIVE in kinds:
+            yield Diagnostic(
+                "relative-times",
+                "info",
+                "times count from the start of the trace (option latency-format): they compare"
+                " with no other source",
+            )
+        if NUMBER in kinds:
+            yield _about_numbers(trace_cmd=self.header.trace_cmd)
+        if self.backwards:
+            yield Diagnostic(
+                "time-goes-back",
+                "info",
+                f"{self.backwards} events have an earlier time than the one printed before them",
+                self.backwards,
+            )
+
+
+def _about_numbers(*, trace_cmd: bool) -> Diagnostic:
+    if trace_cmd:
+        message = "times are printed without a point: they are taken as nanoseconds"
+        return Diagnostic("plain-number-times", "info", message)
+    message = "times are printed without a point (trace_clock counter or cycles): they are no times"
+    return Diagnostic("plain-number-times", "warning", message)
+
+
+def _is_layout(
+    lines: Lines,
+    rows: Positions,
+    switches: Switches,
+    lost: list[tuple[int, int, int | None]],
+) -> Mask:
+    """Which lines say nothing by themselves, or were read already."""
+    texts = lines.text(lines.starts[rows], lines.ends[rows])
+    known = np.isin(rows, switches.line) | np.isin(rows, [line for line, *_ in lost])
+    layout = (texts.str.strip_chars(" \t\r-") == "") | texts.str.contains(LAYOUT)
+    return layout.to_numpy() | known
+
+
+def _add_stacks(lines: Lines, announced: Positions, found: Found) -> None:
+    """Give each stack trace its functions, innermost first, one a line."""
+    begins = np.flatnonzero(lines.has(lines.starts, "=> ") | lines.has(lines.starts, " => "))
+    if announced.size == 0 or begins.size == 0:
+        return
+    # A stack's lines follow the line that announces it, and nothing else comes between.
+    before = begins - np.arange(begins.size)
+    first = begins[np.searchsorted(before, before)] - 1
+    mine = np.isin(first, announced)
+    start = lines.starts[begins[mine]]
+    texts = lines.text(start + lines.spaces_after(start) + len("=> "), lines.ends[begins[mine]])
+    joined_up = (
+        pl.DataFrame({"line": first[mine], "text": texts.str.strip_chars(" ")})
+        .group_by("line", maintain_order=True)
+        .agg(pl.col("text").str.join("\n"))
+    )
+    found.add_args(joined_up["line"].to_numpy(), "stack", text=joined_up["text"])
