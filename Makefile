@@ -11,7 +11,7 @@ DEMO := sample_traces/fgraph-6.12-neoverse-n1.perfetto
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check clean
+.PHONY: help demo test check golden clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 15
@@ -31,6 +31,9 @@ check: $(INSTALLED) ## formatting, lint, types, spelling, then the tests
 	$(BIN)/mypy
 	$(BIN)/codespell
 	$(MAKE) test
+
+golden: $(INSTALLED) ## render what README.md shows anew
+	$(BIN)/python -m tests.shown
 
 clean: ## remove .venv, caches and what the demo wrote
 	rm -rf $(VENV) $(OUT) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info

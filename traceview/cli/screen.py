@@ -7,6 +7,7 @@ terminal; in a pipe as wide as COLUMNS says, else 100.
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import sys
 import time
@@ -49,13 +50,15 @@ def show(lines: Iterable[Text]) -> None:
     """Print *lines*, which the report has made to fit."""
     from rich.console import Console  # noqa: PLC0415 - not needed by --help
 
+    # Rich only renders: it would end the program by itself when a pipe is closed.
+    rendered = io.StringIO()
     console = Console(
-        file=sys.stdout, width=width(), color_system="auto" if coloured() else None,
+        file=rendered, width=width(), color_system="auto" if coloured() else None,
         force_terminal=coloured(), highlight=False, markup=False, emoji=False,
     )  # fmt: skip
-    with writing():
-        for line in lines:
-            console.print(line, soft_wrap=True)
+    for line in lines:
+        console.print(line, soft_wrap=True)
+    show_text([rendered.getvalue()])
 
 
 def show_text(pieces: Iterable[str]) -> None:

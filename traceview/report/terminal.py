@@ -15,6 +15,7 @@ from traceview.report.bar import PARTS, bar, legend, shares
 from traceview.report.layout import Column, bullets, flow, heading, table, wrapped
 from traceview.report.sources import sources, statuses
 from traceview.report.wording import (
+    UNKNOWN,
     bytes_size,
     clean,
     count,
@@ -36,7 +37,7 @@ SPLITS: Final = 12
 DESTROYS: Final = "VM destructions (no unmap: their walker invalidates nothing)"
 FLUSHES: Final = "Invalidations outside unmaps (dirty logging, break-before-make)"
 SAID_AS_CAVEATS: Final = frozenset({"censored-unmaps", "contaminated-unmaps"})
-LEAF_SIZES: Final = {"mixed": "mixed", "unknown": "-", "none": "none"}
+LEAF_SIZES: Final = {"mixed": "mixed", "unknown": UNKNOWN, "none": "none"}
 
 
 def summary(found: Contents, width: int, *, top: int = 5, blocks: bool = False) -> list[Text]:
@@ -109,7 +110,9 @@ def _split(found: Contents, width: int, *, blocks: bool) -> list[Text]:
     for row in rows.iter_rows(named=True):
         values = {part.column: row[part.column] or 0 for part in PARTS}
         name = [clean(row["label"])] if several else []
-        name += [row["strategy"], sizes[row["leaf_level"]], row["trigger"]]
+        size = sizes[row["leaf_level"]]
+        name += [row["strategy"], "leaves of unknown size" if size == UNKNOWN else size]
+        name.append(row["trigger"])
         title = f"{', '.join(name)}: {duration(row['duration_ns'])} in all"
         lines += [Text(), *wrapped(title, width, indent=2, hang=2)]
         lines += wrapped(bar(values, min(BAR_WIDTH, width - 4), blocks=blocks), width, indent=4)

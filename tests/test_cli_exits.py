@@ -1,0 +1,131 @@
+"""Exit codes, and what the user sees when something goes wrong (docs/exit-codes.md)."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+from traceview.cli import analyze
+from traceview.cli.app import run
+
+ROOT = Path(__file__).parent.parent
+DEMO = str(ROOT / "sample_traces" / "fgraph-6.12-neoverse-n1.perfetto")
+PROGRAM = [sys.executable, "-c", "from traceview.cli import main; main()"]
+PNG = bytes.fromhex("89504e470d0a1a0a0000000d49484452")
+
+
+def failing(error: BaseException) -> object:
+    def fail(*_: object, **__: object) -> NoReturn:
+        raise error
+
+    return fail
+
+
+@pytest.mark.parametrize("command", ["analyze", "info"])
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "the file is empty"),
+        (PNG, "not a trace that traceview knows"),
+        (b"hello\n" * 100, "not a trace that traceview knows"),
+        (gzip.compress(PNG), "not a trace that traceview knows"),
+        (b"\x1f\x8b\x08nonsense", ""),
+        (b"\x28\xb5\x2f\xfdnonsense", ""),
+        (b"PK\x03\x04nonsense", "zip"),
+    ],
+)
+def test_what_is_no_trace_is_refused_in_words(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, command: str, content: bytes, message: str
+) -> None:
+    path = tmp_path / "trace"
+    path.write_bytes(content)
+    assert run([command, str(path)]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("traceview: ")
+    assert message in err
+    assert str(path) in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("name", ["nosuch", ".", "a\nb\x1b[31m", ""])
+def test_a_file_that_cannot_be_read_is_named(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, name: str
+) -> None:
+    assert run(["analyze", str(tmp_path / name)]) == 2
+    err = capsys.readouterr().err
+    assert str(tmp_path) in err
+    assert "\x1b" not in err
+
+
+def test_strict_refuses_damage_and_writes_nothing(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    damaged = tmp_path / "damaged.perfetto"
+    damaged.write_bytes(Path(DEMO).read_bytes()[:-3])
+    arguments = ["analyze", str(damaged), "--strict", "--parquet", str(tmp_path / "out")]
+    assert run(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "--strict refuses this input" in err
+    assert not (tmp_path / "out").exists()
+    assert run([*arguments[:2], "--quiet"]) == 0
+
+
+def test_a_defect_of_ours_is_one_line_and_says_how_to_report_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TRACEVIEW_DEBUG", raising=False)
+    monkeypatch.setattr(analyze, "open_traces", failing(RuntimeError("two\nlines")))
+    assert run(["analyze", DEMO]) == 3
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert "RuntimeError: two lines" in err
+    assert "please report" in err
+
+
+def test_a_defect_of_ours_shows_where_it_happened_when_asked(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRACEVIEW_DEBUG", "1")
+    monkeypatch.setattr(analyze, "open_traces", failing(RuntimeError("oops")))
+    assert run(["analyze", DEMO]) == 3
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_an_interrupt_is_130_and_leaves_no_table(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(analyze, "refuse_damage", failing(KeyboardInterrupt()))
+    assert run(["analyze", DEMO, "--parquet", str(tmp_path / "out")]) == 130
+    assert capsys.readouterr().err == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_closed_pipe_is_silent() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [*PROGRAM, "analyze", DEMO], stdout=writer, stderr=subprocess.PIPE, check=False
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, b"")
+
+
+@pytest.mark.parametrize("arguments", [["analyze", DEMO], ["info", DEMO, "--json"], ["--help"]])
+def test_a_full_disk_is_no_defect_of_ours(arguments: list[str]) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full here")
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [*PROGRAM, *arguments], stdout=full, stderr=subprocess.PIPE, check=False, text=True
+        )
+    assert done.returncode == 2
+    assert done.stderr == "traceview: standard output cannot be written: No space left on device\n"
