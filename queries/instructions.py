@@ -70,7 +70,9 @@ class Instructions:
         flushes = flushes.pick(outermost(flushes))
         in_unmap, in_flush = owner(unmaps, at), owner(flushes, at)
         rows = rows.with_columns(
-            _id(unmaps, in_unmap, "unmap_id"), _id(flushes, in_flush, "call_id")
+            pl.col("operand", "ipa").reinterpret(signed=False),
+            _id(unmaps, in_unmap, "unmap_id"),
+            _id(flushes, in_flush, "call_id"),
         )
         return conform("instructions", rows.filter(pl.Series((in_unmap >= 0) | (in_flush >= 0))))
 

@@ -58,15 +58,15 @@ class VisitCounts:
 
 def classify_flushes(
     flushes: Inside, visits: Inside, puts: Inside, deferred: NDArray[np.bool_], page_bytes: int
-) -> tuple[Ints, int]:
-    """LEAF, TABLE or UNKNOWN per flush; and of how many two kinds of evidence disagree."""
+) -> tuple[Ints, NDArray[np.bool_]]:
+    """LEAF, TABLE or UNKNOWN per flush; and of which two kinds of evidence disagree."""
     by_puts = _by_puts(flushes, visits, puts, deferred.size)
     by_level = _by_level(flushes, page_bytes)
     found = np.where(by_puts != UNKNOWN, by_puts, by_level)
     clash = (by_puts != UNKNOWN) & (by_level != UNKNOWN) & (by_puts != by_level)
     late = deferred[flushes.unmap]
     clash |= late & (by_level == LEAF)
-    return np.where(late, TABLE, found), int(clash.sum())
+    return np.where(late, TABLE, found), clash
 
 
 def count_visits(visits: Inside, puts: Inside, unmaps: int) -> VisitCounts:

@@ -138,10 +138,7 @@ class SourceTables:
         functions = self._stream.functions
         self._note_traced(placed.calls, functions)
         gaps = self._switches.gaps(chunk)
-        unmaps, row, clashes = observe_unmaps(
-            placed, functions, self._page_bytes, gaps, self._stream.losses
-        )
-        self._clashes += clashes
+        unmaps, row = observe_unmaps(placed, functions, self._page_bytes, gaps, self._stream.losses)
         self._part("unmaps", self._frame(row))
         self._part("instructions", self._instructions.place(chunk, placed, unmaps))
         self._take_others(placed, unmaps)
@@ -238,6 +235,9 @@ class SourceTables:
             pl.col("call_id").alias("unmap_id"),
         )
         found, table_invalidation = break_down(raw, self._traced)
+        # Where events were lost, what is left of two neighbours can look like one.
+        whole = raw.filter(pl.col("status") == "complete")
+        self._clashes = int(whole["n_clash"].sum())
         if self._instructions.seen:
             found = self._with_instruction_counts(found)
         return conform("unmaps", found), table_invalidation

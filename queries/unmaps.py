@@ -120,8 +120,8 @@ def observe_unmaps(
     page_bytes: int,
     gaps: tuple[Ints, Ints, Ints],
     losses: Losses,
-) -> tuple[Placed, Rows, int]:
-    """The unmaps, one raw row for each, and how many flushes have contradicting evidence.
+) -> tuple[Placed, Rows]:
+    """The unmaps, and one raw row for each.
 
     *gaps*: task, seq and length of each time that a task was off the CPU (switches.py).
     """
@@ -135,16 +135,16 @@ def observe_unmaps(
     row["call_id"] = unmaps.calls["start_seq"]
     row["traced_calls"] = _count(of, inside.calls["evidence"] != EVIDENCE.index("tracepoint"), size)
     row["cut_off"] = _count(of, inside.operation(*TIMED) & inside.status("censored"), size)
-    kind, clashes = _count_operations(row, inside, of, functions, page_bytes)
+    kind = _count_operations(row, inside, of, functions, page_bytes)
     _add_time(row, unmaps, inside, (of, kind), _place_gaps(unmaps, gaps))
     _trigger(row, unmaps, placed, functions)
     row["mmu"] = _first_known(unmaps.calls["mmu"], inside.calls["mmu"], of)
-    return unmaps, row, clashes
+    return unmaps, row
 
 
 def _count_operations(
     row: Rows, inside: Placed, of: Ints, functions: Functions, page_bytes: int
-) -> tuple[Ints, int]:
+) -> Ints:
     """Fill the counts; returned: LEAF, TABLE or UNKNOWN per call (UNKNOWN if no flush)."""
     size = row["call_id"].size
     visit = functions.visits()[inside.calls["function"]]
@@ -160,6 +160,7 @@ def _count_operations(
     found, clashes = classify_flushes(flushes, visits, puts, row["n_range"] > 0, page_bytes)
     kind = np.full(of.size, UNKNOWN, dtype=np.int64)
     kind[is_flush] = found
+    row["n_clash"] = np.bincount(flushes.unmap[clashes], minlength=size).astype(np.int64)
     for code, name in ((LEAF, "n_leaf"), (TABLE, "n_table"), (UNKNOWN, "n_ipa")):
         row[name] = _count(of, is_flush & (kind == code), size)
     counts = count_visits(visits, puts, size)
@@ -176,7 +177,7 @@ def _count_operations(
         leaf = is_flush & (kind == LEAF) & (inside.calls["level"] == level)
         row[f"flush_l{level}"] = _count(of, leaf, size)
         row[f"cmo_l{level}"] = _count(of, is_cmo & (cmo_level == level), size)
-    return kind, clashes
+    return kind
 
 
 def _once(inside: Placed, operation: str) -> Mask:

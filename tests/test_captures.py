@@ -157,6 +157,50 @@ def test_every_unmap_that_began_is_accounted_for_and_every_breakdown_sums(captur
     assert analysis.sources["origin"].to_list() == ["emulated"]
 
 
+@pytest.mark.parametrize(
+    ("path", "unmaps", "strategies"),
+    [
+        ("6.1-max/storm-fgraph.txt.zst", 60, {"per_pte", "none"}),
+        ("6.1-max/storm-kprobes.txt.zst", 60, {"per_pte", "none"}),
+        ("6.12-max/storm-fgraph.txt.zst", 60, {"deferred_range"}),
+        ("6.12-max/storm-kprobes.txt.zst", 60, {"deferred_range"}),
+        ("6.12-max/perf-ftrace.txt", 1, {"deferred_range"}),
+        ("6.12-neoverse-n1/perf-ftrace.txt", 1, {"per_pte"}),
+        ("6.12-neoverse-n1/tc-extract.show.txt", 1, {"per_pte"}),
+        ("6.12-neoverse-n1/pf-big.pftrace.zst", 1, {"per_pte"}),
+    ],
+)
+def test_captures_without_steps_show_their_unmaps(
+    path: str, unmaps: int, strategies: set[str]
+) -> None:
+    found = analysed(path).unmaps
+    assert found.height == unmaps
+    assert set(found["strategy"].to_list()) == strategies
+    assert found["status"].unique().to_list() == ["complete"]
+
+
+FOLDERS = ("6.1-max", "6.12-max", "6.12-neoverse-n1")
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_all_recorders_of_one_workload_agree_on_every_step_that_they_recorded(folder: str) -> None:
+    """Perfetto's graph, Perfetto's probes and text: whatever two of them say must be the same."""
+    said: dict[tuple[str, str], dict[int, list[str]]] = {}
+    recorded = [c for c in captures() if c.path.startswith(f"{folder}/")]
+    for capture in recorded:
+        unmaps = analysed(capture.path).unmaps.filter(pl.col("status") == "complete")
+        for name in set(capture.truth) - set(capture.absent) - set(capture.holes):
+            mine = unmaps.filter(pl.col("step") == name)
+            for column in CHECKED:
+                if column in SPOKEN or column == "duration_ns" or mine[column].null_count():
+                    continue
+                if mine.height:
+                    by_value = said.setdefault((name, column), {})
+                    by_value.setdefault(mine[column].sum(), []).append(capture.path)
+    assert {key: found for key, found in said.items() if len(found) > 1} == {}
+    assert sum(len(paths) > 1 for found in said.values() for paths in found.values()) > 100
+
+
 def test_the_table_names_every_perfetto_and_text_capture() -> None:
     named = {capture.path for capture in captures()} | set(TABLE["elsewhere"]["files"])
     there = {
