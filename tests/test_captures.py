@@ -196,7 +196,7 @@ def test_all_recorders_of_one_workload_agree_on_every_step_that_they_recorded(fo
                     continue
                 if mine.height:
                     by_value = said.setdefault((name, column), {})
-                    by_value.setdefault(mine[column].sum(), []).append(capture.path)
+                    by_value.setdefault(int(mine[column].sum()), []).append(capture.path)
     assert {key: found for key, found in said.items() if len(found) > 1} == {}
     assert sum(len(paths) > 1 for found in said.values() for paths in found.values()) > 100
 

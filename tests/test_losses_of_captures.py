@@ -17,9 +17,8 @@ pytestmark = [
     pytest.mark.skipif(not TRACES.is_dir(), reason="no captures: ../shared/traces is not there"),
 ]
 
-LOSSY = [
-    f"{folder}/kprobes-lost-pipe.txt.zst" for folder in ("6.1-max", "6.12-max", "6.12-neoverse-n1")
-]
+FOLDERS = ("6.1-max", "6.12-max", "6.12-neoverse-n1")
+LOSSY = [f"{folder}/kprobes-lost-pipe.txt.zst" for folder in FOLDERS]
 EVENT = re.compile(r"-(\d+)\s+\[(\d+)\] \S+\s+(\d+)\.(\d{6}): (s2_unmap|s2_unmap_ret): ")
 LOST = re.compile(r"^CPU:(\d+) \[LOST (\d+) EVENTS\]$")
 
