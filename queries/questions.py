@@ -23,6 +23,9 @@ FLUSH_MISSING: Final = (
 )
 
 ENTRIES_ONLY: Final = "its functions were recorded by their entry only: counted, not timed"
+UNMAP_ENTRIES_ONLY: Final = (
+    "kvm_pgtable_stage2_unmap was recorded by its entry only: nothing can be placed inside it"
+)
 NO_UNMAP: Final = "there is no unmap to ask it of"
 
 
@@ -41,6 +44,7 @@ class Question:
     """One that is asked of every unmap; `known` holds where it can be answered, else `why`.
 
     `operation`: what must have been timed; if it was hit all the same, only entries were recorded.
+    `nests`: it takes calls inside the unmap or around it, so an entry of it is not enough.
     """
 
     code: str
@@ -48,6 +52,7 @@ class Question:
     known: pl.Expr
     why: str
     operation: str | None = None
+    nests: bool = False
 
 
 def _has(*columns: str) -> pl.Expr:
@@ -61,6 +66,7 @@ OF_UNMAPS: Final = (
         "which invalidation strategy was used",
         pl.col("strategy") != "unknown",
         FLUSH_MISSING,
+        nests=True,
     ),
     Question(
         "leaves",
@@ -68,12 +74,14 @@ OF_UNMAPS: Final = (
         _has("leaves"),
         "neither kvm_s2_put_page, nor a flush or cache maintenance per leaf was traced; the length"
         " of a range is no count, it may have holes",
+        nests=True,
     ),
     Question(
         "leaf-level",
         "how large the leaves were",
         _has("leaves_l1") | _has("leaves_l2") | _has("leaves_l3"),
         "no argument that tells the level of a leaf was recorded",
+        nests=True,
     ),
     Question(
         "trigger",
@@ -81,6 +89,7 @@ OF_UNMAPS: Final = (
         pl.col("trigger") != "unknown",
         "no function that asks for unmaps was traced (kvm_unmap_gfn_range,"
         " kvm_arch_flush_shadow_memslot, ...)",
+        nests=True,
     ),
     Question(
         "address",
@@ -255,6 +264,8 @@ def _for_unmaps(asked: Question, unmaps: pl.DataFrame, operations: frozenset[str
     if known == len(unmaps):
         return Answer(asked.code, asked.question, "yes", "")
     why = ENTRIES_ONLY if asked.operation in operations else asked.why
+    if asked.nests and (unmaps["status"] == "point").all():
+        why = UNMAP_ENTRIES_ONLY
     if known == 0:
         return Answer(asked.code, asked.question, "no", why)
     why = f"for {known:,} of {len(unmaps):,} unmaps; else: {why}"

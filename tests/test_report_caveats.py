@@ -33,7 +33,8 @@ def test_excluded_unmaps_are_counted() -> None:
 
 
 def test_entries_only_have_no_durations() -> None:
-    assert "entries-only" in codes(unmap(None, status="point"))
+    unknown = {"leaves": None, "strategy": "unknown", "trigger": "unknown"}
+    assert codes(unmap(None, status="point", **unknown)) == {"entries-only"}
 
 
 def test_what_is_unknown_of_unmaps_is_counted() -> None:
@@ -85,9 +86,15 @@ def test_tracing_overhead_is_said_of_measured_traces_only() -> None:
 
 
 def test_a_coarse_clock_is_said_and_a_fine_one_is_not() -> None:
-    assert "clock-resolution" in codes(unmap(), sources=[source(ts_resolution_ns=1000)])
-    assert "clock-resolution" not in codes(unmap(), sources=[source(ts_resolution_ns=1)])
-    assert "clock-resolution" not in codes(unmap(), sources=[source()])
+    timed = unmap(evidence="kprobe")
+    assert "clock-resolution" in codes(timed, sources=[source(ts_resolution_ns=1000)])
+    assert "clock-resolution" not in codes(timed, sources=[source(ts_resolution_ns=1)])
+    assert "clock-resolution" not in codes(timed, sources=[source()])
+
+
+def test_durations_that_the_format_states_do_not_depend_on_its_times() -> None:
+    stated = unmap(evidence="fgraph")
+    assert "clock-resolution" not in codes(stated, sources=[source(ts_resolution_ns=1000)])
 
 
 def test_one_run_permits_no_inference() -> None:

@@ -189,6 +189,12 @@ def test_a_question_about_time_tells_entries_from_nothing() -> None:
     assert said["table-put-time"][1].startswith("its functions were recorded by their entry only")
 
 
+def test_an_entry_alone_holds_nothing() -> None:
+    said = answered(analysis([unmap(None, None, status="point", strategy="unknown", step=None)]))
+    assert "by its entry only: nothing can be placed inside it" in said["strategy"][1]
+    assert "--step-pattern" in said["step"][1]
+
+
 def test_probes_without_names_are_a_reason_to_find_no_unmap() -> None:
     counts = [{"source_id": 0, "name": "my_probe", "evidence": "kprobe", "count": 5}]
     assert "--kallsyms" in answered(analysis(event_counts=counts))["duration"][1]

@@ -14,7 +14,7 @@ from traceview.report.bar import PARTS, bar, cells
 from traceview.report.contents import contents
 from traceview.report.layout import Column, table, wrapped
 from traceview.report.terminal import summary
-from traceview.report.wording import bytes_size, clean, duration, share
+from traceview.report.wording import bytes_size, clean, duration, number, share
 from traceview.schema import COMPONENTS
 from traceview.trace import Diagnostic
 
@@ -119,6 +119,22 @@ def test_labels_separate_the_tables_of_several_traces() -> None:
     said = text(analysis([unmap(), unmap(source_id=1)], sources))
     assert "  old kernel\n" in said
     assert "  new kernel\n" in said
+
+
+def test_rows_of_several_traces_carry_their_label() -> None:
+    sources = [source(label="old"), source(source_id=1, label="new")]
+    empty = [unmap(300, 0, strategy="none"), unmap(400, 0, strategy="none", source_id=1)]
+    said = text(analysis([unmap(), *empty], sources))
+    assert ["new", "none", "notifier", "1"] in [line.split()[:4] for line in said.splitlines()]
+    slowest = said.partition("slowest")[2]
+    assert "  old  " in slowest
+    assert "  new  " in slowest
+
+
+def test_small_ratios_keep_two_digits() -> None:
+    assert [number(v) for v in (0.0, 0.0179, 0.7, 1.26, 99.94, 1234.5, None)] == [
+        "0", "0.018", "0.7", "1.3", "99.9", "1,234", "-",
+    ]  # fmt: skip
 
 
 def test_many_traces_are_one_table() -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import polars as pl
 
 from traceview.queries.groups import source_labels
-from traceview.report.wording import clean, count, duration, plural, share
+from traceview.report.wording import clean, count, plural, share, step
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -51,8 +51,8 @@ def caveats(analysis: Analysis) -> tuple[Caveat, ...]:
     complete = analysis.unmaps.filter(pl.col("status") == "complete")
     if len(analysis.unmaps):
         found += _excluded(analysis.unmaps)
-        found += _unknowns(analysis.unmaps)
     if len(complete):
+        found += _unknowns(complete)
         found += _invalidations(complete)
         found += _hidden(complete)
         found += _overhead(complete)
@@ -124,13 +124,13 @@ def _excluded(unmaps: pl.DataFrame) -> Iterable[Caveat]:
     if entries:
         yield Caveat(
             "entries-only",
-            f"{plural(entries, 'unmap')} of {began:,} recorded by their entry only: no durations",
+            f"{plural(entries, 'unmap')} of {began:,} recorded by their entry only: no durations,"
+            " and nothing can be placed inside them",
         )
 
 
-def _unknowns(unmaps: pl.DataFrame) -> Iterable[Caveat]:
-    counted = unmaps.filter(pl.col("status").is_in(["complete", "point"]))
-    leafless = counted["leaves"].null_count()
+def _unknowns(complete: pl.DataFrame) -> Iterable[Caveat]:
+    leafless = complete["leaves"].null_count()
     if leafless:
         yield Caveat(
             "leaves-unknown",
@@ -138,7 +138,7 @@ def _unknowns(unmaps: pl.DataFrame) -> Iterable[Caveat]:
             " cache maintenance per leaf was traced; the length of a range is no count",
         )
     level = pl.coalesce("leaves_l1", "leaves_l2", "leaves_l3")
-    sizeless = len(counted.filter((pl.col("leaves") > 0) & level.is_null()))
+    sizeless = len(complete.filter((pl.col("leaves") > 0) & level.is_null()))
     if sizeless:
         yield Caveat(
             "leaf-size-unknown",
@@ -149,7 +149,7 @@ def _unknowns(unmaps: pl.DataFrame) -> Iterable[Caveat]:
         ("strategy", "strategy-unknown", "no TLB flush function was traced, or the host runs nVHE"),
         ("trigger", "trigger-unknown", "no function that asks for unmaps was traced around them"),
     ):
-        number = len(counted.filter(pl.col(column) == "unknown"))
+        number = len(complete.filter(pl.col(column) == "unknown"))
         if number:
             yield Caveat(code, f"{column} unknown for {plural(number, 'unmap')}: {why}")
 
@@ -214,16 +214,21 @@ def _overhead(complete: pl.DataFrame) -> Iterable[Caveat]:
 
 
 def _resolution(complete: pl.DataFrame) -> Callable[[dict[str, Any]], str | None]:
-    """Of a source: whether its clock is coarse beside what a leaf costs."""
+    """Of a source: whether its clock is coarse beside what a leaf costs.
+
+    The durations of function_graph are not made of two times of the trace's clock.
+    """
+    timed = complete.filter((pl.col("evidence") != "fgraph") & (pl.col("leaves") > 0))
 
     def says(source: dict[str, Any]) -> str | None:
-        step = source["ts_resolution_ns"]
-        of = complete.filter((pl.col("source_id") == source["source_id"]) & (pl.col("leaves") > 0))
-        per_leaf = (of["duration_ns"] / of["leaves"]).min()
-        if step is None or step <= 1 or not isinstance(per_leaf, float) or step < per_leaf / 100:
+        of = timed.filter(pl.col("source_id") == source["source_id"])
+        resolution, per_leaf = source["ts_resolution_ns"], (of["duration_ns"] / of["leaves"]).min()
+        if resolution is None or resolution <= 1 or not isinstance(per_leaf, float):
+            return None
+        if resolution < per_leaf / 100:
             return None
         return (
-            f"times are multiples of {duration(step)}: no call is timed more finely, and short"
+            f"times are multiples of {step(resolution)}: no call is timed more finely, and short"
             " calls may read 0"
         )
 

@@ -8,7 +8,7 @@ import polars as pl
 from rich.text import Text
 
 from traceview.queries.questions import NO_UNMAP
-from traceview.report.layout import Column, facts, heading, table, wrapped
+from traceview.report.layout import Column, facts, heading, led, table, wrapped
 from traceview.report.sources import source_facts
 from traceview.report.terminal import diagnostics
 from traceview.report.wording import clean, count, plural, seconds
@@ -100,8 +100,6 @@ def _questions(answers: Sequence[Answer], width: int) -> list[Text]:
         if answer.why == NO_UNMAP:
             continue
         why = f": {clean(answer.why)}" if answer.why else ""
-        said = Text.assemble(
-            (f"{answer.answer:6}", STYLES[answer.answer]), f"  {answer.question}{why}"
-        )
-        lines += wrapped(said, width, indent=2, hang=8)
+        lead = Text(f"{answer.answer:8}", STYLES[answer.answer])
+        lines += led(lead, f"{answer.question}{why}", width, indent=2)
     return lines

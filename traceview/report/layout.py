@@ -38,33 +38,47 @@ def heading(text: str, width: int) -> list[Text]:
 
 def wrapped(text: Text | str, width: int, *, indent: int = 0, hang: int = 0) -> list[Text]:
     """*text* in lines of at most *width*; the first is indented by *indent*, the others more."""
-    text = Text(text) if isinstance(text, str) else text
     if indent + hang + 8 > width:
         indent, hang = 0, 0
+    lines = _wrap(text, width - indent - hang)
+    return [
+        Text(" " * (indent + (hang if at else 0))).append_text(line)
+        for at, line in enumerate(lines)
+    ]
+
+
+def led(lead: Text, text: Text | str, width: int, *, indent: int = 0) -> list[Text]:
+    """*text* to the right of *lead*, all of its lines."""
+    if indent + lead.cell_len + 8 > width:
+        return wrapped(lead.append(text), width)
     lines = []
-    for at, line in enumerate(text.wrap(WRAPPER, width - indent - hang, overflow="fold")):
-        line.rstrip()
-        lines.append(Text(" " * (indent + (hang if at else 0))).append_text(line))
+    for at, line in enumerate(_wrap(text, width - indent - lead.cell_len)):
+        before = Text(" " * lead.cell_len) if at else lead
+        lines.append(Text(" " * indent).append_text(before).append_text(line))
     return lines
 
 
 def bullets(texts: Iterable[Text | str], width: int) -> list[Text]:
     """Each of *texts* as a paragraph that begins with a dash."""
-    return [
-        line
-        for text in texts
-        for line in wrapped(Text.assemble("- ", text), width, indent=2, hang=2)
-    ]
+    return [line for text in texts for line in led(Text("- "), text, width, indent=2)]
 
 
 def facts(pairs: Iterable[tuple[str, str]], width: int) -> list[Text]:
     """Names and values, the values below one another."""
     pairs = list(pairs)
     name_width = max((cell_len(name) for name, _ in pairs), default=0) + GAP
-    lines = []
-    for name, value in pairs:
-        label = Text(name.ljust(name_width), style="dim")
-        lines += wrapped(label.append(value, style="not dim"), width, indent=2, hang=name_width)
+    return [
+        line
+        for name, value in pairs
+        for line in led(Text(name.ljust(name_width), style="dim"), value, width, indent=2)
+    ]
+
+
+def _wrap(text: Text | str, width: int) -> list[Text]:
+    text = Text(text) if isinstance(text, str) else text
+    lines = list(text.wrap(WRAPPER, width, overflow="fold"))
+    for line in lines:
+        line.rstrip()
     return lines
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import polars as pl
 
 from traceview.report.layout import Column, facts, table, wrapped
-from traceview.report.wording import UNKNOWN, bytes_size, clean, count, duration, plural
+from traceview.report.wording import UNKNOWN, bytes_size, clean, count, duration, plural, step
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -129,10 +129,10 @@ def _compact(analysis: Analysis, width: int) -> list[Text]:
 
 
 def _clock(row: dict[str, Any]) -> str:
-    step = row["ts_resolution_ns"]
+    resolution = row["ts_resolution_ns"]
     return _joined(
         "not stated" if row["clock"] is None else row["clock"],
-        None if step is None else f"steps of {duration(step)}",
+        None if resolution is None else f"steps of {step(resolution)}",
     )
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import polars as pl
 from rich.text import Text
 
-from traceview.queries.groups import nearest_rank
+from traceview.queries.groups import nearest_rank, source_labels
 from traceview.report.bar import PARTS, bar, legend, shares
 from traceview.report.layout import Column, bullets, flow, heading, table, wrapped
 from traceview.report.sources import sources, statuses
@@ -52,7 +52,7 @@ def summary(found: Contents, width: int, *, top: int = 5, blocks: bool = False) 
     lines += _split(found, width, blocks=blocks)
     lines += _instructions(found, width)
     lines += _empty(found, width)
-    lines += _slowest(analysis, width, top)
+    lines += _slowest(found, width, top)
     lines += _triggers(found, width)
     lines += _functions(DESTROYS, analysis.destroys, width)
     lines += _functions(FLUSHES, analysis.flushes, width)
@@ -112,7 +112,7 @@ def _split(found: Contents, width: int, *, blocks: bool) -> list[Text]:
         name = [clean(row["label"])] if several else []
         size = sizes[row["leaf_level"]]
         name += [row["strategy"], "leaves of unknown size" if size == UNKNOWN else size]
-        name.append(row["trigger"])
+        name.append("trigger unknown" if row["trigger"] == "unknown" else row["trigger"])
         title = f"{', '.join(name)}: {duration(row['duration_ns'])} in all"
         lines += [Text(), *wrapped(title, width, indent=2, hang=2)]
         lines += wrapped(bar(values, min(BAR_WIDTH, width - 4), blocks=blocks), width, indent=4)
@@ -150,46 +150,49 @@ def _empty(found: Contents, width: int) -> list[Text]:
     if rows.is_empty():
         return []
     columns = (
-        Column("strategy"), Column("trigger"), Column("count", right=True),
+        *_label_column(found), Column("strategy"), Column("trigger"), Column("count", right=True),
         Column("median", right=True), Column("p95", right=True),
     )  # fmt: skip
     values = [
         [
-            row["strategy"], row["trigger"], count(row["count"]), duration(row["median_ns"]),
-            duration(row["p95_ns"]),
+            *_label(found, row["label"]), row["strategy"], row["trigger"], count(row["count"]),
+            duration(row["median_ns"]), duration(row["p95_ns"]),
         ]
         for row in rows.iter_rows(named=True)
     ]  # fmt: skip
+    keys = len(columns) - 3
     return heading("Empty unmaps (nothing was mapped)", width) + table(
-        columns, values, width, keys=2
+        columns, values, width, keys=keys
     )
 
 
-def _slowest(analysis: Analysis, width: int, top: int) -> list[Text]:
-    complete = analysis.unmaps.filter(pl.col("status") == "complete")
-    rows = complete.drop_nulls("duration_ns").top_k(top, by="duration_ns").sort(
-        "duration_ns", descending=True, maintain_order=True
-    )  # fmt: skip
-    if rows.is_empty():
+def _slowest(found: Contents, width: int, top: int) -> list[Text]:
+    unmaps = found.analysis.unmaps
+    rows = unmaps.filter(pl.col("status") == "complete").drop_nulls("duration_ns")
+    rows = rows.join(source_labels(found.analysis.sources), on="source_id", how="left").sort(
+        "duration_ns", "source_id", "unmap_id", descending=[True, False, False]
+    )
+    if rows.is_empty() or not top:
         return []
     columns = (
         Column("duration", right=True), Column("leaves", right=True), Column("ns/leaf", right=True),
-        Column("strategy"), Column("trigger"), Column("step", drop=1), Column("at (s)", drop=2),
-        Column("CPU", right=True, drop=4), Column("tid", right=True, drop=5),
-        Column("comm", drop=6), Column("unmap", right=True, drop=3),
+        Column("strategy"), Column("trigger"), *_label_column(found), Column("step", drop=1),
+        Column("at (s)", drop=2), Column("CPU", right=True, drop=4),
+        Column("tid", right=True, drop=5), Column("comm", drop=6),
+        Column("unmap", right=True, drop=3),
     )  # fmt: skip
-    values = [_slow(row) for row in rows.iter_rows(named=True)]
-    title = "The slowest unmap" if len(rows) == 1 else f"The {len(rows)} slowest unmaps"
+    values = [_slow(row, found) for row in rows.head(top).iter_rows(named=True)]
+    title = "The slowest unmap" if len(values) == 1 else f"The {len(values)} slowest unmaps"
     return heading(title, width) + table(columns, values, width, keys=0)
 
 
-def _slow(row: dict[str, Any]) -> list[str]:
+def _slow(row: dict[str, Any], found: Contents) -> list[str]:
     leaves = row["leaves"]
     return [
         duration(row["duration_ns"]), count(leaves),
         number(row["duration_ns"] / leaves if leaves else None), row["strategy"], row["trigger"],
-        clean(row["step"]), seconds(row["start_ns"]), clean(row["cpu"]), clean(row["tid"]),
-        clean(row["comm"]), clean(row["unmap_id"]),
+        *_label(found, row["label"]), clean(row["step"]), seconds(row["start_ns"]),
+        clean(row["cpu"]), clean(row["tid"]), clean(row["comm"]), clean(row["unmap_id"]),
     ]  # fmt: skip
 
 
@@ -281,6 +284,14 @@ def leaf_sizes(sources: pl.DataFrame) -> dict[str, str]:
         size = None if page is None else page * (page // 8) ** (3 - level)
         names[f"l{level}"] = f"level {level}" if size is None else bytes_size(size)
     return names
+
+
+def _label_column(found: Contents) -> list[Column]:
+    return [Column("label")] if len(found.analysis.sources) > 1 else []
+
+
+def _label(found: Contents, label: str) -> list[str]:
+    return [clean(label)] if len(found.analysis.sources) > 1 else []
 
 
 def _by_label(rows: pl.DataFrame, found: Contents) -> Iterator[tuple[str | None, pl.DataFrame]]:

@@ -34,10 +34,20 @@ def count(number: int | None) -> str:
 
 
 def number(value: float | None) -> str:
-    """A ratio: one decimal below 100, none above."""
+    """A ratio: two significant digits below 1, one decimal below 100, none above."""
     if value is None:
         return UNKNOWN
+    if abs(value) < 1:
+        return f"{value:.2g}"
     return f"{value:,.1f}" if abs(value) < 100 else f"{value:,.0f}"
+
+
+def step(ns: int) -> str:
+    """The step of a clock: `1 us`, `42 ns`."""
+    for size, unit in STEPS:
+        if ns % size == 0:
+            return f"{ns // size:,} {unit}"
+    return f"{ns:,} ns"
 
 
 def share(part: int, whole: int) -> str:
