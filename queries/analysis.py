@@ -34,7 +34,8 @@ class Analysis:
     """What was found in one or more traces.
 
     Each frame has the columns of the schema of its name, preceded by `source_id` (Int32), the
-    row of `sources`. Rows are in time order within a source. `diagnostics`: (source_id, what).
+    row of `sources`. Rows are in time order within a source. `instructions` is without cache lines
+    (`dc`, 64 per page): unmaps count them, and a sink hears them. `diagnostics`: (source_id, what).
     """
 
     sources: pl.DataFrame
@@ -59,7 +60,7 @@ def analyze(
     """Read *traces* once and answer everything.
 
     *sink* hears (source_id, table, rows) for the tables that are too large to keep, as they
-    stream by: events, args, calls (schema.EVENTS, ARGS, CALLS). *steps* places unmaps in steps
+    stream by: events, args, calls, instructions. *steps* places unmaps in steps
     where the trace has no markers. *progress* hears the fraction read, 0 to 1.
 
     Raises ParseError when a file cannot be read, SettingError when *step_pattern* or the clock of
@@ -84,9 +85,11 @@ def analyze(
                 deliver("events", batch.events)
                 deliver("args", batch.args)
                 deliver("calls", call_table.rows(chunk))
+                deliver("instructions", tables.instructions)
         chunk = tables.finish()
         if sink is not None:
             deliver("calls", call_table.rows(chunk))
+            deliver("instructions", tables.instructions)
         found.append(tables)
     kept = {
         name: pl.concat(

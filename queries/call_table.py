@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from traceview.queries.calls import Chunk
     from traceview.queries.functions import Functions
     from traceview.queries.losses import Losses
-    from traceview.queries.rows import Ints, Rows
-    from traceview.queries.unmaps import Placed
+    from traceview.queries.rows import Ints
+    from traceview.queries.unmaps import Columns, Placed
 
 
 class CallTable:
@@ -69,7 +69,7 @@ class CallTable:
         )
         return conform("calls", rows.filter(pl.Series(calls["status"] != OPEN)))
 
-    def _own_time(self, calls: Rows, parent: Ints) -> Ints:
+    def _own_time(self, calls: Columns, parent: Ints) -> Ints:
         duration, ids = calls["duration_ns"], calls["start_seq"]
         children = np.array([self._children_ns.pop(i, 0) for i in ids.tolist()]) if (
             self._children_ns

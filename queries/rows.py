@@ -34,6 +34,10 @@ INSTRUCTIONS: Final = ("tlbi", "dc", "ic", "dsb", "isb")
 IDLE_BASE: Final = 1 << 32
 UNKNOWN_BASE: Final = 1 << 33
 
+# What cannot be NIL is kept narrow: the rows of an open unmap of 1 GiB are carried in memory.
+NARROW: Final = {"kind": np.int8, "stream": np.int8, "evidence": np.int8, "comm": np.int32,
+                 "function": np.int32, "depth": np.int32}  # fmt: skip
+
 COLUMNS: Final = (
     "seq", "task", "cpu", "tid", "comm", "ts_ns", "kind", "function", "stream", "evidence",
     "duration_ns", "depth", "ipa", "length_bytes", "level", "mmu", "object_addr", "ret",
@@ -82,7 +86,7 @@ def call_rows(events: pl.DataFrame, functions: Functions) -> tuple[Rows, int]:
         "duration_ns": whole(events["duration_ns"]),
         "depth": np.where(events["depth"].is_null().to_numpy(), -1, whole(events["depth"])),
     }
-    rows = {name: column[keep] for name, column in rows.items()}
+    rows = {name: column[keep].astype(NARROW.get(name, np.int64)) for name, column in rows.items()}
     rows["task"] = task_keys(rows["tid"], rows["cpu"])
     size = rows["seq"].size
     for name in ("ipa", "length_bytes", "level", "mmu", "object_addr", "ret"):

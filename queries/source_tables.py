@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from traceview.queries.losses import Losses
     from traceview.queries.rows import Ints, Rows
     from traceview.queries.steps import StepIntervals
-    from traceview.queries.unmaps import Placed
+    from traceview.queries.unmaps import Columns, Placed
     from traceview.trace import Batch, Trace
 
 # kvm_tlb_flush_vmid_range() ends in one or the other (arch/arm64/kvm/hyp/pgtable.c).
@@ -66,6 +66,8 @@ class SourceTables:
         self._span_ns: list[int] = []
         self._skipped: dict[str, int] = {}
         self._done: dict[str, pl.DataFrame] = {}
+        # Those placed in calls with the latest batch; cache lines (dc) are kept as counts only.
+        self.instructions = frame("instructions")
 
     @property
     def functions(self) -> Functions:
@@ -140,7 +142,9 @@ class SourceTables:
         gaps = self._switches.gaps(chunk)
         unmaps, row = observe_unmaps(placed, functions, self._page_bytes, gaps, self._stream.losses)
         self._part("unmaps", self._frame(row))
-        self._part("instructions", self._instructions.place(chunk, placed, unmaps))
+        self.instructions = self._instructions.place(chunk, placed, unmaps)
+        self._part("instruction_counts", count_per_unmap(self.instructions))
+        self._part("instructions", self.instructions.filter(pl.col("insn") != "dc"))
         self._take_others(placed, unmaps)
 
     def _take_others(self, placed: Placed, unmaps: Placed) -> None:
@@ -157,11 +161,10 @@ class SourceTables:
         destroys = destroys.pick(outermost(destroys))
         self._part("destroys", self._frame(_identity(destroys.calls)))
 
-    def _note_traced(self, calls: Rows, functions: Functions) -> None:
-        hit = np.unique(calls["function"][calls["function"] >= 0])
-        timed = np.unique(
-            calls["function"][(calls["duration_ns"] != NIL) & (calls["function"] >= 0)]
-        )
+    def _note_traced(self, calls: Columns, functions: Functions) -> None:
+        function = calls["function"]
+        hit = np.unique(function[function >= 0])
+        timed = np.unique(function[(calls["duration_ns"] != NIL) & (function >= 0)])
         for number in hit.tolist():
             self._traced.functions.add(strip_suffix(functions.symbols[number]))
             self._traced.counted.add(functions.meanings[number].operation)
@@ -243,7 +246,7 @@ class SourceTables:
         return conform("unmaps", found), table_invalidation
 
     def _with_instruction_counts(self, found: pl.DataFrame) -> pl.DataFrame:
-        counts = count_per_unmap(self._joined("instructions", lambda: frame("instructions")))
+        counts = self._joined("instruction_counts", lambda: count_per_unmap(frame("instructions")))
         joined = found.join(counts, on="unmap_id", how="left", maintain_order="left")
         return joined.with_columns(pl.col(counts.columns[1:]).fill_null(0))
 
@@ -335,7 +338,7 @@ _UNNAMED = (
 )
 
 
-def _identity(calls: Rows) -> Rows:
+def _identity(calls: Columns) -> Rows:
     wanted = (
         "task", "cpu", "tid", "comm", "start_ns", "duration_ns", "status", "evidence", "ipa",
         "length_bytes", "level", "mmu", "function", "operation", "start_seq",

@@ -26,7 +26,7 @@ from traceview.queries.leaves import (
     count_visits,
 )
 from traceview.queries.losses import FOREVER
-from traceview.queries.rows import NIL, take
+from traceview.queries.rows import NIL
 from traceview.schema import EVIDENCE, STATUSES
 
 if TYPE_CHECKING:
@@ -47,17 +47,36 @@ TIMED: Final = ("invalidate_ipa", "invalidate_range", "cmo", "table_put", "hyper
 INVALIDATIONS: Final = ("invalidate_ipa", "invalidate_range", "invalidate_vmid")
 
 
+class Columns:
+    """Some rows of columns that are gathered when they are asked for, not before.
+
+    An unmap of 1 GiB has millions of calls; most questions need two or three of their columns.
+    """
+
+    def __init__(self, rows: Rows, at: Ints | None = None) -> None:
+        """All rows, or those at the positions *at*."""
+        self._rows, self._at = rows, at
+
+    def __getitem__(self, name: str) -> Ints:
+        column = self._rows[name]
+        return column if self._at is None else column[self._at]
+
+    def pick(self, mask: Mask) -> Columns:
+        """Some of these rows."""
+        return Columns(self._rows, np.flatnonzero(mask) if self._at is None else self._at[mask])
+
+
 @dataclass(frozen=True, slots=True)
 class Placed:
     """The calls of a chunk with their positions, in order of position."""
 
-    calls: Rows
+    calls: Columns
     start: Ints
     end: Ints
 
     def pick(self, mask: Mask) -> Placed:
         """Some of the calls."""
-        return Placed(take(self.calls, mask), self.start[mask], self.end[mask])
+        return Placed(self.calls.pick(mask), self.start[mask], self.end[mask])
 
     def operation(self, *names: str) -> Mask:
         """Which calls are of these operations."""
@@ -73,7 +92,7 @@ def place(chunk: Chunk) -> Placed:
     calls = chunk.calls
     base = task_numbers(calls["task"]) << TASK_SHIFT
     end = np.where(calls["end_seq"] == FOREVER, LAST_SEQ, calls["end_seq"])
-    return Placed(calls, base | calls["start_seq"], base | end)
+    return Placed(Columns(calls), base | calls["start_seq"], base | end)
 
 
 def outermost(placed: Placed) -> Mask:

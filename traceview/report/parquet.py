@@ -1,8 +1,8 @@
 """Every table of the contract as a Parquet file: DIR/unmaps.parquet, DIR/events.parquet, ...
 
-Events, arguments, calls and instructions stream to disk while the trace is read. The files appear under their
-names only when all of them are complete; until then they are hidden temporary files in DIR,
-which a failure removes.
+Events, arguments, calls and instructions stream to disk while the trace is read. The files
+appear under their names only when all of them are complete; until then they are hidden temporary
+files in DIR, which a failure removes.
 """
 
 from __future__ import annotations
