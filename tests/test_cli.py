@@ -25,6 +25,11 @@ TEXT = str(ROOT / "sample_traces" / "fgraph-6.12-max.txt.zst")
 PROGRAM = [sys.executable, "-c", "from traceview.cli import main; main()"]
 
 
+@pytest.fixture(autouse=True)
+def _no_stated_width(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+
+
 def said(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> tuple[str, str]:
     """Standard output and standard error of a run in this process."""
     assert run(list(arguments)) == code

@@ -35,11 +35,12 @@ def failing(error: BaseException) -> object:
         (b"", "the file is empty"),
         (PNG, "not a trace that traceview knows"),
         (b"hello\n" * 100, "not a trace that traceview knows"),
-        (gzip.compress(PNG), "not a trace that traceview knows"),
+        (gzip.compress(PNG, mtime=0), "not a trace that traceview knows"),
         (b"\x1f\x8b\x08nonsense", ""),
         (b"\x28\xb5\x2f\xfdnonsense", ""),
         (b"PK\x03\x04nonsense", "zip"),
     ],
+    ids=["empty", "PNG", "text", "packed PNG", "no gzip", "no zstd", "no zip"],
 )
 def test_what_is_no_trace_is_refused_in_words(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, command: str, content: bytes, message: str
