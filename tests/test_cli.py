@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import io
 import json
 import os
@@ -110,6 +111,7 @@ def test_json_is_one_object_and_all_of_the_output(capsys: pytest.CaptureFixture[
     assert err == ""
     assert read["sources"][0]["origin"] == "emulated"
     assert "origin-emulated" in [caveat["code"] for caveat in read["caveats"]]
+    assert read["sources"][0]["sha256"] == hashlib.sha256(Path(DEMO).read_bytes()).hexdigest()
     assert read["sources"][0]["unmaps"] == len(read["unmaps"]) > 0
 
 

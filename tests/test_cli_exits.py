@@ -110,6 +110,28 @@ def test_an_interrupt_is_130_and_leaves_no_table(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["SIGINT", "SIGTERM"]
+)
+def test_a_signal_ends_the_program_and_leaves_nothing(
+    tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    # The step file is a pipe: the program waits for it with its tables open.
+    pipe, out = tmp_path / "steps", tmp_path / "out"
+    os.mkfifo(pipe)
+    child = subprocess.Popen(
+        [*PROGRAM, "analyze", DEMO, "--steps", str(pipe), "--parquet", str(out)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    with pipe.open("w"):  # returns once the program reads
+        assert len(list(out.iterdir())) > 0
+        child.send_signal(number)
+        printed = child.communicate(timeout=60)
+    assert (child.returncode, *printed) == (code, b"", b"")
+    assert not out.exists()
+
+
 def test_a_closed_pipe_is_silent() -> None:
     reader, writer = os.pipe()
     os.close(reader)

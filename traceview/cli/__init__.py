@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import signal
+
+INTERRUPTED = 130
+TERMINATED = 143
+
 
 def main() -> None:
     """Run the command line and exit (docs/exit-codes.md)."""
-    import signal  # noqa: PLC0415 - `import traceview.cli` costs nothing
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        from traceview.cli.app import run  # noqa: PLC0415 - `import traceview.cli` costs nothing
 
-    from traceview.cli.app import run  # noqa: PLC0415
-    from traceview.cli.exits import TERMINATED  # noqa: PLC0415
+        code = run()
+    except KeyboardInterrupt:  # while importing: everything later has its own answer
+        code = INTERRUPTED
+    raise SystemExit(code)
 
-    def terminate(*_: object) -> None:
-        # An exception, so that temporary files are removed on the way out.
-        raise SystemExit(TERMINATED)
 
-    signal.signal(signal.SIGTERM, terminate)
-    raise SystemExit(run())
+def _terminate(*_: object) -> None:
+    # An exception, so that temporary files are removed on the way out.
+    raise SystemExit(TERMINATED)

@@ -8,6 +8,7 @@ import sys
 import traceback
 from typing import TYPE_CHECKING, Final
 
+from traceview.cli import INTERRUPTED
 from traceview.errors import TraceviewError
 
 if TYPE_CHECKING:
@@ -16,9 +17,7 @@ if TYPE_CHECKING:
 FINE: Final = 0
 USER: Final = 2
 DEFECT: Final = 3
-INTERRUPTED: Final = 130
 BROKEN_PIPE: Final = 141
-TERMINATED: Final = 143
 
 
 class Stop(SystemExit):
