@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Final
 from traceview.parsers.perfetto_wire import LENGTH, VARINT, elements, field_at, follow
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from traceview.parsers.perfetto_wire import Blob, Elements, Ints
 
 CPU: Final = 1
@@ -55,6 +58,18 @@ class Bundle:
     errors: list[Span] = field(default_factory=list)
     descriptors: list[Span] = field(default_factory=list)
     damaged_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Bundles that are decoded at once: their bytes in one blob, and what belongs to each."""
+
+    blob: Blob
+    bundles: list[Bundle]
+    sequence: list[int]  # of the packets
+    cpu: NDArray[np.int32]
+    epoch: Ints
+    buffer: NDArray[np.uint32]  # code of the name of the ring buffer
 
 
 def event_elements(blob: Blob) -> Elements:

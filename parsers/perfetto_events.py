@@ -135,6 +135,7 @@ def read_columns(
         odd = (IS_TEXT[action] != (step.wire == LENGTH)) & (action != IGNORE)
         if odd.any():
             bad[step.row[odd]] = True
+            action = np.where(odd, IGNORE, action)
         value = step.value.view(np.int64)
         present = np.flatnonzero(np.bincount(action, minlength=ACTIONS)).tolist()
         for one in present:

@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 
 from traceview.parsers import perfetto_kinds as kinds
-from traceview.parsers.perfetto_bundles import event_elements, read_bundle
+from traceview.parsers.perfetto_bundles import Group, event_elements, read_bundle
 from traceview.parsers.perfetto_chunks import (
     NO_DEPTH,
     NO_DURATION,
@@ -66,41 +66,46 @@ class Decoder:
 
     def decode(self, ids: list[int]) -> Chunk:
         """The events of the bundles *ids*."""
+        group = self._group(ids)
+        events = read_events(group.blob, group.bundles)
+        kind = self._kinds_of(events, group)
+        plain = self._plain(group, events, kind)
+        compact = read_compact(group.blob, group.bundles, self._index.names)
+        followed = self._streams.follow(group, events, compact)
+        sched = self._sched.chunk(compact, followed.prev, group)
+        self.damaged_events += int(events.bad.sum() + compact.bad.sum())
+        skipped = dict(Counter(plain.skipped) + Counter(self._skipped(events, kind)))
+        return joined_chunks([replace(plain, holes=followed.holes, skipped=skipped), sched])
+
+    def _group(self, ids: list[int]) -> Group:
+        """The bundles *ids*, taken apart."""
         pieces = [self._index.content(i) for i in ids]
         blob = Blob(pieces)
         ends = np.cumsum([len(piece) for piece in pieces]).tolist()
         found = event_elements(blob)
-        bundles = [
-            read_bundle(blob, found, end - len(piece), end)
-            for piece, end in zip(pieces, ends, strict=True)
-        ]
-        known = self._index.bundles
-        keys = [(known.sequence[i], known.cpu[i]) for i in ids]
-        cpu = np.array([cpu for _, cpu in keys], dtype=np.int32)
-        events = read_events(blob, bundles)
-        kind = self._kinds_of(events, [sequence for sequence, _ in keys])
-        rows = np.flatnonzero(self._table.wanted[kind] & ~events.bad)
-        epoch = np.array([known.epoch[i] for i in ids])
-        plain = self._plain(blob, events, kind, rows, cpu, epoch)
-        compact = read_compact(blob, bundles, self._index.names)
-        followed = self._streams.follow(blob, keys, bundles, events, compact)
-        sched = self._sched.chunk(compact, followed.prev, cpu)
-        self.damaged_events += int(events.bad.sum())
-        skipped = self._skipped(events, kind)
-        skipped = dict(Counter(plain.skipped) + Counter(skipped))
-        return joined_chunks([replace(plain, holes=followed.holes, skipped=skipped), sched])
+        spans = [(end - len(piece), end) for piece, end in zip(pieces, ends, strict=True)]
+        known, names = self._index.bundles, self._index.names
+        sequence = [known.sequence[i] for i in ids]
+        return Group(
+            blob,
+            bundles=[read_bundle(blob, found, start, stop) for start, stop in spans],
+            sequence=sequence,
+            cpu=np.array([known.cpu[i] for i in ids], dtype=np.int32),
+            epoch=np.array([known.epoch[i] for i in ids]),
+            buffer=np.array([names.code(self._buffers[one]) for one in sequence], dtype=np.uint32),
+        )
 
     def last_holes(self) -> list[Hole]:
         """The holes that no later bundle closes."""
         return self._streams.last_holes()
 
-    def _kinds_of(self, events: Events, sequence: list[int]) -> NDArray[np.uint16]:
+    def _kinds_of(self, events: Events, group: Group) -> NDArray[np.uint16]:
         """The kind of each event, as an index of the table."""
         number = np.minimum(events.number, kinds.NUMBERS)
         aliases = self._index.kinds.aliases
-        for one in aliases.keys() & set(sequence):
-            mine = (np.array(sequence) == one)[events.owner]
-            for old, alias in aliases[one].items():
+        for sequence in aliases.keys() & set(group.sequence):
+            mine = (np.array(group.sequence) == sequence)[events.owner]
+            for old, alias in aliases[sequence].items():
                 number[mine & (events.number == old)] = alias
         return self._table.of_number[number]
 
@@ -109,7 +114,7 @@ class Decoder:
 
         An event without task and payload marks where Perfetto failed; that is a hole.
         """
-        left = ~self._table.wanted[kind] & ~events.bad & ((events.number > 0) | (events.tid >= 0))
+        left = (kind == 0) & ~events.bad & ((events.number > 0) | (events.tid >= 0))
         counts = np.bincount(np.minimum(events.number[left], kinds.NUMBERS))
         names = {0: "(no payload)", kinds.NUMBERS: "(field numbers out of range)"}
         return {
@@ -117,25 +122,22 @@ class Decoder:
             for number in np.flatnonzero(counts).tolist()
         }
 
-    def _plain(
-        self, blob: Blob, events: Events, kind: NDArray[np.uint16], rows: Ints,
-        cpu: NDArray[np.int32], epoch: Ints,
-    ) -> Chunk:  # fmt: skip
-        """The events in *rows*; *cpu* and *epoch* are those of the bundles."""
-        kind, owner = kind[rows], events.owner[rows]
+    def _plain(self, group: Group, events: Events, kind: NDArray[np.uint16]) -> Chunk:
+        """The events of the group that are wanted, but for the compact ones."""
+        rows = np.flatnonzero((kind > 0) & ~events.bad)
+        kind, owner, blob = kind[rows], events.owner[rows], group.blob
         columns = read_columns(blob, self._table, kind, events.start[rows], events.stop[rows])
         column, names = columns.column, self._index.names
-        tid = events.tid[rows]
         chunk = Chunk.blank(
-            events.ts_ns[rows], cpu=cpu[owner], tid=tid.astype(np.int32),
-            what=self._table.what[kind], numbers=columns.numbers,
-            texts=self._strings(blob, columns.strings),
+            events.ts_ns[rows], cpu=group.cpu[owner], buffer=group.buffer[owner],
+            tid=events.tid[rows].astype(np.int32), what=self._table.what[kind],
+            numbers=columns.numbers, texts=self._strings(blob, columns.strings),
         )  # fmt: skip
         if kinds.PROBE_IP in column:
             ip = column[kinds.PROBE_IP]
             chunk = replace(chunk, probe_ip=np.where(ip == MISSING, NO_IP, ip).view(np.uint64))
         if kinds.GRAPH_FUNC in column:
-            chunk = self._graph(chunk, columns, kind, epoch[owner])
+            chunk = self._graph(group, chunk, columns, kind, owner)
         if kinds.NEXT_COMM in columns.spans or kinds.PREV_COMM in columns.spans:
             chunk = self._comms(blob, chunk, columns)
         code_kprobe_events(blob, columns, chunk.what, names, self._classes, self._index.host)
@@ -146,12 +148,13 @@ class Decoder:
         return kept(chunk, ~bad) if bad.any() else chunk
 
     def _graph(
-        self, chunk: Chunk, columns: Columns, kind: NDArray[np.uint16], epoch: Ints
+        self, group: Group, chunk: Chunk, columns: Columns, kind: NDArray[np.uint16], owner: Ints
     ) -> Chunk:
         """Name the functions of function_graph events, and say how deep and how long."""
         is_exit = kind == self._table.number["funcgraph_exit"]
         rows = np.flatnonzero(is_exit | (kind == self._table.number["funcgraph_entry"]))
-        symbol = self._symbols(columns.column[kinds.GRAPH_FUNC][rows], epoch[rows])
+        func = columns.column[kinds.GRAPH_FUNC][rows]
+        symbol = self._symbols(group, func, owner[rows])
         self.nameless += int((symbol == 0).sum())
 
         def make(code: int) -> int:
@@ -171,21 +174,21 @@ class Decoder:
             chunk = replace(chunk, duration_ns=duration)
         return chunk
 
-    def _symbols(self, func: Ints, epoch: Ints) -> Ints:
+    def _symbols(self, group: Group, func: Ints, owner: Ints) -> Ints:
         """The codes of the names that *func* stands for; 0 where the trace does not say."""
-        first = np.zeros(len(self._index.epochs.symbols), dtype=np.int64)
-        size = np.zeros_like(first)
-        tables: list[NDArray[np.int64]] = []
-        at = 0
-        for one in np.unique(epoch).tolist():
-            symbols = self._index.epochs.symbols[one]
+        tables: list[Ints] = []
+        first, size, at = {}, {}, 0
+        for epoch in np.unique(group.epoch).tolist():
+            symbols = self._index.epochs.symbols[epoch]
             table = np.zeros(max(symbols, default=0) + 1, dtype=np.int64)
             table[list(symbols)] = list(symbols.values())
-            first[one], size[one], at = at, len(table), at + len(table)
+            first[epoch], size[epoch], at = at, len(table), at + len(table)
             tables.append(table)
-        known = np.flatnonzero((func >= 0) & (func < size[epoch]))
+        base = np.array([first[epoch] for epoch in group.epoch.tolist()])[owner]
+        width = np.array([size[epoch] for epoch in group.epoch.tolist()])[owner]
+        known = np.flatnonzero((func >= 0) & (func < width))
         found = np.zeros(len(func), dtype=np.int64)
-        found[known] = np.concatenate(tables)[first[epoch[known]] + func[known]]
+        found[known] = np.concatenate(tables)[base[known] + func[known]]
         return found
 
     def _comms(self, blob: Blob, chunk: Chunk, columns: Columns) -> Chunk:

@@ -11,7 +11,8 @@ trace_probe.h of Linux 6.12 (`__probe_ip`; `__probe_func` and `__probe_ret_ip` o
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
@@ -59,7 +60,6 @@ NUMBERS: Final = 1 << 17  # ftrace event ids are 16-bit, so there are no more ge
 MAX_FIELD_NUMBER: Final = 512
 TEXT_TYPES: Final = (FieldDescriptorProto.TYPE_STRING, FieldDescriptorProto.TYPE_BYTES)
 
-EVENT: Final = pb.FtraceEvent.DESCRIPTOR
 COLUMNS: Final = {
     "funcgraph_entry": {"func": GRAPH_FUNC, "depth": GRAPH_DEPTH},
     "funcgraph_exit": {
@@ -116,21 +116,44 @@ class Classes:
         return pl.DataFrame(self.known or None, schema=schema, orient="row")
 
 
+class Field(NamedTuple):
+    """A field of an event's payload: its `number` and `name`, and what it holds."""
+
+    number: int
+    name: str
+    is_text: bool
+    repeated: bool = False
+
+
+@cache
+def known_events() -> dict[int, tuple[str, tuple[Field, ...]]]:
+    """The events that the package knows: field number of FtraceEvent -> name and fields."""
+    return {
+        one.number: (
+            one.name,
+            tuple(
+                Field(arg.number, arg.name, arg.type in TEXT_TYPES, arg.is_repeated)
+                for arg in one.message_type.fields
+            ),
+        )
+        for one in pb.FtraceEvent.DESCRIPTOR.fields
+        if one.message_type is not None
+    }
+
+
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind of event. `fields`: number -> (name, action)."""
+    """One kind of event that is wanted. `actions`: what to do with each of its fields."""
 
     what: Class
-    wanted: bool
-    fields: dict[int, tuple[str, int]] = field(default_factory=dict)
+    actions: dict[Field, int]
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """All kinds, as arrays. Kind 0 is the unknown one; slots of unknown fields are ignored."""
+    """The wanted kinds, as arrays. Kind 0 is that of all others; unknown fields are ignored."""
 
     of_number: NDArray[np.uint16]  # field number of FtraceEvent (capped at NUMBERS) -> kind
-    wanted: NDArray[np.bool_]
     what: NDArray[np.uint32]  # code of the Class, where all events of the kind share it
     first_slot: Ints
     last_slot: Ints
@@ -147,41 +170,35 @@ class Kinds:
         """Know the kinds of the package."""
         self._want, self._names, self._classes = want, names, classes
         self._kinds: dict[int, Kind] = {}
+        self._generic_names: dict[int, str] = {}
         self._described: dict[int, tuple[str, bytes]] = {}
         self._aliases: dict[tuple[str, bytes], int] = {}
         self.aliases: dict[int, dict[int, int]] = {}  # sequence -> field number -> alias
         self.unreadable = 0
-        for one in EVENT.fields:
-            if one.message_type is not None:
-                self._kinds[one.number] = self._known(one.name, one.message_type)
+        for number, (name, fields) in known_events().items():
+            if name in ALWAYS_WANTED or self._wants(name):
+                self._kinds[number] = self._known(name, fields)
 
     def name(self, number: int) -> str:
         """The name of a kind, or its field number where it is unknown."""
-        kind = self._kinds.get(number)
-        return kind.what.name if kind else f"field {number} of FtraceEvent"
+        if number in known_events():
+            return known_events()[number][0]
+        return self._generic_names.get(number, f"field {number} of FtraceEvent")
 
-    def _known(self, name: str, message: object) -> Kind:
-        wanted = (
-            self._want.all_events
-            or name in ALWAYS_WANTED
-            or self._want.vocabulary.wants_event(name)
-        )
+    def _known(self, name: str, fields: tuple[Field, ...]) -> Kind:
         columns = COLUMNS.get(name, {})
-        fields = {
-            one.number: (
-                one.name,
-                columns.get(one.name) or self._argument(name, one.name, one.type in TEXT_TYPES),
-            )
-            for one in message.fields  # type: ignore[attr-defined]
-        }
         phase, evidence = SPECIAL.get(name, ("instant", "tracepoint"))
-        return Kind(Class(name, None, phase, evidence), wanted, fields)
+        actions = {one: columns.get(one.name) or self._argument(name, one) for one in fields}
+        return Kind(Class(name, None, phase, evidence), actions)
 
-    def _argument(self, event: str, name: str, is_text: bool) -> int:  # noqa: FBT001
+    def _wants(self, name: str) -> bool:
+        return self._want.all_events or self._want.vocabulary.wants_event(name)
+
+    def _argument(self, event: str, arg: Field) -> int:
         """The action of an argument of a tracepoint."""
-        if not self._want.all_events and name not in BASIC_ARGUMENTS.get(event, ()):
+        if not self._want.all_events and arg.name not in BASIC_ARGUMENTS.get(event, ()):
             return IGNORE
-        return STRING if is_text else NUMBER
+        return STRING if arg.is_text else NUMBER
 
     def describe(self, sequence: int, content: bytes) -> None:
         """Learn a self-describing event of the packet sequence *sequence*."""
@@ -202,56 +219,55 @@ class Kinds:
             if alias < NUMBERS:
                 self.aliases.setdefault(sequence, {})[number] = alias
                 number = alias
-        if number not in self._kinds:
-            self._kinds[number] = self._generic(described)
+        if number not in self._generic_names:
+            self._generic_names[number] = text(described.name)
+            kind = self._generic(text(described.name), described)
+            if kind is not None:
+                self._kinds[number] = kind
 
-    def _generic(self, described: DescriptorProto) -> Kind:
-        """A kprobe, where it has a probe's fields; else a tracepoint."""
-        name = text(described.name)
-        numbers = {text(one.name): one.number for one in described.field}
-        start = probe_start(list(numbers))
-        fields = {}
-        for one in described.field:
-            arg, is_text = text(one.name), one.type in TEXT_TYPES
-            if start and arg in PROBE_STARTS:
-                action = PROBE_IP if arg == start else IGNORE
-            elif start:
-                wanted = self._want.all_events or not arg.startswith("__probe_")
-                action = (STRING if is_text else NUMBER) if wanted else IGNORE
-            else:
-                action = self._argument(name, arg, is_text)
-            fields[one.number] = (arg, action)
-        if start:
-            return Kind(
-                Class(name, None, PROBE_STARTS[start], "kprobe"), wanted=True, fields=fields
-            )
-        wanted = self._want.all_events or self._want.vocabulary.wants_event(name)
-        return Kind(Class(name, None, "instant", "tracepoint"), wanted, fields)
+    def _generic(self, name: str, described: DescriptorProto) -> Kind | None:
+        """A kprobe, where it has a probe's fields; else a tracepoint. None: not wanted."""
+        fields = [
+            Field(one.number, text(one.name), one.type in TEXT_TYPES) for one in described.field
+        ]
+        start = probe_start([one.name for one in fields])
+        if start is not None:
+            actions = {one: self._probe_argument(one, start) for one in fields}
+            return Kind(Class(name, None, PROBE_STARTS[start], "kprobe"), actions)
+        if not self._wants(name):
+            return None
+        actions = {one: self._argument(name, one) for one in fields}
+        return Kind(Class(name, None, "instant", "tracepoint"), actions)
+
+    def _probe_argument(self, arg: Field, start: str) -> int:
+        """The action of a field of a probe whose own fields begin with *start*."""
+        if arg.name in PROBE_STARTS:
+            return PROBE_IP if arg.name == start else IGNORE
+        if arg.name.startswith("__probe_") and not self._want.all_events:
+            return IGNORE
+        return STRING if arg.is_text else NUMBER
 
     def table(self) -> Table:
         """Everything known, as arrays."""
         count = len(self._kinds) + 1
         of_number = np.zeros(NUMBERS + 1, dtype=np.uint16)
-        wanted = np.zeros(count, dtype=np.bool_)
         what = np.zeros(count, dtype=np.uint32)
         first, last = np.zeros(count, dtype=np.int64), np.zeros(count, dtype=np.int64)
         action, arg, repeated, index = [IGNORE], [0], [False], {}
         for i, (number, kind) in enumerate(self._kinds.items(), 1):
-            of_number[number], wanted[i] = i, kind.wanted
-            if not kind.wanted:
-                continue
-            what[i] = self._classes.code(kind.what)
-            width = min(max(kind.fields, default=0), MAX_FIELD_NUMBER) + 1
+            of_number[number], what[i] = i, self._classes.code(kind.what)
+            does = {one.number: (one, act) for one, act in kind.actions.items()}
+            width = min(max(does, default=0), MAX_FIELD_NUMBER) + 1
             first[i], last[i] = len(action), len(action) + width
             for n in range(width + 1):  # the last slot is that of all higher numbers
-                arg_name, does = kind.fields.get(n, ("", IGNORE)) if n < width else ("", IGNORE)
-                action.append(does)
-                arg.append(self._names.code(arg_name) if does else 0)
-                repeated.append(number < FIRST_GENERIC and _is_repeated(number, n))
+                one, act = does.get(n, (None, IGNORE)) if n < width else (None, IGNORE)
+                action.append(act)
+                arg.append(self._names.code(one.name) if one and act else 0)
+                repeated.append(one is not None and one.repeated)
             if kind.what.name in COLUMNS and number < FIRST_GENERIC:
                 index[kind.what.name] = i
         return Table(
-            of_number, wanted, what, first, last,
+            of_number, what, first, last,
             np.array(action, dtype=np.uint8), np.array(arg, dtype=np.uint32),
             np.array(repeated, dtype=np.bool_), index,
         )  # fmt: skip
@@ -265,9 +281,3 @@ def probe_start(fields: list[str]) -> str | None:
     """
     starts = [name for name in fields if name in PROBE_STARTS]
     return starts[-1] if starts else None
-
-
-def _is_repeated(number: int, nested: int) -> bool:
-    message = EVENT.fields_by_number[number].message_type
-    one = message.fields_by_number.get(nested)
-    return one is not None and one.is_repeated

@@ -46,6 +46,7 @@ FIRST_WIRES: Final = (
     LENGTH, LENGTH, VARINT, LENGTH, LENGTH, LENGTH, LENGTH, VARINT, LENGTH, VARINT, LENGTH, LENGTH,
     VARINT,
 )  # fmt: skip
+SEQUENCE_ID: Final = 10  # trusted_packet_sequence_id
 MAX_PACKET_FIELD: Final = 1000
 
 
@@ -174,19 +175,24 @@ def _goes_on(view: memoryview, at: int) -> bool:
             end = at + found[1]
         packet = Blob([view[at:end]])
         found = field_at(packet, 0, packet.size)
-        if found is None or _implausible(packet, found[0].payload, packet.size):
+        if found is None or _implausible(packet, found[0].payload, packet.size, sequence=True):
             return False
         at = end
     return True
 
 
-def _implausible(blob: Blob, start: int, stop: int) -> bool:
-    """Whether the bytes are no TracePacket that the tracing service could have written."""
+def _implausible(blob: Blob, start: int, stop: int, *, sequence: bool = False) -> bool:
+    """Whether the bytes are no TracePacket; with *sequence*, they must name their sequence.
+
+    Every packet that the tracing service writes does.
+    """
     steps, bad = walk(blob, np.array([start]), np.array([stop]))
     fields = joined(steps)
     if bad[0] or not len(fields.row) or int(fields.number.max()) >= MAX_PACKET_FIELD:
         return True
     seen = dict(zip(fields.number.tolist(), fields.wire.tolist(), strict=True))
+    if sequence and SEQUENCE_ID not in seen:
+        return True
     return len(seen) < len(fields.row) or any(
         seen.get(number, wire) != wire for number, wire in enumerate(FIRST_WIRES, 1)
     )
@@ -214,8 +220,13 @@ def _begins_packet(blob: Blob, at: int) -> bool:
     payload = at + 1
     while blob.raw[payload] >= 0x80:
         payload += 1
-    number, wire = blob.raw[payload + 1] >> 3, blob.raw[payload + 1] & 7
-    return 1 <= number <= len(FIRST_WIRES) and FIRST_WIRES[number - 1] == wire
+    payload += 1
+    number, wire = blob.raw[payload] >> 3, blob.raw[payload] & 7
+    if number == 1:  # a bundle, which begins with its CPU
+        while blob.raw[payload + 1] >= 0x80:
+            payload += 1
+        return wire == LENGTH and blob.raw[payload + 2] == 0x08
+    return 1 < number <= len(FIRST_WIRES) and FIRST_WIRES[number - 1] == wire
 
 
 @dataclass(frozen=True, slots=True)

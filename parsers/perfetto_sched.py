@@ -29,7 +29,7 @@ from traceview.parsers.perfetto_wire import LENGTH, joined, packed, walk
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from traceview.parsers.perfetto_bundles import Bundle
+    from traceview.parsers.perfetto_bundles import Bundle, Group
     from traceview.parsers.perfetto_kinds import Classes
     from traceview.parsers.perfetto_text import Names
     from traceview.parsers.perfetto_wire import Blob, Flags, Ints, Step
@@ -158,20 +158,20 @@ class SchedEvents:
         self._switch = classes.code(Class("sched_switch", None, "instant", "tracepoint"))
         self._waking = classes.code(Class("sched_waking", None, "instant", "tracepoint"))
 
-    def chunk(self, found: CompactSched, prev: Ints, cpu_of: NDArray[np.int32]) -> Chunk:
-        """The switches; *prev* are the tasks switched from (NO_TID: unknown), *cpu_of* by bundle.
+    def chunk(self, found: CompactSched, prev: Ints, group: Group) -> Chunk:
+        """The switches of *group*; *prev* are the tasks switched from (NO_TID: unknown).
 
         The wakings come behind them where all events are wanted, else they are counted.
         """
-        switches = self._switches(found.switches, prev, cpu_of)
+        switches = self._switches(found.switches, prev, group)
         count = len(found.wakings.owner)
         if self._want.all_events:
-            return joined_chunks([switches, self._wakings(found.wakings, cpu_of)])
+            return joined_chunks([switches, self._wakings(found.wakings, group)])
         return replace(switches, skipped={"sched_waking": count} if count else {})
 
-    def _switches(self, table: Table, prev: Ints, cpu_of: NDArray[np.int32]) -> Chunk:
+    def _switches(self, table: Table, prev: Ints, group: Group) -> Chunk:
         ts, next_pid = table.columns["ts"], table.columns["next_pid"]
-        cpu, rows = cpu_of[table.owner], np.arange(len(ts))
+        cpu, rows = group.cpu[table.owner], np.arange(len(ts))
         known = np.flatnonzero(prev != NO_TID)
         numbers = [
             self._number(known, "prev_pid", prev[known]),
@@ -185,20 +185,21 @@ class SchedEvents:
                 self._text(rows, "prev_state", state_texts(table.columns["prev_state"])),
             ]
         return Chunk.blank(
-            ts, cpu=cpu, tid=prev.astype(np.int32),
+            ts, cpu=cpu, buffer=group.buffer[table.owner], tid=prev.astype(np.int32),
             what=np.full(len(ts), self._switch, dtype=np.uint32),
             numbers=joined_numbers(numbers), texts=joined_texts(texts),
             comms=Comms(ts, task_of(next_pid, cpu), table.comm),
         )  # fmt: skip
 
-    def _wakings(self, table: Table, cpu_of: NDArray[np.int32]) -> Chunk:
+    def _wakings(self, table: Table, group: Group) -> Chunk:
         """Who woke the task is not written."""
         rows = np.arange(len(table.owner))
         numbers = [
             self._number(rows, name, table.columns[name]) for name in ("pid", "prio", "target_cpu")
         ]
         return Chunk.blank(
-            table.columns["ts"], cpu=cpu_of[table.owner],
+            table.columns["ts"], cpu=group.cpu[table.owner],
+            buffer=group.buffer[table.owner],
             what=np.full(len(rows), self._waking, dtype=np.uint32),
             numbers=joined_numbers(numbers),
             texts=self._text(rows, "comm", self._names.column(table.comm)),

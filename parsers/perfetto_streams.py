@@ -19,7 +19,7 @@ from traceview.parsers.perfetto_chunks import NO_TID, Hole
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from traceview.parsers.perfetto_bundles import Bundle
+    from traceview.parsers.perfetto_bundles import Bundle, Group
     from traceview.parsers.perfetto_events import Events
     from traceview.parsers.perfetto_sched import CompactSched
     from traceview.parsers.perfetto_wire import Blob, Ints
@@ -52,11 +52,10 @@ class Streams:
         self._buffers = buffers
         self._streams: dict[Key, Stream] = {}
 
-    def follow(
-        self, blob: Blob, keys: list[Key], bundles: list[Bundle], events: Events,
-        compact: CompactSched,
-    ) -> Followed:  # fmt: skip
-        """Go on with *bundles*, which hold *events* and *compact*."""
+    def follow(self, group: Group, events: Events, compact: CompactSched) -> Followed:
+        """Go on with the bundles of *group*, which hold *events* and *compact*."""
+        bundles = group.bundles
+        keys = list(zip(group.sequence, group.cpu.tolist(), strict=True))
         switches = compact.switches
         prev = np.concatenate([[NO_TID], switches.columns["next_pid"][:-1]])[: len(switches.owner)]
         spans = _Spans(len(bundles), events, compact)
@@ -69,7 +68,7 @@ class Streams:
             before = self._hole_before(key, stream, bundle, first)
             inside = [
                 (start, Hole(self._buffers[key[0]], key[1], "parse_error", start, end))
-                for start, end in _unparsed(blob, bundle, i, events, partial, last)
+                for start, end in _unparsed(group.blob, bundle, i, events, partial, last)
             ]
             begin, end = of_bundle[i], of_bundle[i + 1]
             if begin < end:

@@ -7,6 +7,7 @@ CPUs are not its business: events come in the order in which the file has them.
 from __future__ import annotations
 
 import zlib
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -73,6 +74,7 @@ class Reference:
         self.messages: dict[int, tuple[str, Any]] = {}
         self.symbols: dict[int, dict[int, str]] = {}
         self.running: dict[tuple[int, int], int] = {}
+        self.failed: list[int] = []  # where Perfetto could not parse an event of the bundle
 
     def events(self) -> list[Event]:
         found = []
@@ -90,6 +92,7 @@ class Reference:
                 self.describe(generic)
             if bundle.lost_events:
                 self.running.pop((sequence, bundle.cpu), None)
+            self.failed = [e.timestamp for e in bundle.event if not e.HasField("pid")]
             for event in bundle.event:
                 one = self.event(bundle.cpu, sequence, event)
                 if one is not None:
@@ -147,6 +150,9 @@ class Reference:
         compact, ts, key = bundle.compact_sched, 0, (sequence, bundle.cpu)
         for i, delta in enumerate(compact.switch_timestamp):
             ts += delta
+            if any(failed <= ts for failed in self.failed):
+                self.running.pop(key, None)
+                self.failed = [failed for failed in self.failed if failed > ts]
             prev = self.running.get(key)
             one = Event(ts, bundle.cpu, prev, "sched_switch")
             one.args = [
@@ -219,3 +225,36 @@ def legacy(payload: Any, common: dict[str, Any]) -> Event:
             args[f.name] = (f.name, signed(f.int_value or f.uint_value), None)
     one.args = list(args.values())
     return one
+
+
+def class_counts(content: bytes) -> dict[str, int]:
+    """How many events there are of each function, probe or tracepoint; compact ones included."""
+    found: Counter[str] = Counter()
+    symbols: dict[int, str] = {}
+    names: dict[int, str] = {}
+    for packet in packets(content):
+        if not packet.HasField("ftrace_events"):
+            continue
+        if packet.sequence_flags & 1 or packet.previous_packet_dropped:
+            symbols = {}
+        symbols.update((s.iid, s.str.decode()) for s in packet.interned_data.kernel_symbols)
+        bundle = packet.ftrace_events
+        for one in bundle.generic_event_descriptors:
+            described = descriptor_pb2.DescriptorProto.FromString(one.event_descriptor)
+            names[one.field_id] = described.name
+        for event in bundle.event:
+            kind = event.WhichOneof("event")
+            if kind in GRAPH:
+                found[f"{symbols[getattr(event, kind).func]} {kind}"] += 1
+            elif kind == "kprobe_event":
+                found[event.kprobe_event.name] += 1
+            elif kind == "generic":
+                found[event.generic.event_name] += 1
+            elif kind is not None:
+                found[kind] += 1
+            else:
+                for unknown in UnknownFieldSet(event):
+                    found[names[unknown.field_number]] += 1
+        found["sched_switch"] += len(bundle.compact_sched.switch_timestamp)
+        found["sched_waking"] += len(bundle.compact_sched.waking_timestamp)
+    return +found
