@@ -86,9 +86,7 @@ def loss(row: dict[str, Any], losses: pl.DataFrame) -> str:
         more = ", more uncounted" if 0 < len(known) < len(rows) else ""
         said.append(f"{clean(kind[0])}: {plural(len(rows), 'hole')}, {events}{more}")
     if not row["loss_known"]:
-        said.append(
-            "loss unknown (this format does not say)" if not said else "more may be unknown"
-        )
+        said.append("more is unknown" if said else "unknown (this format does not say here)")
     return "; ".join(said) or "none"
 
 
