@@ -33,7 +33,7 @@ def test_excluded_unmaps_are_counted() -> None:
 
 
 def test_entries_only_have_no_durations() -> None:
-    unknown = {"leaves": None, "strategy": "unknown", "trigger": "unknown"}
+    unknown: dict[str, Any] = {"leaves": None, "strategy": "unknown", "trigger": "unknown"}
     assert codes(unmap(None, status="point", **unknown)) == {"entries-only"}
 
 
@@ -101,6 +101,13 @@ def test_one_run_permits_no_inference() -> None:
     runs = [source(label="a", run="1"), source(source_id=1, label="a", run="2")]
     assert "one-run" in codes(unmap())
     assert "one-run" not in codes(unmap(), unmap(source_id=1), sources=runs)
+
+
+def test_traces_of_unstated_runs_may_be_of_one_boot() -> None:
+    sources = [source(label="a", run="1"), source(source_id=1, label="a")]
+    found = codes(unmap(), unmap(source_id=1), sources=sources)
+    assert "runs-unknown" in found
+    assert "one-run" not in found
 
 
 def test_a_caveat_of_some_sources_names_them() -> None:

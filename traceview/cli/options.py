@@ -12,7 +12,7 @@ KEEP = "What to keep"
 OUT = "What to write"
 
 Traces = Annotated[
-    list[str], typer.Argument(metavar="TRACE...", help="Trace files of any format; - is stdin.")
+    list[str], typer.Argument(metavar="TRACE", help="Trace files of any format; - is stdin.")
 ]
 Trace = Annotated[str, typer.Argument(metavar="TRACE", help="A trace file; - is stdin.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object (docs/json.md).")]

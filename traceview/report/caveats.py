@@ -236,11 +236,22 @@ def _resolution(complete: pl.DataFrame) -> Callable[[dict[str, Any]], str | None
 
 
 def _runs(analysis: Analysis) -> Iterable[Caveat]:
-    sources = source_labels(analysis.sources).hstack(analysis.sources.select("run", "path"))
-    per_label = sources.group_by("label").agg(pl.coalesce("run", "path").n_unique().alias("runs"))
-    if (per_label["runs"] == 1).any():
+    sources = source_labels(analysis.sources).hstack(analysis.sources.select("run"))
+    labels = sources.group_by("label").agg(
+        pl.len().alias("sources"),
+        pl.col("run").n_unique().alias("runs"),
+        pl.col("run").null_count().alias("unstated"),
+    )
+    unstated = (pl.col("unstated") > 0) & (pl.col("sources") > 1)
+    if len(labels.filter((pl.col("runs") == 1) & ~unstated)):
         yield Caveat(
             "one-run",
             "one run: unmaps of one boot are not independent, so these are effect sizes that permit"
-            " no inference" + ("" if len(per_label) == 1 else " (a label with one run)"),
+            " no inference" + ("" if len(labels) == 1 else " (a label with one run)"),
+        )
+    if len(labels.filter(unstated)):
+        yield Caveat(
+            "runs-unknown",
+            "runs not stated (--run, sidecar): traces of one label may be of one boot, and permit"
+            " no inference",
         )
