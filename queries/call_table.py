@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
+from traceview.queries.arguments import ARGUMENTS
 from traceview.queries.calls import OPEN, STATUS
 from traceview.queries.functions import categorical
 from traceview.queries.rows import NIL
@@ -14,7 +15,6 @@ from traceview.queries.unmaps import owner, place, unmap_calls
 from traceview.schema import EVIDENCE_KIND, NAME, OPERATION, conform
 from traceview.schema import STATUS as STATUS_TYPE
 
-ARGUMENTS = ("ipa", "length_bytes", "level", "mmu", "object_addr", "ret")
 UNSIGNED = ("ipa", "length_bytes", "mmu", "object_addr")
 
 if TYPE_CHECKING:

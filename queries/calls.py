@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import polars as pl
 
+from traceview.queries.arguments import ARGUMENTS, Arguments
 from traceview.queries.functions import OP, Functions
 from traceview.queries.losses import FOREVER, Losses
 from traceview.queries.pairing import NONE, pair, stable_order
@@ -28,7 +29,6 @@ from traceview.queries.rows import (
     NIL,
     POINT,
     PROBES,
-    attach_arguments,
     call_rows,
     concat,
     take,
@@ -81,7 +81,7 @@ class CallStream:
         self.functions = Functions(vocabulary)
         self.counts: Counter[str] = Counter()
         self.losses = Losses()
-        self._page_size_bytes = page_size_bytes
+        self._arguments = Arguments(page_size_bytes)
         defined = (probes or {}).values()
         self._returns = {probe.symbol for probe in defined if probe.phase == "exit"}
         self._entries = {probe.symbol for probe in defined if probe.phase == "entry"}
@@ -94,7 +94,7 @@ class CallStream:
         rows, unnamed = call_rows(batch.events, self.functions)
         self.counts["unnamed_probes"] += unnamed
         self.losses.add(batch.losses)
-        attach_arguments(rows, batch.args, self.functions, self._page_size_bytes)
+        self._arguments.add(rows, batch.args, self.functions)
         return self._step(concat(self._carry, rows), last=False)
 
     def finish(self) -> Chunk:
@@ -117,6 +117,8 @@ class CallStream:
         if not last and self._carry is not None and self._carry["seq"].size > CARRY_ROWS:
             self._give_up_oldest()
         calls = take(calls, final | (calls["status"] == OPEN))
+        if self._carry is not None:
+            self._arguments.keep(self._carry["seq"])
         calls, merged = merge_twins(calls)
         self.counts["twins"] += merged
         return Chunk(calls, cut)
@@ -233,7 +235,9 @@ class CallStream:
         calls["start_ns"] = np.where(orphan[at], NIL, rows["ts_ns"][at])
         calls["operation"] = self.functions.operations()[rows["function"][at]].astype(np.int64)
         calls["duration_ns"] = _durations(rows, at, partner[at], orphan[at])
-        calls["ret"] = np.where(partner[at] != NONE, rows["ret"][end], rows["ret"][at])
+        for role in ARGUMENTS:
+            # The return value came with the exit, everything else with the entry.
+            calls[role] = self._arguments.of(role, rows["seq"][end if role == "ret" else at])
         status = np.full(at.size, STATUS["complete"], dtype=np.int64)
         status[(kind[at] == ENTRY) & (partner[at] == NONE)] = STATUS["censored"]
         status[orphan[at]] = STATUS["censored"]
@@ -293,8 +297,7 @@ class CallStream:
 
 
 _COPIED: Final = (
-    "task", "cpu", "tid", "comm", "function", "stream", "evidence", "depth", "ipa",
-    "length_bytes", "level", "mmu", "object_addr",
+    "task", "cpu", "tid", "comm", "function", "stream", "evidence", "depth",
 )  # fmt: skip
 
 

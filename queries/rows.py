@@ -2,7 +2,7 @@
 
 One row per entry, exit, complete call or entry-only probe, in order of `seq`. NIL stands for
 null in the int64 columns. Instructions (tlbi, dc, dsb, ...), markers and task switches are no
-calls; they are kept by calls.py.
+calls: see instructions.py, steps.py and switches.py; for arguments, arguments.py.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import polars as pl
 
-from traceview.queries.functions import ROLES, Functions
 from traceview.schema import EVIDENCE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from traceview.queries.functions import Functions
 
     Ints = NDArray[np.int64]
     Rows = dict[str, NDArray[np.int64]]
@@ -40,7 +41,7 @@ NARROW: Final = {"kind": np.int8, "stream": np.int8, "evidence": np.int8, "comm"
 
 COLUMNS: Final = (
     "seq", "task", "cpu", "tid", "comm", "ts_ns", "kind", "function", "stream", "evidence",
-    "duration_ns", "depth", "ipa", "length_bytes", "level", "mmu", "object_addr", "ret",
+    "duration_ns", "depth",
 )  # fmt: skip
 
 
@@ -88,34 +89,7 @@ def call_rows(events: pl.DataFrame, functions: Functions) -> tuple[Rows, int]:
     }
     rows = {name: column[keep].astype(NARROW.get(name, np.int64)) for name, column in rows.items()}
     rows["task"] = task_keys(rows["tid"], rows["cpu"])
-    size = rows["seq"].size
-    for name in ("ipa", "length_bytes", "level", "mmu", "object_addr", "ret"):
-        rows[name] = np.full(size, NIL, dtype=np.int64)
     return rows, unnamed
-
-
-def attach_arguments(
-    rows: Rows, args: pl.DataFrame, functions: Functions, page_size_bytes: int
-) -> None:
-    """Fill the role columns of *rows* from *args*, in place."""
-    if args.is_empty() or rows["seq"].size == 0:
-        return
-    args = args.filter(pl.col("value").is_not_null())
-    seq = args["seq"].to_numpy()
-    at = np.minimum(np.searchsorted(rows["seq"], seq), rows["seq"].size - 1)
-    hit = (rows["seq"][at] == seq) & (rows["function"][at] >= 0)
-    at, value = at[hit], args["value"].to_numpy()[hit]
-    roles = functions.roles(
-        rows["function"][at].astype(np.int32), args["name"].filter(pl.Series(hit))
-    )
-    found = {name: roles == code for code, name in enumerate(ROLES)}
-    for name in ("ipa", "length_bytes", "level", "mmu", "object_addr", "ret"):
-        rows[name][at[found[name]]] = value[found[name]]
-    pages = found["pages"]
-    rows["length_bytes"][at[pages]] = value[pages] * page_size_bytes
-    ends = found["end_addr"]
-    start = rows["object_addr"][at[ends]]
-    rows["length_bytes"][at[ends]] = np.where(start == NIL, NIL, value[ends] - start)
 
 
 def concat(first: Rows | None, second: Rows) -> Rows:

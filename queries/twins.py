@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from traceview.queries.arguments import ARGUMENTS
 from traceview.queries.rows import FGRAPH, NIL, PROBES, take
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
 # How many calls of the task may begin between the two records of one call.
 TWIN_DISTANCE: Final = 4
-ARGUMENTS: Final = ("ipa", "length_bytes", "level", "mmu", "object_addr", "ret")
 
 
 def merge_twins(calls: Rows) -> tuple[Rows, int]:
