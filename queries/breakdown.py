@@ -57,10 +57,7 @@ def break_down(raw: pl.DataFrame, traced: Traced) -> tuple[pl.DataFrame, str]:
     found = found.with_columns(_leaf_counts(traced, whole))
     found = found.with_columns(_leaves())
     found = found.with_columns(_levels())
-    apart = not found.filter(
-        (pl.col("n_ipa") > 0) & (pl.col("strategy") != "deferred_range")
-    ).height
-    found = found.with_columns(*_counts(traced, apart=apart), *_times(traced, apart=apart))
+    found = found.with_columns(*_counts(traced), *_times(traced))
     found = _rest(found)
     return found.with_columns(pl.col("trigger_kind").alias("trigger")), eager
 
@@ -147,10 +144,10 @@ def _leaf_counts(traced: Traced, whole: pl.Expr) -> list[pl.Expr]:
 
 
 def _leaves() -> list[pl.Expr]:
-    """The best evidence. A leaf that is not cacheable has no CMO: then references count more."""
-    cmo = pl.col("by_cmo").is_not_null() & (
-        pl.col("by_put").is_null() | (pl.col("by_put") == pl.col("by_cmo"))
-    )
+    """The best evidence. A leaf that is not cacheable has no CMO: then the others count more."""
+    cmo = pl.col("by_cmo").is_not_null()
+    for other in ("by_put", "by_flush"):
+        cmo &= pl.col(other).is_null() | (pl.col(other) == pl.col("by_cmo"))
     evidence = (
         pl.when(cmo)
         .then(pl.lit("cmo"))
@@ -178,12 +175,12 @@ def _levels() -> list[pl.Expr]:
     ]
 
 
-def _counts(traced: Traced, *, apart: bool) -> list[pl.Expr]:
+def _counts(traced: Traced) -> list[pl.Expr]:
     extent = pl.col("status") != "point"
     deferring = pl.col("strategy") == "deferred_range"
     by_leaf = pl.col("strategy").is_in(["per_pte", "none"])
     flush = extent & pl.lit("invalidate_ipa" in traced.counted)
-    told = flush & (deferring | pl.lit(apart))
+    told = flush & (deferring | (pl.col("n_ipa") == 0))
     seen = {
         "pte_visits": (traced.visits, "n_visit"),
         "cmo": ("cmo" in traced.counted, "n_cmo"),
@@ -207,12 +204,12 @@ def _counts(traced: Traced, *, apart: bool) -> list[pl.Expr]:
     ]
 
 
-def _times(traced: Traced, *, apart: bool) -> list[pl.Expr]:
+def _times(traced: Traced) -> list[pl.Expr]:
     timed = pl.col("duration_ns").is_not_null()
     deferring = pl.col("strategy") == "deferred_range"
     by_leaf = pl.col("strategy").is_in(["per_pte", "none"])
     flush = timed & pl.lit("invalidate_ipa" in traced.timed)
-    told = flush & (deferring | pl.lit(apart))
+    told = flush & (deferring | (pl.col("n_ipa") == 0))
     simple = {
         "cmo": "t_cmo", "table_put": "t_put", "hypercall": "t_hypercall", "irq": "t_irq",
         "sched": "t_off_cpu",
@@ -231,10 +228,20 @@ def _times(traced: Traced, *, apart: bool) -> list[pl.Expr]:
         .then(0)
         .alias("invalidate_range_ns"),
         *(
-            pl.when(timed & pl.lit(operation in traced.timed)).then(simple[operation]).alias(name)
+            pl.when(timed & pl.lit(operation in traced.timed))
+            .then(simple[operation])
+            .when(timed & pl.lit(operation in traced.counted) & _absent(operation))
+            .then(0)
+            .alias(name)
             for operation, name in named.items()
         ),
     ]
+
+
+def _absent(operation: str) -> pl.Expr:
+    """Whether an operation under an entry probe alone did not happen: then it took no time."""
+    counts = {"cmo": "n_cmo", "table_put": "n_put"}
+    return pl.col(counts[operation]) == 0 if operation in counts else pl.lit(value=False)
 
 
 def _rest(found: pl.DataFrame) -> pl.DataFrame:

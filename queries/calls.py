@@ -229,7 +229,9 @@ class CallStream:
             partner[at] != NONE, partner[at], np.where(closed_at[at] != NONE, closed_at[at], at)
         )
         is_open = (kind[at] == ENTRY) & (partner[at] == NONE) & (closed_at[at] == NONE)
-        end_seq = np.where(is_open, FOREVER, rows["seq"][end])
+        # What closed a frame that lost its exit came after it, and is not inside it.
+        gone = (partner[at] == NONE) & (closed_at[at] != NONE)
+        end_seq = np.where(is_open, FOREVER, rows["seq"][end] - gone)
         calls = {name: rows[name][at] for name in _COPIED}
         calls["start_seq"], calls["end_seq"] = rows["seq"][at], end_seq
         calls["start_ns"] = np.where(orphan[at], NIL, rows["ts_ns"][at])

@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
 # kvm_tlb_flush_vmid_range() ends in one or the other (arch/arm64/kvm/hyp/pgtable.c).
 INNER_FLUSHES = {"__kvm_tlb_flush_vmid_range", "__kvm_tlb_flush_vmid"}
+# Tracepoints of softirqs and IPIs, without those of hard interrupts.
+PARTIAL_IRQ = {"softirq_entry", "ipi_entry"}
 UNSIGNED = ("ipa", "length_bytes", "mmu", "object_addr")
 
 
@@ -167,10 +169,11 @@ class SourceTables:
         timed = np.unique(function[(calls["duration_ns"] != NIL) & (function >= 0)])
         for number in hit.tolist():
             self._traced.functions.add(strip_suffix(functions.symbols[number]))
-            self._traced.counted.add(functions.meanings[number].operation)
             self._traced.visits |= functions.meanings[number].visit
-        for number in timed.tolist():
-            self._traced.timed.add(functions.meanings[number].operation)
+        # Some interrupts are not all interrupts: their absence from an unmap would say nothing.
+        whole = [functions.symbols[n] not in PARTIAL_IRQ for n in range(len(functions))]
+        for numbers, operations in ((hit, self._traced.counted), (timed, self._traced.timed)):
+            operations.update(functions.meanings[n].operation for n in numbers.tolist() if whole[n])
 
     def _part(self, name: str, rows: pl.DataFrame) -> None:
         if not rows.is_empty():
@@ -196,6 +199,7 @@ class SourceTables:
             self._traced.timed.add("sched")
         sources = self.trace.sources({**self.facts, **self._span()})
         self._check_clock(sources["clock"][0])
+        self._check_origin(sources["origin"][0])
         unmaps, table_invalidation = self._unmaps()
         self._done["unmaps"] = unmaps
         self._done["sources"] = sources.with_columns(
@@ -220,6 +224,13 @@ class SourceTables:
             raise SettingError(
                 f"the steps are in clock {self._steps.clock!r}, the trace is in"
                 f" {clock or 'an unknown clock'!r}\nin file: {self.trace.path}"
+            )
+
+    def _check_origin(self, origin: str) -> None:
+        if origin == "hardware" and self._instructions.seen:
+            raise SettingError(
+                "origin hardware is stated of a trace of executed instructions, which only an"
+                f" emulator can record\nin file: {self.trace.path}"
             )
 
     def _unmaps(self) -> tuple[pl.DataFrame, str]:
@@ -280,9 +291,12 @@ class SourceTables:
         rows = rows.with_columns(
             pl.col("call_id").alias("trigger_id"), pl.Series("kind", kinds, dtype=pl.String)
         ).join(served.drop_nulls("trigger_id"), on="trigger_id", how="left", maintain_order="left")
+        # What a request caused is known if it is whole and unmaps were traced.
+        known = (pl.col("status") == "complete") & pl.lit("unmap" in self._traced.counted)
+        none = pl.col("unmaps").is_null()
         rows = rows.with_columns(
-            pl.col("unmaps").fill_null(0),
-            pl.when(pl.col("unmaps").is_null()).then(0).otherwise("unmaps_ns").alias("unmaps_ns"),
+            pl.when(known).then(pl.col("unmaps").fill_null(0)).alias("unmaps"),
+            pl.when(known).then(pl.when(none).then(0).otherwise("unmaps_ns")).alias("unmaps_ns"),
         )
         between = (pl.col("duration_ns") - pl.col("unmaps_ns")).alias("between_ns")
         return conform("triggers", rows.with_columns(between))

@@ -156,7 +156,7 @@ def observe_unmaps(
     row["cut_off"] = _count(of, inside.operation(*TIMED) & inside.status("censored"), size)
     kind = _count_operations(row, inside, of, functions, page_bytes)
     _add_time(row, unmaps, inside, (of, kind), _place_gaps(unmaps, gaps))
-    _trigger(row, unmaps, placed, functions)
+    _trigger(row, unmaps, placed, functions, losses)
     row["mmu"] = _first_known(unmaps.calls["mmu"], inside.calls["mmu"], of)
     return unmaps, row
 
@@ -236,12 +236,18 @@ def _add_time(
     cut = (host >= 0) & ~top.operation("irq")[np.maximum(host, 0)]
     np.subtract.at(time, host[cut], irq.calls["duration_ns"][cut])
     gap_of = owner(unmaps, gaps[0])
-    gap_host = owner(top, gaps[0])
-    hosted = (gap_host >= 0) & (gap_of >= 0)
+    gap_host, gap_irq = owner(top, gaps[0]), owner(irq, gaps[0])
+    irq_time = irq.calls["duration_ns"].copy()
+    in_irq = gap_irq >= 0
+    np.subtract.at(irq_time, gap_irq[in_irq], gaps[1][in_irq])
+    # A gap inside an interrupt that was cut out of something has left it already.
+    cut_out = np.zeros(in_irq.size, dtype=bool)
+    cut_out[in_irq] = cut[gap_irq[in_irq]]
+    hosted = (gap_host >= 0) & (gap_of >= 0) & ~cut_out
     np.subtract.at(time, gap_host[hosted], gaps[1][hosted])
     row["t_off_cpu"] = _sum(gap_of[gap_of >= 0], gaps[1][gap_of >= 0], size)
     irq_ns = _total(top_of, top.operation("irq"), time, size)
-    row["t_irq"] = irq_ns + _sum(top_of[host[cut]], irq.calls["duration_ns"][cut], size)
+    row["t_irq"] = irq_ns + _sum(top_of[host[cut]], irq_time[cut], size)
     flush = top.operation("invalidate_ipa")
     row["t_leaf"] = _total(top_of, flush & (top_kind == LEAF), time, size)
     row["t_table"] = _total(top_of, flush & (top_kind == TABLE), time, size)
@@ -259,7 +265,9 @@ def trigger_calls(placed: Placed) -> Placed:
     return triggers.pick(outermost(triggers))
 
 
-def _trigger(row: Rows, unmaps: Placed, placed: Placed, functions: Functions) -> None:
+def _trigger(
+    row: Rows, unmaps: Placed, placed: Placed, functions: Functions, losses: Losses
+) -> None:
     """Which request each unmap serves, and of what kind.
 
     Whatever asked for it, an unmap inside a nested one belongs to nested virtualisation: it covers
@@ -268,13 +276,13 @@ def _trigger(row: Rows, unmaps: Placed, placed: Placed, functions: Functions) ->
     requests = trigger_calls(placed)
     begun = (unmaps.start >> TASK_SHIFT << TASK_SHIFT) | unmaps.calls["start_seq"]
     of = owner(requests, begun)
-    known = of >= 0
-    row["trigger_id"] = np.where(
-        known, requests.calls["start_seq"][of] if requests.start.size else NIL, NIL
-    )
-    row["trigger_function"] = np.where(
-        known, requests.calls["function"][of] if requests.start.size else -1, -1
-    )
+    asked = requests.calls["start_seq"] if requests.start.size else np.array([NIL])
+    function = requests.calls["function"] if requests.start.size else np.array([-1])
+    # Behind a hole the request may have ended and another one begun.
+    cut = losses.overlap(unmaps.calls["cpu"], asked[of], unmaps.calls["start_seq"])
+    known = (of >= 0) & ~cut
+    row["trigger_id"] = np.where(known, asked[of], NIL).astype(np.int64)
+    row["trigger_function"] = np.where(known, function[of], -1).astype(np.int64)
     kinds = np.array([*(m.kind == "nested" for m in functions.meanings), False])
     nested = placed.pick(placed.operation("trigger") & kinds[placed.calls["function"]])
     nested = nested.pick(~nested.status("point"))

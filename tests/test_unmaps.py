@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 import traceview
 from tests.writers.events import Recorder
+from traceview.errors import SettingError
 from traceview.schema import COMPONENTS
 from traceview.trace import Settings
 
@@ -397,3 +398,117 @@ def edge(made: Recorder, name: str, *, enters: bool) -> None:
         made.enter(name)
     else:
         made.leave(name)
+
+
+def test_an_unmap_that_lost_its_exit_does_not_swallow_the_next() -> None:
+    made = Recorder()
+    made.call(UNMAP)
+    made.enter(UNMAP)  # its return was missed
+    made.call(UNMAP)
+    assert traceview.unmaps(made.trace())["status"].to_list() == [
+        "complete",
+        "censored",
+        "complete",
+    ]
+
+
+def test_a_request_that_lost_its_exit_does_not_take_the_next_one_s_unmap() -> None:
+    made = Recorder()
+    made.call(NOTIFIER)
+    made.enter(NOTIFIER)  # its return was missed
+    made.enter(NOTIFIER)
+    made.call(UNMAP)
+    made.leave(NOTIFIER)
+    found = traceview.analyze(made.trace())
+    assert found.triggers["unmaps"].to_list() == [0, None, 1]
+    assert found.unmaps["trigger"].to_list() == ["notifier"]
+
+
+def test_behind_a_hole_nobody_knows_whose_request_it_is() -> None:
+    made = Recorder()
+    made.enter(NOTIFIER)  # 0: its exit and the memslot's entry are lost
+    made.call(UNMAP)  # 1, 2
+    made.leave(MEMSLOT)
+    made.call(NOTIFIER)
+    made.call(MEMSLOT)
+    made.losses.append({"cpu": 0, "kind": "lost_events", "from_seq": 0, "to_seq": 1})
+    assert traceview.unmaps(made.trace())["trigger"].to_list() == ["unknown"]
+
+
+@pytest.mark.parametrize("size", [1, 2, 100])
+def test_a_trace_that_ends_inside_an_unmap_without_a_trigger_is_read(size: int) -> None:
+    made = Recorder()
+    made.enter(NOTIFIER)
+    made.call(UNMAP)
+    made.leave(NOTIFIER)
+    made.enter(UNMAP)
+    assert traceview.unmaps(made.trace(size))["status"].to_list() == ["complete", "censored"]
+
+
+def test_what_a_request_caused_is_unknown_when_unmaps_were_not_traced() -> None:
+    made = Recorder()
+    made.call(NOTIFIER)
+    assert traceview.analyze(made.trace()).triggers["unmaps"].to_list() == [None]
+
+
+def test_one_unmap_with_unclear_flushes_spoils_no_other() -> None:
+    made = Recorder()
+    per_pte(made, 2, tables=1)
+    made.enter(UNMAP)
+    made.call(FLUSH)
+    made.leave(UNMAP)
+    found = traceview.unmaps(made.trace())
+    assert found["invalidate_leaf"].to_list() == [2, None]
+    assert found["invalidate_ipa"].to_list() == [None, 1]
+
+
+def test_flushes_count_leaves_that_had_no_cache_maintenance() -> None:
+    made = Recorder()
+    made.enter(UNMAP)
+    for page in range(4):
+        made.call(FLUSH, ipa=page * PAGE, level=3)
+        if page < 2:  # the others are a device's
+            made.call(CMO, size=PAGE)
+    made.leave(UNMAP)
+    row = one(made)
+    assert (row["leaves"], row["leaves_evidence"], row["cmo"]) == (4, "invalidate", 2)
+
+
+def test_time_off_the_cpu_inside_an_interrupt_is_cut_out_once() -> None:
+    made = Recorder()
+    made.enter(UNMAP)  # 1010
+    made.enter(RANGE)  # 1020
+    made.tracepoint("irq_handler_entry")
+    made.tracepoint("sched_switch", next_pid=200)  # 1040
+    made.on(tid=200).tracepoint("sched_switch", next_pid=100)  # 1050
+    made.on(tid=100).tracepoint("irq_handler_exit")
+    made.leave(RANGE)  # 1070
+    made.leave(UNMAP)
+    row = one(made)
+    assert (row["invalidate_range_ns"], row["irq_ns"], row["off_cpu_ns"]) == (20, 20, 10)
+    assert row["rest_ns"] == 20
+
+
+def test_some_interrupts_are_not_all_interrupts() -> None:
+    made = Recorder()
+    made.tracepoint("ipi_entry")
+    made.tracepoint("ipi_exit")
+    made.call(UNMAP)
+    assert (one(made)["irq"], one(made)["irq_ns"]) == (None, None)
+
+
+def test_what_is_under_an_entry_probe_and_did_not_happen_took_no_time() -> None:
+    made = Recorder()
+    made.enter(CMO)  # the fault path
+    made.call(UNMAP)
+    assert (one(made)["cmo"], one(made)["cmo_ns"]) == (0, 0)
+
+
+def test_executed_instructions_are_no_hardware_recording() -> None:
+    made = Recorder(evidence="insn")
+    made.enter(UNMAP)
+    made.write("tlbi", "instant", op="ipas2e1is", operand=0)
+    made.leave(UNMAP)
+    with pytest.raises(SettingError, match="emulator"):
+        traceview.analyze(made.trace(settings=Settings(facts={"origin": "hardware"})))
+    assert one(made)["tlbi_insns"] == 1
