@@ -123,6 +123,9 @@ def test_a_capture_shows_what_the_workload_did_and_nothing_else(capture: Capture
 
 
 def check(capture: Capture, name: str, step: Step, mine: pl.DataFrame, column: str) -> None:
+    if column in {"invalidate_leaf", "invalidate_table", "invalidate_ipa"}:
+        # An unmap that flushed nothing has no leaf's and no table's flush, whatever was recorded.
+        mine = mine.filter(pl.col("leaves").is_null() | (pl.col("leaves") > 0))
     values = mine[column]
     where = (name, column, values.to_list())
     if column not in capture.equal:
