@@ -36,12 +36,12 @@ FLAGS: Final = 5  # trace-cmd prints so many, right before a time without a spac
 
 # A name has up to 15 bytes; those that are no UTF-8 count as one character each.
 TASK: Final = re.compile(
-    r" *(?P<comm>.{0,16}?)-(?P<tid>\d{1,9}) *(?:\( *(?P<tgid>\d{1,9}|-+)\) *)?"
-    r"(?:\[(?P<cpu>\d{1,5})\](?:-0x[0-9a-f]+| +(?P<flags>\S{0,8}))? *"
-    r"| (?P<latency_cpu>\d{1,5})(?:[^\s\d]\S{2,7})? *)"
+    r" *(?P<comm>.{0,15}?)-(?P<tid>\d{1,9}) *(?:\( *(?P<tgid>\d{1,9}|-+)\) *)?"
+    r"(?:\[(?P<cpu>\d{1,5})\](?:-0x[0-9a-f]+| +(?P<flags>[.\w]{0,8}))? *"
+    r"| (?P<latency_cpu>\d{1,5})(?:[.A-Za-z][.\w]{2,7})? *)"
 )
 VERBOSE: Final = (
-    r"^( *(.{1,16}?) +(\d{1,9}) +(\d{1,5}) \d+ [0-9a-f]{8} [0-9a-f]{8,16} \[([0-9a-f]{8,15})\] "
+    r"^( *(.{1,15}?) +(\d{1,9}) +(\d{1,5}) \d+ [0-9a-f]{8} [0-9a-f]{8,16} \[([0-9a-f]{8,15})\] "
     r"\d+\.\d{3}ms \(\+\d+\.\d{3}ms\): )"
 )
 
@@ -62,16 +62,26 @@ class Task:
 
 @dataclass(slots=True)
 class Times:
-    """The number before each colon: where it begins, what it means (`kind`), how much it is."""
+    """The number before each colon: where it begins, what it means (`kind`), how much it is.
+
+    `low` are its last `digits` alone.
+    """
 
     start: Positions
     ts_ns: Positions
     kind: Positions
+    low: Positions
     digits: Positions
 
     def take(self, index: Mask) -> Times:
         """The times at *index*."""
-        return Times(self.start[index], self.ts_ns[index], self.kind[index], self.digits[index])
+        return Times(
+            self.start[index],
+            self.ts_ns[index],
+            self.kind[index],
+            self.low[index],
+            self.digits[index],
+        )
 
 
 NOTHING, MICROSECONDS, NANOSECONDS, RELATIVE, NUMBER = range(5)
@@ -118,10 +128,11 @@ class EventHeads:
         numbers = np.array([(t.tid, t.tgid, t.cpu, t.missing) for t in some], np.int64)
         of_line, index, times = line[ok], index[ok], times.take(ok)
         tid, tgid, cpu, missing = numbers.reshape(-1, 4)[index].T
-        self.kinds.update(np.unique(times.kind).tolist())
-        ts_ns = _without_flags(times, missing)
+        ts_ns = np.where(missing > 0, _without_flags(times, missing), times.ts_ns)
+        times.kind[missing > 0] = NUMBER
         if not numbers_are_ns:
             ts_ns = np.where(times.kind == NUMBER, NO_TIME, ts_ns)
+        self.kinds.update(np.unique(times.kind).tolist())
         return Heads(
             line=of_line,
             ts_ns=ts_ns,
@@ -186,8 +197,7 @@ def _task(text: str) -> Task | None:
 def _after_time(lines: Lines, colons: Positions) -> Mask:
     """Which colons may end a time: behind a digit, or behind `us` and a mark."""
     digit = lines.is_digit(colons - 1)
-    marked = (lines.buffer[colons - 2] == ord("s")) & (lines.buffer[colons - 3] == ord("u"))
-    return digit | marked
+    return digit | lines.ends_with(colons - 1, "us")
 
 
 def _times(lines: Lines, colons: Positions) -> Times:
@@ -197,21 +207,21 @@ def _times(lines: Lines, colons: Positions) -> Times:
     low, low_digits = lines.decimal_before(stop)
     start = stop - low_digits
     point = (lines.buffer[start - 1] == ord(".")) & lines.is_digit(start - 2) & ~relative
+    point &= np.isin(low_digits, (6, 9))
     high, high_digits = lines.decimal_before(np.where(point, start - 1, start))
     kind = np.full(colons.size, NOTHING)
     kind[(low_digits > 0) & (low_digits <= 18)] = NUMBER
     kind[point & (low_digits == 6) & (high_digits <= 9)] = MICROSECONDS
     kind[point & (low_digits == 9) & (high_digits <= 9)] = NANOSECONDS
-    kind[point & ~np.isin(low_digits, (6, 9))] = NOTHING
     kind[relative] = np.where((low_digits > 0) & (low_digits <= 15), RELATIVE, NOTHING)[relative]
     seconds = np.where(point, high, 0) * SECOND_NS
     unit = np.where(np.isin(kind, (MICROSECONDS, RELATIVE)), US_NS, 1)
     start = np.where(point, start - 1 - high_digits, start)
-    return Times(start, seconds + low * unit, kind, low_digits)
+    return Times(start, seconds + low * unit, kind, low, low_digits)
 
 
 def _without_flags(times: Times, missing: Positions) -> Positions:
-    """The times; where flags that are digits ran into a plain number they are cut off again."""
-    number = (times.kind == NUMBER) & (missing > 0)
+    """Plain numbers, without the flags before them: digits, or a digit and a point."""
+    has_point = np.isin(times.kind, (MICROSECONDS, NANOSECONDS))
     digits = np.clip(times.digits - missing, 0, 18)
-    return np.where(number, times.ts_ns % 10**digits, times.ts_ns)
+    return np.where(has_point, times.low, times.low % 10**digits)

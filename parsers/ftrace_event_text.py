@@ -179,7 +179,9 @@ class EventText:
                 found.skipped[name] += count
         bodies = bodies.take(taken)
         found.add(bodies.heads, "tracepoint", name=bodies.names(), phase="instant")
-        is_switch = np.array([name == "sched_switch" for name in bodies.clean], np.bool_)[bodies.name]
+        is_switch = np.array([name == "sched_switch" for name in bodies.clean], np.bool_)[
+            bodies.name
+        ]
         self._switches(lines, bodies.take(is_switch), found)
         if self.want.all_events:
             self._fields(lines, bodies.take(~is_switch), found)
@@ -217,8 +219,8 @@ class EventText:
         arrow = next_of(less[lines.buffer[less + 1] == ord("-")], start, end)
         # `f <-g`, `f(a=1) <-g`, and without a parent only where the tracer is known.
         paren = next_of(lines.positions("("), start, arrow)
-        stop = np.where(arrow < end, arrow - lines.spaces_before(arrow), end)
-        stop = np.maximum(np.minimum(stop, paren), start)
+        stop = np.minimum(arrow, paren)
+        stop = np.maximum(stop - lines.spaces_before(stop), start)
         symbols = read_symbols(lines.text(start, stop))
         alone = (bodies.kind == FUNCTION) | (self.header.tracer == "function")
         valid = symbols.valid & ((arrow < end) | alone) & ~is_stack

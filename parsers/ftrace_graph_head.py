@@ -38,7 +38,7 @@ PREFIX: Final = re.compile(
 )
 # Without a duration column the function itself must tell that this is a graph.
 NO_DURATION: Final = (
-    r"^( *(?:(\d{1,9})\.(\d{6}) \|  )?)"
+    r"^((?: *(\d{1,9})\.(\d{6}) \|  )?)"
     r"((?: *\d{1,5}\) )?(?:.{0,16}-\d{1,9} *\| )?(?: \S{3,8} \| )?)"
     r" *(?:[\w.$@]+(?: \[[\w-]+\])?\(.*\)(?:;| \{)(?: /\*.*\*/)?|\}(?: /\*.*\*/)?|/\* .* \*/)$"
 )

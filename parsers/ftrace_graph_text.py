@@ -111,7 +111,7 @@ class GraphText:
     def _braces(self, lines: Lines, spans: Spans, found: Found) -> Mask:
         """Add exits; those whose brace names no function are named by ftrace_graph_calls.py."""
         start, end = spans.start, spans.end
-        bare = end - start == 1
+        bare: Mask = end - start == 1
         named = lines.has(start, "} /* ") & lines.ends_with(end, " */") & (end - start > 8)
         spans.take(bare).add(found, EXIT)
         spans = spans.take(named)

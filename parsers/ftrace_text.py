@@ -45,13 +45,14 @@ from traceview.parsers.ftrace_graph_head import (
 from traceview.parsers.ftrace_graph_text import GraphText
 from traceview.parsers.ftrace_header import INTERESTING, Header
 from traceview.parsers.ftrace_loss_text import Hole, Losses, loss_rows, read_losses
+from traceview.parsers.ftrace_text_chunks import whole_lines
 from traceview.parsers.ftrace_text_lines import Lines, next_of
 from traceview.parsers.ftrace_text_rows import EVENT_ROWS, NO_TIME, NONE, Found, joined
 from traceview.schema import ARGS, EVENTS, frame
 from traceview.trace import Batch, Diagnostic
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
 
     from traceview.parsers.ftrace_graph_calls import Task
     from traceview.parsers.ftrace_text_lines import Mask, Positions
@@ -60,15 +61,13 @@ if TYPE_CHECKING:
     from traceview.trace import Want
 
 CHUNK_BYTES: Final = 4 * 1024 * 1024
-LINE_BYTES: Final = 16 * 1024 * 1024  # a longer line is cut off
-KEPT_BYTES: Final = 4096  # what is kept of it
-STACK_LINES: Final = 1000
 HEAD_LINES: Final = 200
 SHOWN_CHARS: Final = 100
 LAYOUT: Final = r"^(?:#|cpus=\d|version = \d| ?=> | \(Overruns: )"
 ARGS_PER_EVENT: Final = 2  # a batch is full, too, when it has so many arguments
 
 TRACER_LINE: Final = re.compile(rb"\s*# tracer: \S")
+EVENT_BODY: Final = r"^(?:[\w.$/:-]+:(?: |$)|.* <-|<.*stack trace)"
 CPUS_LINE: Final = re.compile(rb"\s*(?:version = \d+\s*\n)?cpus=\d+\s*$", re.MULTILINE)
 
 
@@ -85,7 +84,8 @@ def detect(head: bytes) -> bool:
     told = CPUS_LINE.match(head) is not None
     events = EventHeads().read(lines, numbers_are_ns=told)
     known = np.zeros(len(lines), np.bool_)
-    known[events.line[events.ts_ns != NO_TIME]] = True
+    bodies = lines.text(events.body, events.end).str.contains(EVENT_BODY).to_numpy()
+    known[events.line[(events.ts_ns != NO_TIME) & bodies]] = True
     known[read_graph_heads(lines, known).heads.line] = True
     rest = np.flatnonzero(~known)
     known[read_verbose(lines, rest).line] = True
@@ -116,39 +116,6 @@ def read(
             yield reader.batch()
     reader.finish()
     yield reader.batch(tuple(dict.fromkeys(source.damage)))
-
-
-def whole_lines(chunks: Iterable[bytes], *, hold_stacks: bool = False) -> Iterator[bytes]:
-    """*chunks* cut between lines; with *hold_stacks* also before the line a stack belongs to.
-
-    Of a line that is longer than LINE_BYTES only the first KEPT_BYTES are kept.
-    """
-    carry, inside_long = b"", False
-    for chunk in chunks:
-        data = carry + chunk
-        if inside_long:
-            end = data.find(b"\n")
-            inside_long = end < 0
-            data = b"" if inside_long else data[end + 1 :]
-        newline = data.rfind(b"\n") + 1
-        cut = _before_last_event(data, newline) if hold_stacks else newline
-        if cut == 0 and len(data) > LINE_BYTES:
-            cut, inside_long = newline or KEPT_BYTES, newline == 0
-        if cut:
-            yield data[:cut]
-        carry = b"" if inside_long else data[cut:]
-    if carry:
-        yield carry
-
-
-def _before_last_event(data: bytes, cut: int) -> int:
-    """Where the last line before *cut* begins that is no part of a stack trace."""
-    at = cut
-    for _ in range(STACK_LINES):
-        at = data.rfind(b"\n", 0, at - 1) + 1 if at > 1 else 0
-        if at == 0 or not data[at : at + 3].lstrip().startswith(b"=>"):
-            return at
-    return cut
 
 
 def _first_tasks(source: Source, chunk_bytes: int) -> dict[int, Task]:
@@ -214,12 +181,18 @@ class Reader:
         found = Found()
         lost, stacks = self._lines(lines, found)
         if self.header.instructions:
-            self.event_text.instructions.decode_operands(found)
+            self._instructions(found)
         if self.want.all_events:
             _add_stacks(lines, stacks, found)
         self._count_unparsed(lines, found)
         self._store(lines, found, lost)
         self.line += len(lines)
+
+    def _instructions(self, found: Found) -> None:
+        instructions = self.event_text.instructions
+        instructions.decode_operands(found)
+        if instructions.lpa2:
+            self.header.facts["lpa2"] = True
 
     def _headers(self, lines: Lines) -> None:
         begins = lines.buffer[lines.starts] == ord("#")
@@ -243,8 +216,11 @@ class Reader:
         rest = rest[~_is_layout(lines, rest, switches, lost)]
         more = [heads]
         if rest.size:
-            more.append(read_verbose(lines, rest))
-            rest = np.setdiff1d(rest, more[-1].line)
+            verbose = read_verbose(lines, rest)
+            rest = np.setdiff1d(rest, verbose.line)
+            more.append(verbose)
+            if verbose.line.size:
+                self.event_heads.kinds.add(MICROSECONDS)
             bare = self.header.tracer == "function_graph"
             short = read_without_duration(lines, rest, bare=bare)
             found.unparsed.append(np.setdiff1d(rest, short.heads.line))

@@ -30,6 +30,7 @@ PADDING: Final = b"\n" * 64
 WORD: Final = 8
 INLINE_BYTES: Final = 12  # Arrow: a view holds strings up to this length itself
 
+CONTINUATION_MASK, CONTINUATION = np.uint8(0xC0), np.uint8(0x80)  # UTF-8, behind the first byte
 NEWLINE, SPACE = ord("\n"), ord(" ")
 LOW7: Final = np.uint64(0x7F7F7F7F7F7F7F7F)
 HIGH: Final = np.uint64(0x8080808080808080)
@@ -57,6 +58,7 @@ class Lines:
         self.ends: Positions = newlines
         self.starts: Positions = np.concatenate(([first], newlines[:-1] + 1))[: newlines.size]
         self._positions: dict[int, Positions] = {}
+        self._is_ascii = self._data.isascii()
 
     def __len__(self) -> int:
         return self.ends.size
@@ -140,7 +142,12 @@ class Lines:
         return _eight_digits(_drop_bytes(digits, count)), count
 
     def text(self, start: Positions, stop: Positions) -> pl.Series:
-        """The slices as strings. They share the buffer: copy what outlives this object."""
+        """The slices as strings. They share the buffer: copy what outlives this object.
+
+        A slice that cuts a character of several bytes is the smaller for it.
+        """
+        if not self._is_ascii:
+            start, stop = self._whole_characters(start, stop)
         length = np.maximum(stop - start, 0)
         views = np.zeros((start.size, 4), np.uint32)
         views[:, 0] = length
@@ -161,6 +168,13 @@ class Lines:
         buffers = [None, pa.py_buffer(views), pa.py_buffer(self._data)]
         array = pa.Array.from_buffers(pa.string_view(), start.size, buffers)
         return pl.Series(array, dtype=pl.String)
+
+    def _whole_characters(self, start: Positions, stop: Positions) -> tuple[Positions, Positions]:
+        start, stop = start.copy(), stop.copy()
+        for _ in range(3):
+            start += (self.buffer[start] & CONTINUATION_MASK) == CONTINUATION
+            stop -= (self.buffer[stop] & CONTINUATION_MASK) == CONTINUATION
+        return start, stop
 
 
 def clean(chunk: bytes) -> bytes:
@@ -186,7 +200,8 @@ def copied(texts: pl.Series) -> pl.Series:
 
 def first_of_each(groups: Positions) -> Mask:
     """Where a value of *groups* (ascending) appears for the first time."""
-    return np.diff(groups, prepend=-1) != 0
+    first: Mask = np.diff(groups, prepend=-1) != 0
+    return first
 
 
 def next_of(positions: Positions, at: Positions, otherwise: Positions) -> Positions:
