@@ -79,7 +79,7 @@ def event_elements(blob: Blob) -> Elements:
 
 def read_bundle(blob: Blob, found: Elements, start: int, stop: int) -> Bundle:
     """The bundle in [start, stop); *found* are the `event_elements` of the blob."""
-    chain = follow(blob, found, start, stop, number=EVENT)
+    chain = follow(blob, found, start, stop)
     bundle = Bundle((chain.start, chain.stop), damaged_at=chain.broken_at)
     for one in chain.others:
         if WIRES.get(one.number, one.wire) != one.wire:

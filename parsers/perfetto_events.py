@@ -92,6 +92,10 @@ class Spans:
     length: Ints
 
 
+_NONE: Final = np.empty(0, dtype=np.int64)
+NO_SPANS: Final = Spans(_NONE, _NONE.astype(np.uint32), _NONE, _NONE)
+
+
 @dataclass(slots=True)
 class Columns:
     """The payloads of events. Columns are keyed by the action of the field; MISSING: absent."""

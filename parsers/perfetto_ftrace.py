@@ -123,7 +123,10 @@ class Decoder:
         }
 
     def _plain(self, group: Group, events: Events, kind: NDArray[np.uint16]) -> Chunk:
-        """The events of the group that are wanted, but for the compact ones."""
+        """The events of the group that are wanted, but for the compact ones.
+
+        Those that turn out to be damaged are marked in *events*.
+        """
         rows = np.flatnonzero((kind > 0) & ~events.bad)
         kind, owner, blob = kind[rows], events.owner[rows], group.blob
         columns = read_columns(blob, self._table, kind, events.start[rows], events.stop[rows])
@@ -141,11 +144,11 @@ class Decoder:
         if kinds.NEXT_COMM in columns.spans or kinds.PREV_COMM in columns.spans:
             chunk = self._comms(blob, chunk, columns)
         code_kprobe_events(blob, columns, chunk.what, names, self._classes, self._index.host)
-        bad = columns.bad
-        if kinds.LEGACY_NAME in columns.spans:
-            chunk, bad = self._legacy(blob, chunk, columns, kind)
-        self.damaged_events += int(columns.bad.sum())
-        return kept(chunk, ~bad) if bad.any() else chunk
+        left_out = columns.bad
+        if (kind == self._table.number["generic"]).any():
+            chunk, left_out = self._legacy(blob, chunk, columns, kind)
+        events.bad[rows[columns.bad]] = True
+        return kept(chunk, ~left_out) if left_out.any() else chunk
 
     def _graph(
         self, group: Group, chunk: Chunk, columns: Columns, kind: NDArray[np.uint16], owner: Ints
@@ -200,7 +203,7 @@ class Decoder:
             if action not in columns.spans:
                 continue
             spans = columns.spans[action]
-            codes = self._index.names.codes(blob, spans.start, spans.length)
+            codes = self._index.names.codes(texts(blob, spans.start, spans.length))
             task = task_of(tids[action][spans.row], chunk.cpu[spans.row])
             known = np.flatnonzero(task >= -1 - (1 << 31))
             comms.append(Comms(chunk.ts_ns[spans.row[known]], task[known], codes[known]))
@@ -229,8 +232,10 @@ class Decoder:
         self, blob: Blob, chunk: Chunk, columns: Columns, kind: NDArray[np.uint16]
     ) -> tuple[Chunk, Flags]:
         """Fill in GenericFtraceEvents; returns also which events of the chunk are to go."""
-        legacy = read_legacy(blob, columns, self._index.names, self._classes, self._want)
-        left_out = columns.bad | (kind == self._table.number["generic"])
+        is_legacy = kind == self._table.number["generic"]
+        rows = np.flatnonzero(is_legacy & ~columns.bad)
+        legacy = read_legacy(blob, columns, rows, self._index.names, self._classes, self._want)
+        left_out = columns.bad | is_legacy
         left_out[legacy.row] = columns.bad[legacy.row]
         chunk.what[legacy.row] = legacy.what
         chunk.probe_ip[legacy.row] = legacy.probe_ip

@@ -85,9 +85,8 @@ def windows(view: memoryview, damage: Damage) -> Iterator[Window]:
     at, size, want = 0, len(view), WINDOW_BYTES
     while at < size:
         blob = Blob([view[at : at + want]])
-        chain = follow(
-            blob, elements(blob, PACKET_TAG, ends=True), 0, blob.size, number=1, others=False
-        )
+        found = elements(blob, PACKET_TAG, ends=True)
+        chain = follow(blob, found, 0, blob.size, others=False)
         broken, start, stop = chain.broken_at, chain.start, chain.stop
         if broken is None:
             yield Window(blob, at, start, stop)
@@ -148,9 +147,9 @@ def resync(view: memoryview, at: int) -> int | None:
         likely = ((inner >= 0x08) & ((inner & 7 == VARINT) | (inner & 7 == LENGTH))) | (
             inner >= 0x80
         )
-        for candidate in found.at[likely].tolist():
-            if _goes_on(view, at + candidate):
-                return int(at + candidate)
+        for nth in np.flatnonzero(likely).tolist():
+            if _goes_on(view, at + found.at[nth]):
+                return at + found.at[nth]
         if at + want >= size:
             break
         # Packets that are longer than the window are seen in a wider one that overlaps it.

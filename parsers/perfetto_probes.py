@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 
 from traceview.parsers.perfetto_chunks import Numbers, Texts
-from traceview.parsers.perfetto_events import MISSING
+from traceview.parsers.perfetto_events import MISSING, NO_SPANS
 from traceview.parsers.perfetto_kinds import (
     LEGACY_FIELD,
     LEGACY_NAME,
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from traceview.parsers.perfetto_host import Host
     from traceview.parsers.perfetto_kinds import Classes
     from traceview.parsers.perfetto_text import Names
-    from traceview.parsers.perfetto_wire import Blob, Ints
+    from traceview.parsers.perfetto_wire import Blob, Flags, Ints
     from traceview.trace import Want
 
 # KprobeEvent.KprobeType
@@ -64,7 +64,7 @@ def code_kprobe_events(
     found = columns.spans.get(PROBE_NAME)
     if found is None:
         return
-    name = names.codes(blob, found.start, found.length)
+    name = names.codes(texts(blob, found.start, found.length))
     kind = np.full(len(what), MISSING)
     if PROBE_TYPE in columns.column:
         kind = columns.column[PROBE_TYPE]
@@ -92,16 +92,19 @@ class Legacy:
     skipped: dict[str, int]
 
 
-def read_legacy(blob: Blob, columns: Columns, names: Names, classes: Classes, want: Want) -> Legacy:
-    """The GenericFtraceEvents among the events of *columns*."""
-    spans = columns.spans
-    event = pl.DataFrame(
-        {
-            "row": spans[LEGACY_NAME].row,
-            "event": texts(blob, spans[LEGACY_NAME].start, spans[LEGACY_NAME].length),
-        }
-    ).unique("row", keep="last", maintain_order=True)
-    fields = _fields(blob, spans[LEGACY_FIELD]) if LEGACY_FIELD in spans else _NO_FIELDS
+def read_legacy(
+    blob: Blob, columns: Columns, rows: Ints, names: Names, classes: Classes, want: Want
+) -> Legacy:
+    """The GenericFtraceEvents in *rows* of *columns*; those with a damaged field become bad."""
+    fields = _fields(blob, columns.spans.get(LEGACY_FIELD, NO_SPANS), columns.bad)
+    named = columns.spans.get(LEGACY_NAME, NO_SPANS)
+    name = np.full(len(columns.bad), -1)
+    name[named.row] = np.arange(len(named.row))
+    columns.bad[rows[name[rows] < 0]] = True
+    rows = rows[~columns.bad[rows]]
+    which = name[rows]
+    words = texts(blob, named.start[which], named.length[which])
+    event = pl.DataFrame({"row": rows, "event": words})
     starts = (
         fields.filter(pl.col("name").is_in(list(PROBE_STARTS)))
         .group_by("row")
@@ -131,11 +134,14 @@ def read_legacy(blob: Blob, columns: Columns, names: Names, classes: Classes, wa
     )
 
 
-def _fields(blob: Blob, spans: Spans) -> pl.DataFrame:
-    """The fields of GenericFtraceEvents: row of the event, position, name, value or text."""
+def _fields(blob: Blob, spans: Spans, bad: Flags) -> pl.DataFrame:
+    """The fields of GenericFtraceEvents: row of the event, position, name, value or text.
+
+    The events of fields that are damaged or have no name become *bad*.
+    """
     order = np.argsort(spans.row, kind="stable")
-    start = spans.start[order]
-    steps, bad = walk(blob, start, start + spans.length[order])
+    start, row = spans.start[order], spans.row[order]
+    steps, damaged = walk(blob, start, start + spans.length[order])
     parts = joined(steps)
     n = len(order)
     value = np.zeros(n, dtype=np.int64)
@@ -149,20 +155,8 @@ def _fields(blob: Blob, spans: Spans) -> pl.DataFrame:
         length[parts.row[mine]] = parts.value[mine].view(np.int64)
         found = texts(blob, at, np.maximum(length, 0))
         texts_of[column] = found.set(pl.Series(length < 0), None)
-    return pl.DataFrame(
-        {"row": spans.row[order], "at": np.arange(n), "value": value, **texts_of}
-    ).filter(pl.Series(~bad), pl.col("name").is_not_null())
-
-
-_NO_FIELDS: Final = pl.DataFrame(
-    schema={
-        "row": pl.Int64,
-        "at": pl.Int64,
-        "value": pl.Int64,
-        "name": pl.String,
-        "text": pl.String,
-    }
-)
+    bad[row[damaged | texts_of["name"].is_null().to_numpy()]] = True
+    return pl.DataFrame({"row": row, "at": np.arange(n), "value": value, **texts_of})
 
 
 def _legacy_classes(event: pl.DataFrame, classes: Classes) -> NDArray[np.uint32]:
@@ -185,9 +179,9 @@ def _legacy_classes(event: pl.DataFrame, classes: Classes) -> NDArray[np.uint32]
 
 def _numbers(fields: pl.DataFrame, names: Names) -> Numbers:
     return Numbers(
-        fields["row"].to_numpy(), names.codes_of(fields["name"]), fields["value"].to_numpy()
+        fields["row"].to_numpy(), names.codes(fields["name"]), fields["value"].to_numpy()
     )
 
 
 def _texts(fields: pl.DataFrame, names: Names) -> Texts:
-    return Texts(fields["row"].to_numpy(), names.codes_of(fields["name"]), fields["text"])
+    return Texts(fields["row"].to_numpy(), names.codes(fields["name"]), fields["text"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Final
 
 import polars as pl
@@ -52,27 +53,31 @@ def _events(
     index: Index, decoder: Decoder, merge: Merge, progress: Callable[[float], None]
 ) -> Iterator[Batch]:
     """The second pass."""
-    bundles, order = index.bundles, index.bundles.in_order().tolist()
-    total, done, at = max(1, sum(bundles.length)), 0, 0
-    while at < len(order):
-        group = [order[at]]
-        size = bundles.length[order[at]]
-        at += 1
-        while (
-            at < len(order)
-            and size + bundles.length[order[at]] <= GROUP_BYTES
-            and len(group) < GROUP_BUNDLES
-        ):
-            group.append(order[at])
-            size += bundles.length[order[at]]
-            at += 1
+    bundles = index.bundles
+    total, done = max(1, sum(bundles.length)), 0
+    groups = _groups(index)
+    for group, following in zip_longest(groups, groups[1:]):
         merge.add(decoder.decode(group))
         drop_pages(index.view)
-        done += size
+        done += sum(bundles.length[i] for i in group)
         progress(INDEX_SHARE + (1 - INDEX_SHARE) * done / total)
-        if at < len(order):
-            yield from merge.ready(bundles.needed_ns[order[at]])
+        if following:
+            yield from merge.ready(bundles.needed_ns[following[0]])
     yield from merge.rest(decoder.last_holes())
+
+
+def _groups(index: Index) -> list[list[int]]:
+    """The bundles in the order in which they are needed, GROUP_BYTES at a time."""
+    groups: list[list[int]] = []
+    size = GROUP_BYTES
+    for bundle in index.bundles.in_order().tolist():
+        length = index.bundles.length[bundle]
+        size += length
+        if size > GROUP_BYTES or len(groups[-1]) == GROUP_BUNDLES:
+            groups.append([])
+            size = length
+        groups[-1].append(bundle)
+    return groups
 
 
 def _first(index: Index, source: Source) -> Batch:

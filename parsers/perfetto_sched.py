@@ -2,7 +2,8 @@
 
 Times are deltas (the first is absolute), names are indices of the bundle's `intern_table`, and the
 task that was running is not written: it is the one that the CPU switched to before. After a hole
-that is not known. Source of truth: CompactSched in ftrace_event_bundle.proto.
+that is not known. Where switches stand among other events of the same nanosecond is not written
+either, and left open. Source of truth: CompactSched in ftrace_event_bundle.proto.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from traceview.parsers.perfetto_chunks import (
     joined_texts,
 )
 from traceview.parsers.perfetto_kinds import Class
+from traceview.parsers.perfetto_text import texts
 from traceview.parsers.perfetto_wire import LENGTH, joined, packed, walk
 
 if TYPE_CHECKING:
@@ -111,7 +113,7 @@ class _Interned:
     def __init__(self, blob: Blob, fields: Step, messages: int, names: Names) -> None:
         mine = np.flatnonzero((fields.number == INTERN_TABLE) & (fields.wire == LENGTH))
         length = fields.value[mine].view(np.int64)
-        self._codes = names.codes(blob, fields.payload[mine], length)
+        self._codes = names.codes(texts(blob, fields.payload[mine], length))
         self._count = np.bincount(fields.row[mine], minlength=messages)
         self._first = np.cumsum(self._count) - self._count
 

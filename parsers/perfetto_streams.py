@@ -3,7 +3,8 @@
 Perfetto marks a bundle that follows lost events, and writes into each bundle the time at which the
 previous one of that CPU ended: where that is later than the last event here, packets are missing.
 Where Perfetto cannot parse an event it leaves an event without task and payload behind, drops the
-rest of the kernel's page, and goes on with the next one: a hole until the next event.
+rest of the kernel's page, and goes on with the next one: a hole until the next event. Events that
+are damaged in the file are holes as well.
 """
 
 from __future__ import annotations
@@ -22,18 +23,29 @@ if TYPE_CHECKING:
     from traceview.parsers.perfetto_bundles import Bundle, Group
     from traceview.parsers.perfetto_events import Events
     from traceview.parsers.perfetto_sched import CompactSched
-    from traceview.parsers.perfetto_wire import Blob, Ints
+    from traceview.parsers.perfetto_wire import Ints
 
 Key = tuple[int, int]  # packet sequence, CPU
+Gap = tuple[str, int | None, int | None]  # kind, from, to
 
 
 @dataclass(slots=True)
 class Stream:
-    """The bundles of one CPU so far. `broken`: why what followed the last event is missing."""
+    """The bundles of one CPU so far.
+
+    `broken`: why events behind `broken_ns` are missing, while the next one has not been seen.
+    """
 
     last_ns: int | None = None
     running: int = NO_TID
     broken: str | None = None
+    broken_ns: int | None = None
+
+    def breaks(self, kind: str, from_ns: int | None) -> None:
+        """Events are missing from *from_ns* on (or from the last one on)."""
+        if self.broken is None:
+            self.broken = kind
+            self.broken_ns = self.last_ns if from_ns is None else from_ns
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,64 +66,82 @@ class Streams:
 
     def follow(self, group: Group, events: Events, compact: CompactSched) -> Followed:
         """Go on with the bundles of *group*, which hold *events* and *compact*."""
-        bundles = group.bundles
         keys = list(zip(group.sequence, group.cpu.tolist(), strict=True))
-        switches = compact.switches
-        prev = np.concatenate([[NO_TID], switches.columns["next_pid"][:-1]])[: len(switches.owner)]
-        spans = _Spans(len(bundles), events, compact)
-        partial = np.flatnonzero((events.number == 0) & (events.tid < 0) & ~events.bad)
-        of_bundle = np.searchsorted(switches.owner, np.arange(len(bundles) + 1)).tolist()
+        spans, lost = _Spans(len(keys), events, compact), _Lost(group, events)
+        switches = _Switches(len(keys), compact)
         holes: list[Hole] = []
-        for i, (key, bundle) in enumerate(zip(keys, bundles, strict=True)):
+        for i, (key, bundle) in enumerate(zip(keys, group.bundles, strict=True)):
             stream = self._streams.setdefault(key, Stream())
             first, last = spans.of(i)
-            before = self._hole_before(key, stream, bundle, first)
-            inside = [
-                (start, Hole(self._buffers[key[0]], key[1], "parse_error", start, end))
-                for start, end in _unparsed(group.blob, bundle, i, events, partial, last)
-            ]
-            begin, end = of_bundle[i], of_bundle[i + 1]
-            if begin < end:
-                prev[begin] = NO_TID if before else stream.running
-                stream.running = int(switches.columns["next_pid"][end - 1])
-            elif before:
-                stream.running = NO_TID
-            for start, _ in inside:
-                at = begin + int(np.searchsorted(switches.columns["ts"][begin:end], start))
-                prev[at : min(at + 1, end)] = NO_TID
-                stream.running = NO_TID if at == end else stream.running
-            holes += [*before, *(hole for _, hole in inside if hole.to_ns is not None)]
-            if any(hole.to_ns is None for _, hole in inside):
-                stream.broken = "parse_error"
-            if bundle.damaged_at is not None or compact.bad[i]:
-                stream.broken, stream.running = "damaged", NO_TID
+            found = _gap_before(stream, bundle, first)
+            before = bool(found)
+            unknown = []  # from where on the running task is unknown
+            for kind, start, end in lost.of(i, bundle, last):
+                since = stream.last_ns if start is None else start
+                unknown.append(since)
+                if end is None:
+                    stream.breaks(kind, since)
+                else:
+                    found.append((kind, since, end))
             if last is not None:
                 stream.last_ns = max(last, stream.last_ns or 0)
-        return Followed(holes, prev)
+            if bundle.damaged_at is not None or compact.bad[i]:
+                stream.breaks("damaged", lost.last_of(i))
+            stream.running = switches.follow(i, stream.running, known=not before, unknown=unknown)
+            if stream.broken:
+                stream.running = NO_TID
+            holes += [
+                Hole(self._buffers[key[0]], key[1], kind, start, end) for kind, start, end in found
+            ]
+        return Followed(holes, switches.prev)
 
     def last_holes(self) -> list[Hole]:
         """The holes that no later bundle closes."""
         return [
-            Hole(self._buffers[sequence], cpu, stream.broken, stream.last_ns, None)
+            Hole(self._buffers[sequence], cpu, stream.broken, stream.broken_ns, None)
             for (sequence, cpu), stream in self._streams.items()
             if stream.broken
         ]
 
-    def _hole_before(
-        self, key: Key, stream: Stream, bundle: Bundle, first: int | None
-    ) -> list[Hole]:
-        """What is missing between the last event of the CPU and the *first* of *bundle*."""
-        previous = bundle.previous_end_ns
-        if bundle.lost_events:
-            stream.broken = "lost_events"
-        elif stream.last_ns is not None and previous is not None and previous > stream.last_ns:
-            stream.broken = stream.broken or "missing_packets"
-        if stream.broken is None or first is None:
-            return []
-        since = previous if stream.last_ns is None else stream.last_ns
-        hole = Hole(self._buffers[key[0]], key[1], stream.broken, since, first)
-        stream.broken = None
-        return [hole]
+
+def _gap_before(stream: Stream, bundle: Bundle, first: int | None) -> list[Gap]:
+    """What is missing between the last event of the CPU and the *first* of *bundle*."""
+    previous = bundle.previous_end_ns
+    if bundle.lost_events:
+        stream.breaks("lost_events", previous if stream.last_ns is None else None)
+    elif stream.last_ns is not None and previous is not None and previous > stream.last_ns:
+        stream.breaks("missing_packets", None)
+    if stream.broken is None or first is None:
+        return []
+    gap = (stream.broken, stream.broken_ns, first)
+    stream.broken = stream.broken_ns = None
+    return [gap]
+
+
+class _Switches:
+    """The compact switches of a group, and which task each switched from."""
+
+    def __init__(self, bundles: int, compact: CompactSched) -> None:
+        table = compact.switches
+        self._ts, self._next = table.columns["ts"], table.columns["next_pid"]
+        self._bounds = np.searchsorted(table.owner, np.arange(bundles + 1)).tolist()
+        self.prev = np.concatenate([[NO_TID], self._next[:-1]])[: len(self._next)]
+
+    def follow(self, bundle: int, running: int, *, known: bool, unknown: list[int | None]) -> int:
+        """Fill in what a bundle switched from first; returns the task that runs at its end.
+
+        *running* was the task before, if that is *known*; it is not from the times *unknown* on.
+        """
+        begin, end = self._bounds[bundle], self._bounds[bundle + 1]
+        running = running if known else NO_TID
+        if begin < end:
+            self.prev[begin] = running
+            running = int(self._next[end - 1])
+        for since in unknown:
+            at = begin + int(np.searchsorted(self._ts[begin:end], since or 0))
+            self.prev[at : min(at + 1, end)] = NO_TID
+            running = NO_TID if at == end else running
+        return running
 
 
 class _Spans:
@@ -140,17 +170,40 @@ class _Spans:
         )
 
 
-def _unparsed(
-    blob: Blob, bundle: Bundle, owner: int, events: Events, partial: Ints, last: int | None
-) -> list[tuple[int, int | None]]:
-    """What Perfetto could not parse: from where to the next event, None behind the last."""
-    mine = partial[events.owner[partial] == owner] if partial.size else partial
-    found: list[tuple[int, int | None]] = []
-    for row in mine.tolist():
-        more = row + 1 < len(events.owner) and events.owner[row + 1] == owner
-        found.append((int(events.ts_ns[row]), int(events.ts_ns[row + 1]) if more else None))
-    if len(bundle.errors) > len(found) and last is not None:
-        # Somewhere in the page that begins at the error's time, or behind it.
-        starts = [error_ns(blob, span) for span in bundle.errors]
-        found += [(min(start, last), last) for start in starts if start is not None]
-    return found
+class _Lost:
+    """Events that are not there: Perfetto could not parse them, or the file is damaged."""
+
+    def __init__(self, group: Group, events: Events) -> None:
+        self._blob, self._events = group.blob, events
+        partial = (events.number == 0) & (events.tid < 0)
+        self._rows = np.flatnonzero(partial | events.bad)
+        bundles = np.arange(len(group.bundles) + 1)
+        self._bounds = np.searchsorted(events.owner, bundles).tolist()
+        self._mine = np.searchsorted(events.owner[self._rows], bundles).tolist()
+
+    def of(self, owner: int, bundle: Bundle, last: int | None) -> list[Gap]:
+        """The gaps within a bundle: from None if at its start, to None if at its end."""
+        ts, bad = self._events.ts_ns, self._events.bad
+        first, end = self._bounds[owner], self._bounds[owner + 1]
+        mine = self._rows[self._mine[owner] : self._mine[owner + 1]]
+        found: list[Gap] = []
+        failures = 0
+        for run in np.split(mine, np.flatnonzero(np.diff(mine) > 1) + 1) if mine.size else ():
+            a, b = int(run[0]), int(run[-1])
+            failures += int((~bad[run]).sum())
+            until = int(ts[b + 1]) if b + 1 < end else None
+            if not bad[a]:
+                found.append(("parse_error", int(ts[a]), until))
+            else:
+                found.append(("damaged", int(ts[a - 1]) if a > first else None, until))
+        if len(bundle.errors) > failures and last is not None:
+            # Somewhere in the page that begins at the error's time, or behind it.
+            starts = [error_ns(self._blob, span) for span in bundle.errors]
+            found += [("parse_error", min(at, last), last) for at in starts if at is not None]
+        return found
+
+    def last_of(self, owner: int) -> int | None:
+        """The time of a bundle's last event, None where it has none."""
+        rows = np.arange(self._bounds[owner], self._bounds[owner + 1])
+        good = rows[~self._events.bad[rows]]
+        return int(self._events.ts_ns[good[-1]]) if good.size else None

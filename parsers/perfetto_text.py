@@ -25,20 +25,16 @@ def texts(blob: Blob, start: Ints, length: Ints) -> pl.Series:
     """The strings at *start*; bytes that are no UTF-8 are replaced."""
     if not len(start):
         return pl.Series(dtype=pl.String)
-    return pl.Series(_arrow(blob, start, length), dtype=pl.String)
-
-
-def _arrow(blob: Blob, start: Ints, length: Ints) -> pa.LargeStringArray:
     offsets = np.zeros(len(start) + 1, dtype=np.int64)
     np.cumsum(length, out=offsets[1:])
     content = blob.data[positions(start, length)]
     buffers = [None, pa.py_buffer(offsets), pa.py_buffer(content)]
-    found = pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(start), buffers)
+    binary = pl.Series(pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(start), buffers))
     try:
-        return found.cast(pa.large_string())
-    except pa.ArrowInvalid:
-        replaced = [text.decode("utf-8", "replace") for text in found.to_pylist()]
-        return pa.array(replaced, type=pa.large_string())
+        return binary.cast(pl.String)
+    except pl.exceptions.ComputeError:
+        words = [text.decode("utf-8", "replace") for text in binary]
+        return pl.Series(words, dtype=pl.String)
 
 
 class Names:
@@ -67,22 +63,13 @@ class Names:
             self._names.append(name)
         return found
 
-    def codes(self, blob: Blob, start: Ints, length: Ints) -> NDArray[np.uint32]:
-        """The codes of the strings at *start*."""
-        return self._coded(_arrow(blob, start, length))
-
-    def codes_of(self, names: pl.Series) -> NDArray[np.uint32]:
-        """The codes of *names*."""
-        return self._coded(names.to_arrow())
-
-    def _coded(self, strings: pa.LargeStringArray) -> NDArray[np.uint32]:
-        if not len(strings):
-            return np.empty(0, dtype=np.uint32)
-        found = strings.cast(pa.large_string()).dictionary_encode()
-        codes = [self.code(name) for name in found.dictionary.to_pylist()]
-        indices: Ints = found.indices.to_numpy()
-        return np.array(codes, dtype=np.uint32)[indices]
+    def codes(self, strings: pl.Series) -> NDArray[np.uint32]:
+        """The codes of *strings*."""
+        local = strings.cast(NAME).to_physical().to_numpy()
+        _, first, at = np.unique(local, return_index=True, return_inverse=True)
+        codes = [self.code(name) for name in strings.gather(first)]
+        return np.array(codes, dtype=np.uint32)[at]
 
     def column(self, codes: NDArray[np.uint32]) -> pl.Series:
         """The names with these *codes*, as a categorical column."""
-        return pl.Series(self._names, dtype=NAME).gather(codes)
+        return pl.Series(self._names, dtype=NAME).gather(pl.Series(codes))

@@ -13,6 +13,7 @@ encoding document (protobuf.dev/programming-guides/encoding).
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -167,46 +168,46 @@ def _fixed(
 
 def field_at(blob: Blob, at: int, stop: int) -> tuple[Field, int] | None:
     """The field at *at* and where the next one begins; None where no field fits before *stop*."""
-    tag = _varint(blob.raw, at, stop)
-    if tag is None or tag[0] >> 3 == 0:
+    tag, at = _varint(blob.raw, at, stop)
+    number, wire = tag >> 3, tag & 7
+    if number <= 0:
         return None
-    number, wire, at = tag[0] >> 3, tag[0] & 7, tag[1]
     if wire in (VARINT, LENGTH):
-        value = _varint(blob.raw, at, stop)
-        if value is None:
-            return None
-        end = value[1] + (value[0] if wire == LENGTH else 0)
-        return (Field(number, wire, *value), end) if end <= stop else None
+        value, at = _varint(blob.raw, at, stop)
+        end = at + value if wire == LENGTH else at
+        return (Field(number, wire, value, at), end) if value >= 0 and end <= stop else None
     size = {FIXED64: 8, FIXED32: 4}.get(wire)
     if size is None or at + size > stop:
         return None
     return Field(number, wire, int.from_bytes(blob.raw[at : at + size], "little"), at), at + size
 
 
-def _varint(raw: bytes, at: int, stop: int) -> tuple[int, int] | None:
+def _varint(raw: bytes, at: int, stop: int) -> tuple[int, int]:
+    """The varint at *at* and where it ends; -1 where there is none."""
     value = shift = 0
     while at < stop and shift < 70:
         byte = raw[at]
-        value |= (byte & 0x7F) << shift
         at += 1
         if byte < 0x80:
-            return value & 0xFFFF_FFFF_FFFF_FFFF, at
+            return (value | byte << shift) & 0xFFFF_FFFF_FFFF_FFFF, at
+        value |= (byte & 0x7F) << shift
         shift += 7
-    return None
+    return -1, at
 
 
 @dataclass(frozen=True, slots=True)
 class Elements:
     """Positions that look like elements of a repeated field, ascending.
 
-    `at` is where the tag lies, `start` and `stop` enclose the payload; `breaks` are the indices
+    `at` is where the `tag` lies, `start` and `stop` enclose the payload; `breaks` are the indices
     behind which the chain does not go on with the next candidate.
     """
 
-    at: Ints
+    tag: int
+    at: list[int]
     start: Ints
     stop: Ints
-    breaks: Ints
+    breaks: list[int]
 
 
 def elements(blob: Blob, tag: int, *, first: int | None = None, ends: bool = False) -> Elements:
@@ -233,7 +234,8 @@ def elements(blob: Blob, tag: int, *, first: int | None = None, ends: bool = Fal
         likely &= (data[behind] == tag) | (behind == blob.size)
     keep = np.flatnonzero(likely)
     at, start, stop = at[keep], start[keep], stop[keep]
-    return Elements(at, start, stop, np.flatnonzero(stop[:-1] != at[1:]))
+    breaks = np.flatnonzero(stop[:-1] != at[1:])
+    return Elements(tag, at.tolist(), start, stop, breaks.tolist())
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,42 +249,49 @@ class Chain:
     last_at: int  # the position of the last field that was read
 
 
-def follow(
-    blob: Blob, found: Elements, start: int, stop: int, *, number: int, others: bool = True
-) -> Chain:
-    """Follow the fields of the message in [start, stop): the elements of field *number*.
+def follow(blob: Blob, found: Elements, start: int, stop: int, *, others: bool = True) -> Chain:
+    """Follow the fields of the message in [start, stop): the elements that were looked for.
 
     Other fields are kept where they are allowed (*others*), else the chain is broken there.
     """
     starts, stops, rest = [], [], []
-    at, last, broken = start, start, None
+    at, last, broken, i = start, start, None, 0
     while at < stop:
-        i = int(np.searchsorted(found.at, at))
-        if i < len(found.at) and found.at[i] == at:
-            nth = int(np.searchsorted(found.breaks, i))
-            j = 1 + (int(found.breaks[nth]) if nth < len(found.breaks) else len(found.at) - 1)
-            if found.stop[j - 1] > stop:
-                j = i + int(np.searchsorted(found.stop[i:j], stop, side="right"))
-            if j > i:
-                starts.append(found.start[i:j])
-                stops.append(found.stop[i:j])
-                last, at = int(found.at[j - 1]), int(found.stop[j - 1])
+        if blob.raw[at] == found.tag:
+            i = bisect_left(found.at, at, i)
+            run = _run(found, i, stop) if i < len(found.at) and found.at[i] == at else i
+            if run > i:
+                starts.append(found.start[i:run])
+                stops.append(found.stop[i:run])
+                last, at = found.at[run - 1], int(found.stop[run - 1])
                 continue
-        found_one = field_at(blob, at, stop)
-        element = found_one is not None and found_one[0][:2] == (number, LENGTH)
-        if found_one is None or not (element or others):
+        field = field_at(blob, at, stop)
+        element = field is not None and (field[0].number << 3 | field[0].wire) == found.tag
+        if field is None or not (element or others):
             broken = at
             break
-        last, (one, at) = at, found_one
+        last, (one, at) = at, field
         if element:
             starts.append(np.array([one.payload], dtype=np.int64))
             stops.append(np.array([at], dtype=np.int64))
         else:
             rest.append(one)
-    none = np.empty(0, dtype=np.int64)
-    return Chain(
-        np.concatenate([none, *starts]), np.concatenate([none, *stops]), rest, broken, last
-    )
+    return Chain(_concatenated(starts), _concatenated(stops), rest, broken, last)
+
+
+def _run(found: Elements, i: int, stop: int) -> int:
+    """Behind which candidate the unbroken run ends that begins with *i* and lies before *stop*."""
+    nth = bisect_left(found.breaks, i)
+    end = 1 + (found.breaks[nth] if nth < len(found.breaks) else len(found.at) - 1)
+    if found.stop[end - 1] > stop:
+        end = i + int(np.searchsorted(found.stop[i:end], stop, side="right"))
+    return end
+
+
+def _concatenated(parts: list[Ints]) -> Ints:
+    if len(parts) == 1:
+        return parts[0]
+    return np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)
 
 
 def packed(blob: Blob, start: Ints, stop: Ints) -> tuple[Words, Ints, Flags]:

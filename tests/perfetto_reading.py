@@ -91,5 +91,17 @@ def expected_rows(events: list[Event]) -> list[Row]:
 
 
 def in_order(rows: list[Row]) -> list[Row]:
-    """By CPU, then time; events of a CPU at the same time keep their order."""
-    return sorted(rows, key=lambda row: (row[COLUMNS.index("cpu")], row[COLUMNS.index("ts_ns")]))
+    """By CPU, then time; events of a CPU at the same time keep their order.
+
+    But for those of compact_sched: where they stand among others at the same time is not written.
+    """
+    cpu, ts, name = (COLUMNS.index(column) for column in ("cpu", "ts_ns", "name"))
+    compact = ("", "sched_switch", "sched_waking")
+    return sorted(
+        rows,
+        key=lambda row: (
+            row[cpu],
+            row[ts],
+            compact.index(row[name] if row[name] in compact else ""),
+        ),
+    )

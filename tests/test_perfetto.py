@@ -191,6 +191,12 @@ def test_a_tracepoint_that_queries_look_at_is_an_instant() -> None:
     assert found.args.is_empty()
 
 
+@pytest.mark.parametrize("name", ["hyp_enter", "hyp_exit", "ipi_entry", "softirq_exit"])
+def test_interrupts_and_hypercalls_are_wanted(name: str) -> None:
+    found = read(w.trace(w.events(0, w.event(1, 7, **{name: {}}))))
+    assert found.events.select("name", "phase").rows() == [(name, "instant")]
+
+
 def test_where_all_is_wanted_every_field_is_an_argument() -> None:
     enter = w.event(1, 7, sys_enter={"id": 3, "args": [1, 2]})
     irq = w.event(2, 7, irq_handler_entry={"irq": -5, "name": "x", "handler": 1})

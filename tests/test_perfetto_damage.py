@@ -10,14 +10,17 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import zstandard
 from perfetto.protos.perfetto.trace import perfetto_trace_pb2 as pb
 
 from tests.perfetto_reading import read
 from tests.writers import perfetto as w
-from traceview.parsers import perfetto, perfetto_packets
+from traceview.parsers import open_trace, perfetto, perfetto_packets
 from traceview.parsers.perfetto_wire import Blob, field_at
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.perfetto_reading import Read
 
 FIRST = 65536
@@ -144,6 +147,48 @@ def test_a_damaged_event_costs_only_itself() -> None:
         found = read(w.trace(w.field(1, bundle) + w.field(10, 2)))
         assert found.column("ts_ns") == [10, 30]
         assert found.diagnostics["damaged-events"].count == 1
+        holes = found.losses.select("kind", "from_ns", "to_ns", "from_seq", "to_seq").rows()
+        assert holes == [("damaged", 10, 30, 0, 1)]
+
+
+def test_damaged_events_at_the_ends_of_a_bundle_are_holes_to_its_neighbours() -> None:
+    bad = w.field(2, b"\x08")
+    good = w.field(2, w.event(30, 7, print={"buf": "x"}).SerializeToString())
+    middle = w.field(1, w.field(1, 0) + bad + good + bad + bad) + w.field(10, 2)
+    found = read(w.trace(marks(0, 10), middle, marks(0, 50)))
+    assert found.diagnostics["damaged-events"].count == 3
+    holes = found.losses.select("kind", "from_ns", "to_ns", "from_seq", "to_seq").rows()
+    assert sorted(holes) == [("damaged", 10, 30, 0, 1), ("damaged", 30, 50, 1, 2)]
+
+
+@pytest.mark.parametrize(
+    "generic",
+    [
+        w.field(1, "e") + w.field(2, w.field(1, "__probe_ip") + b"\x2d"),
+        w.field(1, "e") + w.field(2, w.field(5, 1)),
+        w.field(2, w.field(1, "a") + w.field(5, 1)),
+    ],
+)
+def test_an_old_generic_event_with_a_damaged_field_is_damaged(generic: bytes) -> None:
+    bundle = w.field(1, 0) + w.field(2, w.event(20, 7).SerializeToString() + w.field(327, generic))
+    found = read(w.trace(w.field(1, bundle) + w.field(10, 2)))
+    assert found.events.is_empty()
+    assert found.diagnostics["damaged-events"].count == 1
+
+
+def test_a_compressed_file_that_is_cut_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "trace.zst"
+    chance = random.Random(1)
+    events = [
+        w.events(0, w.event(ts, 7, print={"buf": chance.randbytes(300_000).hex()}))
+        for ts in range(1, 21)
+    ]
+    content = zstandard.ZstdCompressor().compress(w.trace(*events))
+    path.write_bytes(content[:-1000])
+    batches = list(open_trace(path).batches())
+    assert 0 < sum(len(batch.events) for batch in batches) < len(events)
+    found = {one.code for batch in batches for one in batch.diagnostics}
+    assert found >= {"damaged-compression", "truncated"}
 
 
 def test_a_field_of_another_type_is_damage_not_a_value() -> None:

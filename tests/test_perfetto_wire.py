@@ -132,7 +132,7 @@ def test_a_repeated_field_is_split_whatever_its_elements_look_like(
 ) -> None:
     content = b"".join(field(n, value, width=width) for n, value in written_fields)
     blob = Blob([b"\x12\x03", content, b"\x12\x00\x12"])
-    chain = follow(blob, elements(blob, 0x12, first=8), 2, 2 + len(content), number=2)
+    chain = follow(blob, elements(blob, 0x12, first=8), 2, 2 + len(content))
     got = [blob.raw[a:b] for a, b in zip(chain.start.tolist(), chain.stop.tolist(), strict=True)]
     assert got == [value for n, value in written_fields if n == 2]
     rest = [
@@ -147,7 +147,7 @@ def test_a_repeated_field_is_split_whatever_its_elements_look_like(
 @given(st.binary(max_size=300))
 def test_any_bytes_break_a_chain_where_no_field_fits(content: bytes) -> None:
     blob = Blob([content])
-    chain = follow(blob, elements(blob, 0x12, first=8), 0, len(content), number=2)
+    chain = follow(blob, elements(blob, 0x12, first=8), 0, len(content))
     at = 0
     while at < len(content) and (one := field_at(blob, at, len(content))) is not None:
         at = one[1]
