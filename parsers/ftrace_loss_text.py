@@ -2,7 +2,8 @@
 
 `CPU:1 [LOST 136 EVENTS]` (trace_pipe) and `CPU:1 [136 EVENTS DROPPED]` (trace-cmd report), both
 also without a number, stand before the first event that this CPU recorded afterwards. The header
-of `trace` counts what the ring buffers overwrote: before the first event.
+of `trace` counts what the ring buffers overwrote: before the first event. A line that was not
+understood is a hole as well (kind `unparsed`), of all CPUs: whatever it said is missing.
 
 Sources of truth: kernel/trace/trace.c (print_trace_line), trace-cmd 3.4 tracecmd/trace-read.c.
 """
@@ -60,15 +61,21 @@ class Losses:
 
     latest: dict[int, Moment] = field(default_factory=dict)
     open: list[Hole] = field(default_factory=list)
+    last: Moment | None = None
 
     def place(
-        self, lost: list[tuple[int, int, int | None]], line: Positions, events: pl.DataFrame
+        self,
+        lost: list[tuple[int, int, int | None]],
+        unparsed: Positions,
+        line: Positions,
+        events: pl.DataFrame,
     ) -> list[Hole]:
         """The holes whose end is in *events*, given the loss lines of this stretch.
 
-        *lost*: (line, CPU, count) in order. *line* is the line of each of *events*.
+        *lost*: (line, CPU, count) in order. *unparsed*: lines. *line* is the line of each of
+        *events*.
         """
-        if line.size == 0 and not lost:
+        if line.size == 0 and not lost and not unparsed.size:
             return []
         cpu = events["cpu"].fill_null(-1).to_numpy()
         by_cpu = {number: np.flatnonzero(cpu == number) for number in np.unique(cpu).tolist()}
@@ -84,12 +91,26 @@ class Losses:
             before = _moment(events, rows, first - 1) or self.latest.get(number)
             after = _moment(events, rows, first)
             closed.append(Hole("lost_events", number, count, before, after))
+        self._place_unparsed(np.searchsorted(line, np.sort(unparsed)), events, closed)
         self.open = [hole for hole in closed if hole.after is None]
         for number, rows in by_cpu.items():
             latest = _moment(events, rows, rows.size - 1)
             if number >= 0 and latest is not None:
                 self.latest[number] = latest
         return [hole for hole in closed if hole.after is not None]
+
+    def _place_unparsed(self, places: Positions, events: pl.DataFrame, closed: list[Hole]) -> None:
+        """Add to *closed* a hole for each event that lines not understood stand before."""
+        everything = np.arange(len(events))
+        waiting = [hole for hole in closed if hole.kind == "unparsed"]
+        for at, count in _runs(places):
+            if at == 0 and waiting:  # the run began in an earlier stretch
+                waiting[-1].count = (waiting[-1].count or 0) + count
+                continue
+            before = _moment(events, everything, at - 1) or self.last
+            after = _moment(events, everything, at)
+            closed.append(Hole("unparsed", None, count, before, after))
+        self.last = _moment(events, everything, everything.size - 1) or self.last
 
 
 def read_losses(lines: Lines, index: Positions) -> list[tuple[int, int, int | None]]:
@@ -112,6 +133,12 @@ def loss_rows(holes: list[Hole]) -> pl.DataFrame:
         for name in ("cpu", "kind", "from_ns", "to_ns", "from_seq", "to_seq", "count")
     }
     return frame("losses", pl.DataFrame(rows, schema=schema).to_dict())
+
+
+def _runs(places: Positions) -> list[tuple[int, int]]:
+    """Each distinct place and how often it comes."""
+    found, counts = np.unique(places, return_counts=True)
+    return list(zip(found.tolist(), counts.tolist(), strict=True))
 
 
 def _moment(events: pl.DataFrame, rows: Positions, at: int) -> Moment | None:

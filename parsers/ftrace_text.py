@@ -264,7 +264,8 @@ class Reader:
         rows = rows.with_columns(seq=pl.Series(np.arange(self.seq, self.seq + line.size)))
         if self.seq == 0 and line.size and self.header.overwritten:
             self.losses.open.append(Hole("overwritten", None, self.header.overwritten))
-        self.holes += self.losses.place(lost, line, rows)
+        unparsed = np.concatenate([np.zeros(0, np.int64), *found.unparsed])
+        self.holes += self.losses.place(lost, unparsed, line, rows)
         self._times(rows["ts_ns"])
         seq_of_line = np.full(len(lines), -1)
         seq_of_line[line] = np.arange(self.seq, self.seq + line.size)

@@ -118,7 +118,7 @@ class Reference:
         elif re.fullmatch(r"cpus=\d+", line):
             self.trace_cmd = True
         elif not LAYOUT.fullmatch(line):
-            self.unparsed += 1
+            self._unparse()
         return None
 
     def _end_stack(self) -> None:
@@ -126,11 +126,20 @@ class Reference:
             self._arg("stack", None, "\n".join(self.stack))
         self.stack = None
 
+    def _unparse(self) -> None:
+        self.unparsed += 1
+        for loss in self.losses:
+            if loss["kind"] == "unparsed" and loss["to_seq"] is None:
+                loss["count"] += 1
+                return
+        self._lose(None, "unparsed", 1)
+
     def _lost(self, cpu: int, count: str | None) -> None:
         self._lose(cpu, "lost_events", None if count is None else int(count))
 
     def _lose(self, cpu: int | None, kind: str, count: int | None) -> None:
-        before = [e for e in self.events if e["cpu"] == cpu]
+        everywhere = kind == "unparsed"
+        before = [e for e in self.events if everywhere or e["cpu"] == cpu]
         self.losses.append(
             {
                 "cpu": cpu,
@@ -247,7 +256,7 @@ class Reference:
         match = SYMBOL.fullmatch(name)
         ip = int(name, 16) if re.fullmatch(r"0x[0-9a-f]+", name) else None
         if (match is None and ip is None) or not (arrow or alone or self.tracer == "function"):
-            self.unparsed += 1
+            self._unparse()
             return None
         symbol = None if match is None else match[1]
         self._emit(head, "function", "function", symbol=symbol, probe_ip=ip, phase="entry")
@@ -360,7 +369,7 @@ class Reference:
                 depth=int(match[2]),
             )
         else:
-            self.unparsed += 1
+            self._unparse()
 
     def _call(self, head: dict[str, Any], match: dict[str, str | None], func: str) -> None:
         duration = None
@@ -375,7 +384,7 @@ class Reference:
         found = re.fullmatch(r"([^()]+)\((.*)\)(;| \{)(?: /\* ?(.*?) ?\*/)?", text)
         symbol = SYMBOL.fullmatch(found[1]) if found else None
         if found is None or symbol is None:
-            self.unparsed += 1
+            self._unparse()
             return None
         leaf = found[3] == ";"
         self._track(head, depth, None if leaf else symbol[1])
@@ -408,7 +417,7 @@ class Reference:
         if tail is not None:
             match = re.fullmatch(r"(\S+)(?: \[\w+\])?(?: (?:= |ret=)(-?\w+))?", tail)
             if match is None:
-                self.unparsed += 1
+                self._unparse()
                 return
             symbol, returned = match[1], match[2]
         self._emit(

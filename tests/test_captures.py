@@ -179,7 +179,9 @@ def test_captures_without_steps_show_their_unmaps(
     found = analysed(path).unmaps
     assert found.height == unmaps
     assert set(found["strategy"].to_list()) == strategies
-    assert found["status"].unique().to_list() == ["complete"]
+    # perf wrote its output over the workload's: two lines inside the unmap are mangled.
+    whole = "contaminated" if "perf-ftrace" in path else "complete"
+    assert found["status"].unique().to_list() == [whole]
 
 
 FOLDERS = ("6.1-max", "6.12-max", "6.12-neoverse-n1")
