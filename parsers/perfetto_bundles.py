@@ -41,6 +41,7 @@ WIRES: Final = {
 SWITCH_TIMESTAMP: Final = 1
 WAKING_TIMESTAMP: Final = 7
 TIME_LIMIT: Final = 1 << 63
+MAX_CPUS: Final = 1 << 13  # NR_CPUS may be 8192 at most
 
 Span = tuple[int, int]
 
@@ -85,7 +86,7 @@ def read_bundle(blob: Blob, found: Elements, start: int, stop: int) -> Bundle:
         if WIRES.get(one.number, one.wire) != one.wire:
             bundle.damaged_at = one.payload
         elif one.number == CPU:
-            bundle.cpu = one.value if one.value < 1 << 31 else None
+            bundle.cpu = one.value if one.value < MAX_CPUS else None
         elif one.number == LOST_EVENTS:
             bundle.lost_events = bool(one.value)
         elif one.number == FTRACE_CLOCK:

@@ -61,21 +61,22 @@ def read_events(blob: Blob, bundles: list[Bundle]) -> Events:
     steps, bad = walk(blob, begin, end)
     for step in steps:
         value = step.value.view(np.int64)
-        low, high = (int(step.number.min()), int(step.number.max())) if len(step.row) else (0, 0)
-        if low == high == TIMESTAMP:
+        kinds = {int(step.number.min()), int(step.number.max())} if len(step.row) else set()
+        if kinds == {TIMESTAMP}:
             ts[step.row] = value
-        elif low == high == PID:
+            odd = step.wire == LENGTH
+        elif kinds == {PID}:
             tid[step.row] = value
+            odd = step.wire == LENGTH
         else:
             for column, of in ((ts, TIMESTAMP), (tid, PID)):
                 mine = step.number == of
                 column[step.row[mine]] = value[mine]
-            mine = (step.number > PID) & (step.number != COMMON_FLAGS)
-            row = step.row[mine]
-            number[row], start[row] = step.number[mine], step.payload[mine]
-            stop[row] = step.payload[mine] + value[mine]
-        text = (step.number > PID) & (step.number != COMMON_FLAGS)
-        odd = (step.wire == LENGTH) != text
+            payload = (step.number > PID) & (step.number != COMMON_FLAGS)
+            row = step.row[payload]
+            number[row], start[row] = step.number[payload], step.payload[payload]
+            stop[row] = step.payload[payload] + value[payload]
+            odd = (step.wire == LENGTH) != payload
         if odd.any():
             bad[step.row[odd]] = True
     bad |= (ts < 0) | (tid < -1) | (tid >= 1 << 31)

@@ -185,70 +185,60 @@ class Host:
 
     def diagnostics(self, *, bundles: int) -> list[Diagnostic]:
         """What the recording itself says went wrong."""
-        found = [*_counted(self.losses()), *self._stated(), *self._buffer_trouble()]
-        if self.unreadable:
-            found.append(
-                Diagnostic(
-                    "damaged-metadata", "warning",
-                    f"{self.unreadable} packets about the host or the recording cannot be read",
-                    self.unreadable,
-                )
-            )  # fmt: skip
+        found = [*_totals(self.losses()), *self._stated(), *self._buffer_trouble()]
+        found += counted(
+            "damaged-metadata", self.unreadable,
+            "packets about the host or the recording that cannot be read",
+        )  # fmt: skip
         if self.clocks - {0} and self.final_facts()["clock"] in ("local", "unknown"):
-            found.append(
-                Diagnostic(
-                    "clock-not-comparable", "warning",
-                    "the trace clock is local or unknown: times of different CPUs may be off"
-                    " against each other, and so may the order of events across CPUs",
-                )
-            )  # fmt: skip
+            message = (
+                "the trace clock is local or unknown: times of different CPUs may be off"
+                " against each other, and so may the order of events across CPUs"
+            )
+            found.append(Diagnostic("clock-not-comparable", "warning", message))
         if not bundles:
             found.append(Diagnostic("no-ftrace-events", "error", self._why_nothing()))
         return found
 
     def _stated(self) -> list[Diagnostic]:
         """Errors that traced_probes wrote down."""
-        ends = [s for (_, phase), s in self.stats.items() if phase == pb.FtraceStats.END_OF_TRACE]
-        errors = sorted({error for stats in ends for error in stats.ftrace_parse_errors})
         found = []
+        ends = [s for (_, phase), s in self.stats.items() if phase == pb.FtraceStats.END_OF_TRACE]
+        errors = {error for stats in ends for error in stats.ftrace_parse_errors}
         if errors:
-            names = [pb.FtraceParseStatus.Name(error) for error in errors]
-            found.append(
-                Diagnostic(
-                    "ftrace-parse-errors", "warning",
-                    "Perfetto could not parse some of the kernel's pages and left out the rest of"
-                    f" each ({listed(names)}); the holes are in the losses",
-                )
-            )  # fmt: skip
-        absent = sorted(
-            {
-                text(name)
-                for stats in self.stats.values()
-                for name in (*stats.unknown_ftrace_events, *stats.failed_ftrace_events)
-            }
-        )
+            names = [pb.FtraceParseStatus.Name(error) for error in sorted(errors)]
+            message = (
+                "Perfetto could not parse some of the kernel's pages and left out the rest of each"
+                f" ({listed(names)}); the holes are in the losses"
+            )
+            found.append(Diagnostic("ftrace-parse-errors", "warning", message))
+        absent = {
+            text(name)
+            for stats in self.stats.values()
+            for name in (*stats.unknown_ftrace_events, *stats.failed_ftrace_events)
+        }
         if absent:
-            found.append(
-                Diagnostic(
-                    "events-not-enabled", "warning",
-                    f"asked for but not recorded, unknown to the kernel or refused:"
-                    f" {listed(absent)}",
-                    len(absent),
-                )
-            )  # fmt: skip
+            message = (
+                "asked for but not recorded, because unknown to the kernel or refused:"
+                f" {listed(sorted(absent))}"
+            )
+            found.append(Diagnostic("events-not-enabled", "warning", message, len(absent)))
         return found
 
     def _buffer_trouble(self) -> list[Diagnostic]:
         """What Perfetto's own buffers lost."""
-        found = []
-        for code, counter, message in (
-            ("perfetto-buffer-full", "chunks_discarded", "was full: the end was not recorded"),
-            ("perfetto-buffer-overwritten", "chunks_overwritten", "wrapped: the start is gone"),
-        ):
-            count = sum(getattr(buffer, counter) for buffer in self.buffers or ())
-            if count:
-                found.append(Diagnostic(code, "warning", f"Perfetto's trace buffer {message}"))
-        return found
+        full = sum(buffer.chunks_discarded for buffer in self.buffers or ())
+        wrapped = sum(buffer.chunks_overwritten for buffer in self.buffers or ())
+        return [
+            *counted(
+                "perfetto-buffer-full", full,
+                "Perfetto's trace buffer was full: the end was not recorded; chunks lost",
+            ),
+            *counted(
+                "perfetto-buffer-overwritten", wrapped,
+                "Perfetto's trace buffer wrapped around: the start is gone; chunks lost",
+            ),
+        ]  # fmt: skip
 
     def _why_nothing(self) -> str:
         """The likely cause of a trace without any ftrace bundle."""
@@ -274,17 +264,23 @@ class Host:
         )
 
 
-def _counted(losses: pl.DataFrame) -> list[Diagnostic]:
+def counted(code: str, count: int, what: str) -> list[Diagnostic]:
+    """A warning that names *what* and how many, if there are any."""
+    return [Diagnostic(code, "warning", f"{what}: {count}", count)] if count else []
+
+
+def _totals(losses: pl.DataFrame) -> list[Diagnostic]:
+    """The losses without a place, over all CPUs."""
     messages = {
-        "overrun": "events were overwritten in the kernel's buffers before they were read",
-        "commit_overrun": "events were lost in commits (the kernel's buffer is far too small)",
-        "dropped_events": "events were dropped because the kernel's buffers were full",
-        "kprobe_missed": "kprobe hits were missed (a probe recursed, or maxactive is too small)",
+        "overrun": "events overwritten in the kernel's buffers before they were read",
+        "commit_overrun": "events lost in commits (the kernel's buffer is far too small)",
+        "dropped_events": "events dropped because the kernel's buffers were full",
+        "kprobe_missed": "kprobe hits missed (a probe recursed, or maxactive is too small)",
     }
     totals = losses.group_by(pl.col("kind").cast(pl.String)).agg(pl.col("count").sum())
     lost = dict(totals.iter_rows())
     return [
-        Diagnostic(kind.replace("_", "-"), "warning", f"{lost[kind]} {message}", lost[kind])
-        for kind, message in messages.items()
-        if kind in lost
+        one
+        for kind, what in messages.items()
+        for one in counted(kind.replace("_", "-"), lost.get(kind, 0), what)
     ]

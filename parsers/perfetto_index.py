@@ -144,8 +144,7 @@ class Index:
         for at, packet in self._packets(window):
             offset = window.offset + at if inside is None else inside
             if packet is None:
-                self.damage.add(offset, "this packet is damaged")
-                self.epochs.forget()
+                self._miss(offset, "this packet is damaged")
                 continue
             if MACHINE in packet:
                 self.other_machines += BUNDLE in packet
@@ -214,9 +213,11 @@ class Index:
                 self._described.add(key)
                 self.kinds.describe(*key)
         self.host.clocks.add(bundle.clock)
-        content = blob.raw[start : start + length]
         bundles = self.bundles
-        bundles.offset.append(window.offset + start if inside is None else self._spool_out(content))
+        if inside is None:
+            bundles.offset.append(window.offset + start)
+        else:
+            bundles.offset.append(self._spool_out(blob.raw[start : start + length]))
         bundles.length.append(length)
         bundles.spooled.append(inside is not None)
         bundles.sequence.append(sequence)
@@ -260,17 +261,24 @@ class Index:
         """Read the packets inside a compressed one."""
         inner = Damage()
         if nesting == MAX_NESTING:
-            self.damage.add(offset, "these compressed packets are nested too deeply")
+            self._miss(offset, "these compressed packets are nested too deeply")
             return
         try:
             unpacked = memoryview(inflated(content, zstd=zstd))
         except ValueError as err:
-            self.damage.add(offset, f"these compressed packets cannot be unpacked: {err}")
+            self._miss(offset, f"these compressed packets cannot be unpacked: {err}")
             return
         for window in windows(unpacked, inner):
+            if inner.places:
+                self.epochs.forget()
             self._read(window, inside=offset, nesting=nesting + 1)
         if inner.places or inner.truncated_at is not None:
-            self.damage.add(offset, "these compressed packets are damaged", inner.lost_bytes)
+            self._miss(offset, "these compressed packets are damaged")
+
+    def _miss(self, offset: int, what: str) -> None:
+        """Packets of unknown sequences are missing."""
+        self.damage.add(offset, what)
+        self.epochs.forget()
 
     def _spool_out(self, content: bytes) -> int:
         """Keep unpacked bytes in an unnamed file; returns where."""

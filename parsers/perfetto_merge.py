@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
+from traceview.parsers.perfetto_bundles import MAX_CPUS
 from traceview.parsers.perfetto_chunks import (
     NO_DEPTH,
     NO_DURATION,
@@ -191,10 +192,9 @@ class _Places:
     def __init__(
         self, ts_ns: Ints, cpu: NDArray[np.int32], first_seq: int, last_seq: dict[int, int]
     ) -> None:
-        self._ts_ns, self._first_seq, self._last_seq = ts_ns, first_seq, last_seq
-        order = np.argsort(cpu, kind="stable")
-        cpus, begin = np.unique(cpu[order], return_index=True)
-        self._rows = dict(zip(cpus.tolist(), np.split(order, begin[1:]), strict=False))
+        self._ts_ns, self._cpu = ts_ns, cpu
+        self._first_seq, self._last_seq = first_seq, last_seq
+        self._rows: dict[int, Ints] = {}
 
     def around(
         self, cpu: int, from_ns: int | None, to_ns: int | None
@@ -203,7 +203,9 @@ class _Places:
 
         Where the batch has no such later event, the first of any CPU stands for it.
         """
-        rows = self._rows.get(cpu, np.empty(0, dtype=np.int64))
+        if cpu not in self._rows:
+            self._rows[cpu] = np.flatnonzero(self._cpu == cpu)
+        rows = self._rows[cpu]
         times = self._ts_ns[rows]
         before = 0 if from_ns is None else int(np.searchsorted(times, from_ns, side="right"))
         from_seq = self._last_seq.get(cpu) if from_ns is not None else None
@@ -218,8 +220,10 @@ class _Places:
 
     def leave(self) -> None:
         """The events go; remember the last of each CPU."""
-        for cpu, rows in self._rows.items():
-            self._last_seq[cpu] = self._first_seq + int(rows[-1])
+        last = np.full(MAX_CPUS, -1)
+        last[self._cpu] = np.arange(len(self._cpu))  # of several values the last one stays
+        for cpu in np.flatnonzero(last >= 0).tolist():
+            self._last_seq[cpu] = self._first_seq + int(last[cpu])
 
 
 def _null_where(column: str, value: int) -> pl.Expr:

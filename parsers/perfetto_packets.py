@@ -55,14 +55,12 @@ class Damage:
     """What could not be read: byte offsets in the unpacked file, and what lies there."""
 
     places: list[tuple[int, str]] = field(default_factory=list)
-    lost_bytes: int = 0
     truncated_at: int | None = None
     gave_up_at: int | None = None
 
-    def add(self, offset: int, what: str, lost_bytes: int = 0) -> None:
+    def add(self, offset: int, what: str) -> None:
         """Note damage at *offset*."""
         self.places.append((offset, what))
-        self.lost_bytes += lost_bytes
 
     @property
     def too_much(self) -> bool:
@@ -126,10 +124,9 @@ def _behind_damage(view: memoryview, at: int, damage: Damage, *, cut: bool) -> i
     found = resync(view, at + 1)
     if cut and found is None:
         damage.truncated_at = at
-        damage.lost_bytes += len(view) - at
         return len(view)
     found = len(view) if found is None else found
-    damage.add(at, "no packet begins here", found - at)
+    damage.add(at, "no packet begins here")
     if damage.too_much and found < len(view):
         damage.gave_up_at = found
         return len(view)

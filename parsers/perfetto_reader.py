@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 import polars as pl
 
 from traceview.parsers.perfetto_ftrace import Decoder
+from traceview.parsers.perfetto_host import counted
 from traceview.parsers.perfetto_index import Index, drop_pages
 from traceview.parsers.perfetto_kinds import Classes, Kinds
 from traceview.parsers.perfetto_merge import Merge
@@ -69,7 +70,7 @@ def _events(
 def _groups(index: Index) -> list[list[int]]:
     """The bundles in the order in which they are needed, GROUP_BYTES at a time."""
     groups: list[list[int]] = []
-    size = GROUP_BYTES
+    size = GROUP_BYTES + 1
     for bundle in index.bundles.in_order().tolist():
         length = index.bundles.length[bundle]
         size += length
@@ -101,87 +102,54 @@ def _with(batch: Batch, first: Batch) -> Batch:
 
 
 def _damage(index: Index) -> list[Diagnostic]:
-    """What could not be read of the file."""
+    """What could not be read of the file, or is not read."""
     found, damage = [], index.damage
     if damage.truncated_at is not None:
         lost = len(index.view) - damage.truncated_at
-        found.append(
-            Diagnostic(
-                "truncated", "warning",
-                f"the file ends in the middle of a packet: its last {lost} bytes,"
-                f" from byte {damage.truncated_at:#x}, are not read",
-            )
-        )  # fmt: skip
+        message = (
+            f"the file ends in the middle of a packet: its last {lost} bytes,"
+            f" from byte {damage.truncated_at:#x}, are not read"
+        )
+        found.append(Diagnostic("truncated", "warning", message))
     if damage.places:
         offset, what = damage.places[0]
         more = f" and {len(damage.places) - 1} more" if len(damage.places) > 1 else ""
-        found.append(
-            Diagnostic(
-                "damaged-packets", "warning",
-                f"damage at byte {offset:#x} ({what}){more}; what can be told apart is read",
-                len(damage.places),
-            )
-        )  # fmt: skip
+        message = f"damage at byte {offset:#x} ({what}){more}; what can be told apart is read"
+        found.append(Diagnostic("damaged-packets", "warning", message, len(damage.places)))
     if damage.gave_up_at is not None:
-        found.append(
-            Diagnostic(
-                "too-much-damage", "error",
-                f"nothing is read from byte {damage.gave_up_at:#x} on:"
-                f" {len(damage.places)} places before it are damaged",
-            )
-        )  # fmt: skip
-    if index.kinds.unreadable:
-        found.append(
-            Diagnostic(
-                "damaged-descriptors", "warning",
-                "descriptions of events cannot be read; those events are counted, not decoded",
-                index.kinds.unreadable,
-            )
-        )  # fmt: skip
-    if index.other_machines:
-        found.append(
-            Diagnostic(
-                "other-machine", "warning",
-                f"{index.other_machines} bundles of events of other machines are left out",
-                index.other_machines,
-            )
-        )  # fmt: skip
+        message = (
+            f"nothing is read from byte {damage.gave_up_at:#x} on:"
+            f" {len(damage.places)} places before it are damaged"
+        )
+        found.append(Diagnostic("too-much-damage", "error", message))
+    found += counted(
+        "damaged-descriptors", index.kinds.unreadable,
+        "descriptions of events that cannot be read (those events are counted, not decoded)",
+    )  # fmt: skip
+    found += counted(
+        "other-machine", index.other_machines,
+        "bundles of events of other machines, which are left out",
+    )  # fmt: skip
     if len(set(index.bundles.sequence)) > 1:
-        found.append(
-            Diagnostic(
-                "several-sequences", "info",
-                "ftrace was recorded by several data sources (the column buffer tells them apart);"
-                " an event that two of them asked for is there twice",
-            )
-        )  # fmt: skip
+        message = (
+            "ftrace was recorded by several data sources (the column buffer tells them apart);"
+            " an event that two of them asked for is there twice"
+        )
+        found.append(Diagnostic("several-sequences", "info", message))
     return found
 
 
 def _late(decoder: Decoder, merge: Merge) -> list[Diagnostic]:
     """What only the second pass can tell."""
-    found = []
-    if decoder.damaged_events:
-        found.append(
-            Diagnostic(
-                "damaged-events", "warning", "events that cannot be read are left out",
-                decoder.damaged_events,
-            )
-        )  # fmt: skip
-    if decoder.nameless:
-        found.append(
-            Diagnostic(
-                "nameless-functions", "warning",
-                "function_graph events whose function has no name in the trace (recorded without"
-                " symbolize_ksyms, or with /proc/kallsyms hidden, or the names were lost)",
-                decoder.nameless,
-            )
-        )  # fmt: skip
-    if merge.late:
-        found.append(
-            Diagnostic(
-                "late-events", "warning",
-                "events are out of time order: their times are damaged, or the trace clock jumped",
-                merge.late,
-            )
-        )  # fmt: skip
-    return found
+    return [
+        *counted("damaged-events", decoder.damaged_events, "events that cannot be read"),
+        *counted(
+            "nameless-functions", decoder.nameless,
+            "function_graph events whose function has no name in the trace (recorded without"
+            " symbolize_ksyms, or with /proc/kallsyms hidden, or the names were lost)",
+        ),
+        *counted(
+            "late-events", merge.late,
+            "events out of time order (their times are damaged, or the trace clock jumped)",
+        ),
+    ]  # fmt: skip

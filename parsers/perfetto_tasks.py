@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from traceview.parsers.perfetto_bundles import MAX_CPUS
 from traceview.parsers.perfetto_chunks import NO_TID
 from traceview.parsers.perfetto_sched import task_of
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from traceview.parsers.perfetto_wire import Ints
 
 MAX_TID: Final = 1 << 22  # include/linux/threads.h: PID_MAX_LIMIT
-MAX_CPUS: Final = 1 << 13
 
 
 class Tasks:
