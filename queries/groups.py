@@ -64,11 +64,14 @@ def groups(analysis: Analysis) -> pl.DataFrame:
     components in all. A sum is null when one of its unmaps has a null, so that what is summed is
     the same unmaps everywhere. `separated` lists the components that all unmaps of the group
     have; the time of the others is in `rest_ns`, and the non-null components sum to `duration_ns`.
+    Where one unmap cannot tell the invalidations of leaves from those of tables, they are one
+    component (`invalidate_ipa`) of its group.
     """
     unmaps = (
         analysis.unmaps.filter(pl.col("status").is_in(["complete", "point"]))
         .join(source_labels(analysis.sources), on="source_id", how="left", maintain_order="left")
         .with_columns(leaf_level(), pl.col("leaves").is_null().alias("no_leaves"))
+        .with_columns(*_flushes("_ns"), *_flushes(""))
     )
     rows = unmaps.group_by(*KEYS, "no_leaves", maintain_order=True).agg(
         pl.len().cast(pl.Int64).alias("count"),
@@ -85,6 +88,18 @@ def groups(analysis: Analysis) -> pl.DataFrame:
         .with_columns(_per_leaf(), _rest(), _separated())
         .sort("duration_ns", "count", descending=True, nulls_last=True, maintain_order=True)
     )
+
+
+def _flushes(unit: str) -> list[pl.Expr]:
+    """Leaf, table and either: only the last where one unmap of the group has them as one."""
+    leaf, table, either = (f"invalidate_{what}{unit}" for what in ("leaf", "table", "ipa"))
+    merged = pl.col(either).is_not_null().any().over(*KEYS, "no_leaves")
+    both = pl.coalesce(either, pl.col(leaf) + pl.col(table))
+    return [
+        pl.when(~merged).then(leaf).alias(leaf),
+        pl.when(~merged).then(table).alias(table),
+        pl.when(merged).then(both).alias(either),
+    ]
 
 
 def _sum_of_all(name: str) -> pl.Expr:
@@ -112,28 +127,33 @@ def _separated() -> pl.Expr:
 def trigger_groups(analysis: Analysis) -> pl.DataFrame:
     """One row per label, kind and function of the requests, the most expensive first.
 
-    `count` requests, of which `idle` caused no unmap; `complete` ones that caused `unmaps`, with
-    their `median_ns` and `p95_ns`; `between_ns` is the median of what was no unmap.
+    Of `count` requests `complete` have their entry and exit. Of these `idle` are known to have
+    caused no unmap (null where unmaps were not traced); of the others are the times: `median_ns`,
+    `p95_ns`, `duration_ns` in all, and `between_ns`, the median of what was no unmap. `unmaps` are
+    those of the requests of which it is known; `unknown` counts the requests of which it is not.
     """
-    busy = pl.col("unmaps") > 0
-    whole = busy & (pl.col("status") == "complete")
+    whole = pl.col("status") == "complete"
+    known = pl.col("unmaps").is_not_null()
+    timed = whole & (pl.col("unmaps").fill_null(1) > 0)
     triggers = analysis.triggers.join(
         source_labels(analysis.sources), on="source_id", how="left", maintain_order="left"
     ).with_columns(
-        pl.when(whole).then("duration_ns").alias("duration_ns"),
-        pl.when(whole).then("between_ns").alias("between_ns"),
+        pl.when(timed).then("duration_ns").alias("duration_ns"),
+        pl.when(timed).then("between_ns").alias("between_ns"),
     )
+    idle = (whole & (pl.col("unmaps") == 0)).sum().cast(pl.Int64)
     return (
         triggers.group_by("label", "kind", "symbol", maintain_order=True)
         .agg(
             pl.len().cast(pl.Int64).alias("count"),
-            (~busy).sum().cast(pl.Int64).alias("idle"),
             whole.sum().cast(pl.Int64).alias("complete"),
-            pl.col("unmaps").sum(),
-            pl.col("duration_ns").sum(),
+            pl.when((~whole | known).all()).then(idle).alias("idle"),
+            (~known).sum().cast(pl.Int64).alias("unknown"),
+            pl.when(known.any()).then(pl.col("unmaps").sum()).alias("unmaps"),
+            pl.when(timed.any()).then(pl.col("duration_ns").sum()).alias("duration_ns"),
             nearest_rank("duration_ns", 50).alias("median_ns"),
             nearest_rank("duration_ns", 95).alias("p95_ns"),
             nearest_rank("between_ns", 50).alias("between_ns"),
         )
-        .sort("duration_ns", "count", descending=True, maintain_order=True)
+        .sort("duration_ns", "count", descending=True, nulls_last=True, maintain_order=True)
     )

@@ -130,21 +130,55 @@ def test_no_unmaps_give_no_groups() -> None:
     assert groups(analysis()).is_empty()
 
 
+REQUEST = {
+    "source_id": 0, "kind": "notifier", "symbol": "kvm_unmap_gfn_range", "status": "complete",
+}  # fmt: skip
+
+
 def test_requests_without_unmaps_are_idle_and_have_no_times() -> None:
-    row = {
-        "source_id": 0,
-        "kind": "notifier",
-        "symbol": "kvm_unmap_gfn_range",
-        "status": "complete",
-    }
     found = trigger_groups(
         analysis(
             triggers=[
-                {**row, "trigger_id": 0, "duration_ns": 10, "unmaps": 0, "between_ns": 10},
-                {**row, "trigger_id": 1, "duration_ns": 500, "unmaps": 2, "between_ns": 40},
-                {**row, "trigger_id": 2, "unmaps": 1, "status": "censored"},
+                {**REQUEST, "trigger_id": 0, "duration_ns": 10, "unmaps": 0, "between_ns": 10},
+                {**REQUEST, "trigger_id": 1, "duration_ns": 500, "unmaps": 2, "between_ns": 40},
             ]
         )
     )
-    columns = ("count", "idle", "complete", "unmaps", "median_ns", "between_ns")
-    assert found.select(columns).rows() == [(3, 1, 1, 3, 500, 40)]
+    columns = ("count", "complete", "idle", "unknown", "unmaps", "median_ns", "between_ns")
+    assert found.select(columns).rows() == [(2, 2, 1, 0, 2, 500, 40)]
+
+
+def test_a_request_that_is_not_complete_is_counted_and_not_idle() -> None:
+    found = trigger_groups(
+        analysis(
+            triggers=[
+                {**REQUEST, "trigger_id": 0, "duration_ns": 500, "unmaps": 2, "between_ns": 40},
+                {**REQUEST, "trigger_id": 1, "status": "censored"},
+                {**REQUEST, "trigger_id": 2, "status": "contaminated", "duration_ns": 9},
+            ]
+        )
+    )
+    columns = ("count", "complete", "idle", "unknown", "unmaps", "median_ns")
+    assert found.select(columns).rows() == [(3, 1, 0, 2, 2, 500)]
+
+
+def test_where_unmaps_were_not_traced_nothing_is_known_to_be_idle() -> None:
+    found = trigger_groups(
+        analysis(triggers=[{**REQUEST, "trigger_id": at, "duration_ns": at} for at in (1, 5, 9)])
+    )
+    columns = ("count", "complete", "idle", "unknown", "unmaps", "median_ns", "between_ns")
+    assert found.select(columns).rows() == [(3, 3, None, 3, None, 5, None)]
+
+
+def test_flushes_that_one_unmap_cannot_tell_apart_stay_together_in_its_group() -> None:
+    blurred = {"invalidate_leaf_ns": None, "invalidate_table_ns": None, "invalidate_ipa_ns": 620}
+    told = {"invalidate_leaf": 8, "invalidate_table": 1, "invalidate_ipa": None}
+    mixed = {"invalidate_leaf": None, "invalidate_table": None, "invalidate_ipa": 9}
+    row = groups(analysis([unmap(1000, **told), unmap(1000, **blurred, **mixed)])).row(
+        0, named=True
+    )
+    assert (row["invalidate_leaf_ns"], row["invalidate_table_ns"]) == (None, None)
+    assert (row["invalidate_ipa_ns"], row["rest_ns"]) == (1240, 260)
+    assert (row["invalidate_leaf"], row["invalidate_table"], row["invalidate_ipa"]) == (
+        None, None, 18,
+    )  # fmt: skip

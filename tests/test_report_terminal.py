@@ -114,6 +114,20 @@ def test_a_filter_that_keeps_nothing_says_so() -> None:
     assert "no unmap with leaves passes the filters" in said
 
 
+def test_requests_show_how_many_are_complete_and_what_their_times_leave_out() -> None:
+    request = {"source_id": 0, "kind": "notifier", "symbol": "kvm_unmap_gfn_range"}
+    whole = {"status": "complete", "duration_ns": 500, "unmaps": 2, "between_ns": 40}
+    requests = [
+        {**request, "trigger_id": 0, **whole},
+        {**request, "trigger_id": 1, **whole, "duration_ns": 10, "unmaps": 0},
+        {**request, "trigger_id": 2, "status": "censored"},
+    ]
+    said = text(analysis([unmap()], triggers=requests))
+    (row,) = [line.split() for line in said.splitlines() if "kvm_unmap_gfn_range" in line]
+    assert row[2:8] == ["3", "2", "1", "2", "500", "ns"]
+    assert "times are of complete ones that were not idle" in " ".join(said.split())
+
+
 def test_labels_separate_the_tables_of_several_traces() -> None:
     sources = [source(label="old kernel"), source(source_id=1, label="new kernel")]
     said = text(analysis([unmap(), unmap(source_id=1)], sources))

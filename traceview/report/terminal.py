@@ -36,6 +36,10 @@ BAR_WIDTH: Final = 60
 SPLITS: Final = 12
 DESTROYS: Final = "VM destructions (no unmap: their walker invalidates nothing)"
 FLUSHES: Final = "Invalidations outside unmaps (dirty logging, break-before-make)"
+TRIGGER_COLUMNS: Final = (
+    "complete: entry and exit are in the trace; idle: complete, and caused no unmap; times are of"
+    " complete ones that were not idle; between: median of what was no unmap"
+)
 SAID_AS_CAVEATS: Final = frozenset({"censored-unmaps", "contaminated-unmaps"})
 LEAF_SIZES: Final = {"mixed": "mixed", "unknown": UNKNOWN, "none": "none"}
 
@@ -200,18 +204,20 @@ def _triggers(found: Contents, width: int) -> list[Text]:
     if found.trigger_groups.is_empty():
         return []
     columns = (
-        Column("requested by"), Column("kind", drop=3), Column("count", right=True),
-        Column("idle", right=True), Column("unmaps", right=True), Column("median", right=True),
-        Column("p95", right=True, drop=2), Column("between", right=True, drop=1),
+        Column("requested by"), Column("kind", drop=2), Column("count", right=True),
+        Column("complete", right=True), Column("idle", right=True), Column("unmaps", right=True),
+        Column("median", right=True), Column("p95", right=True, drop=3),
+        Column("between", right=True, drop=1),
     )  # fmt: skip
-    lines = heading("Triggers (idle: caused no unmap; between: median of what was no unmap)", width)
+    lines = heading("Triggers (what asked for unmaps)", width)
+    lines += wrapped(TRIGGER_COLUMNS, width, indent=2, hang=2)
     for label, of in _by_label(found.trigger_groups, found):
         lines += [] if label is None else wrapped(Text(label, style="bold"), width, indent=2)
         values = [
             [
-                clean(row["symbol"]), row["kind"], count(row["count"]), count(row["idle"]),
-                count(row["unmaps"]), duration(row["median_ns"]), duration(row["p95_ns"]),
-                duration(row["between_ns"]),
+                clean(row["symbol"]), row["kind"], count(row["count"]), count(row["complete"]),
+                count(row["idle"]), count(row["unmaps"]), duration(row["median_ns"]),
+                duration(row["p95_ns"]), duration(row["between_ns"]),
             ]
             for row in of.iter_rows(named=True)
         ]  # fmt: skip
