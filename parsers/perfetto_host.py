@@ -153,7 +153,6 @@ class Host:
         clocks = {FTRACE_CLOCKS.get(clock, "unknown") for clock in self.clocks or {0}}
         facts = {
             "loss_known": True,
-            "ts_resolution_ns": 1,
             "clock": clocks.pop() if len(clocks) == 1 else "unknown",
             **self.facts,
         }

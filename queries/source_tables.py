@@ -13,6 +13,7 @@ from traceview.queries.call_table import names
 from traceview.queries.calls import OPEN, CallStream
 from traceview.queries.functions import categorical
 from traceview.queries.instructions import Instructions, count_per_unmap
+from traceview.queries.resolution import Resolution
 from traceview.queries.rows import NIL
 from traceview.queries.steps import Markers, steps_by_time
 from traceview.queries.switches import Switches
@@ -61,6 +62,7 @@ class SourceTables:
         self._markers = Markers(step_pattern)
         self._instructions = Instructions()
         self._switches = Switches()
+        self._resolution = Resolution()
         self._traced = Traced()
         self._parts: dict[str, list[pl.DataFrame]] = {}
         self._found: list[Diagnostic] = []
@@ -88,6 +90,7 @@ class SourceTables:
         for name, count in batch.skipped.items():
             self._skipped[name] = self._skipped.get(name, 0) + count
         self._count_events(batch.events)
+        self._resolution.add(batch.events)
         self._markers.add(batch)
         self._instructions.add(batch)
         self._switches.add(batch)
@@ -197,7 +200,9 @@ class SourceTables:
             self._traced.state(settings.traced, self.trace.vocabulary)
         if self._switches.seen:
             self._traced.timed.add("sched")
-        sources = self.trace.sources({**self.facts, **self._span()})
+        resolution_ns = self._resolution.value_ns(self.facts.get("ts_resolution_ns"))
+        found = {**self.facts, **self._span(), "ts_resolution_ns": resolution_ns}
+        sources = self.trace.sources(found)
         self._check_clock(sources["clock"][0])
         self._check_origin(sources["origin"][0])
         unmaps, table_invalidation = self._unmaps()

@@ -22,7 +22,6 @@ def test_facts_come_from_the_packets_about_the_host() -> None:
     found = read(w.trace(EVENTS, *packets, config, w.packet(1, clock_snapshot=clocks)))
     assert found.facts == {
         "loss_known": True,
-        "ts_resolution_ns": 1,
         "clock": "boot",
         "kernel": "6.12.95",
         "machine": "aarch64",
