@@ -60,7 +60,7 @@ def analyze(  # noqa: PLR0913 - one per option
         with _tables(parquet, force=force) as tables:
             whole = _read(opened, tables, _steps(steps, step_pattern), quiet=quiet)
             refuse_damage(whole, strict=strict)
-            found = contents(whole, filters)
+            found = contents(whole, filters, opened[0].vocabulary)
             written = tables.finish(found.analysis) if tables else []
         _report(found, json=json, top=top, quiet=quiet)
         if written and not quiet:

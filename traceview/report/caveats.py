@@ -5,18 +5,22 @@ Every output repeats them; JSON gives them with their stable codes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
 
 from traceview.queries.groups import source_labels
-from traceview.report.wording import clean, count, plural, share, step
+from traceview.queries.recorded import Recorded
+from traceview.report.caveat import Caveat
+from traceview.report.unknowns import invalidations, unknowns
+from traceview.report.wording import clean, count, duration, plural, share, step
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from traceview.queries.analysis import Analysis
+    from traceview.vocabulary import Vocabulary
 
 ORIGINS: Final = {
     "emulated": "recorded in an emulator: counts and order are real, the times are no evidence"
@@ -27,34 +31,38 @@ ORIGINS: Final = {
     " tell: do not quote the times as hardware latencies",
 }
 
-# Component -> what hides in the rest of the walk when it is not separated; the column that counts
-# its calls; what would have had to be traced.
-HIDDEN: Final = (
-    ("cmo_ns", "cmo", "cache maintenance", "clean_dcache_guest_page"),
-    ("table_put_ns", "table_put", "table release", "kvm_s2_put_page"),
-    ("irq_ns", "irq", "interrupts", "no interrupt function or event"),
+# What makes two machines of one label different ones, with how it is called.
+HOST_FACTS: Final = (
+    ("kernel", "kernel"), ("machine", "machine"), ("midr", "MIDR"), ("fwb", "FWB"),
+    ("tlbirange", "TLBIRANGE"), ("page_size_bytes", "page size"), ("origin", "origin"),
+    ("evidence", "evidence"),
+)  # fmt: skip
+
+# A number below this many steps of the clock says little.
+STEPS_OF_AN_UNMAP: Final = 100
+STEPS_OF_A_CALL: Final = 20
+CALLS: Final = (
+    ("invalidate_leaf", "leaf invalidate call"),
+    ("invalidate_table", "table invalidate call"),
+    ("invalidate_ipa", "leaf or table invalidate call"),
+    ("invalidate_range", "range invalidate call"),
+    ("cmo", "cache maintenance call"),
+    ("table_put", "table release"),
+    ("irq", "interrupt"),
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Caveat:
-    """`code` is a stable name; `sources` the source_ids that it is about, none if about all."""
-
-    code: str
-    text: str
-    sources: tuple[int, ...] = ()
-
-
-def caveats(analysis: Analysis) -> tuple[Caveat, ...]:
+def caveats(analysis: Analysis, vocabulary: Vocabulary | None = None) -> tuple[Caveat, ...]:
     """Everything that limits what *analysis* may be quoted for, the gravest first."""
-    found = [*_origins(analysis), *_per_source(analysis, "loss-unknown", _loss_unknown)]
+    recorded = Recorded(analysis, vocabulary)
+    found = [*_origins(analysis), *_instruction_times(analysis), *_mixed_hosts(analysis)]
+    found += _per_source(analysis, "loss-unknown", _loss_unknown)
     complete = analysis.unmaps.filter(pl.col("status") == "complete")
     if len(analysis.unmaps):
         found += _excluded(analysis.unmaps)
     if len(complete):
-        found += _unknowns(complete)
-        found += _invalidations(complete)
-        found += _hidden(complete)
+        found += unknowns(complete, recorded)
+        found += invalidations(complete, recorded)
         found += _overhead(complete)
         found += _per_source(analysis, "clock-resolution", _resolution(complete))
         found += _runs(analysis)
@@ -71,7 +79,41 @@ def _origins(analysis: Analysis) -> Iterable[Caveat]:
     for origin, text in ORIGINS.items():
         of = analysis.sources.filter(pl.col("origin") == origin)
         if len(of):
-            yield _about(analysis, f"origin-{origin}", f"origin {origin}: {text}", of)
+            said = _about(analysis, f"origin-{origin}", f"origin {origin}: {text}", of)
+            yield replace(said, severity="strong")
+
+
+def _instruction_times(analysis: Analysis) -> Iterable[Caveat]:
+    """An emulator's clock counts instructions, and every duration is made of it."""
+    seen = analysis.event_counts.filter(pl.col("evidence") == "insn")["source_id"].to_list()
+    seen += analysis.unmaps.filter(pl.col("evidence") == "insn")["source_id"].to_list()
+    of = analysis.sources.filter(pl.col("source_id").is_in(seen))
+    if len(of):
+        text = "times are counts of executed instructions, 1 ns = 1 instruction"
+        yield replace(_about(analysis, "times-are-instructions", text, of), severity="strong")
+
+
+def _mixed_hosts(analysis: Analysis) -> Iterable[Caveat]:
+    """Labels under which different machines, or different evidence, are one group."""
+    kinds = (
+        analysis.unmaps.drop_nulls("evidence")
+        .group_by("source_id")
+        .agg(pl.col("evidence").cast(pl.String).unique().sort().str.join("+"))
+    )
+    sources = analysis.sources.join(kinds, on="source_id", how="left", maintain_order="left")
+    sources = sources.with_columns(pl.coalesce("label", "path").alias("label"))
+    for (label,), of in sources.group_by("label", maintain_order=True):
+        differ = []
+        for column, name in HOST_FACTS:
+            values = [clean(value) for value in of[column].drop_nulls().unique(maintain_order=True)]
+            if len(values) > 1:
+                differ.append(f"{name} ({', '.join(values)})")
+        if differ:
+            text = (
+                f"traces of different {', '.join(differ)} are one group under the label"
+                f" {clean(label)}: its statistics are of no single machine or method"
+            )
+            yield Caveat("mixed-hosts", text, tuple(of["source_id"]), "strong")
 
 
 def _per_source(
@@ -93,8 +135,7 @@ def _about(analysis: Analysis, code: str, text: str, sources: pl.DataFrame) -> C
     """The caveat, with the names of its sources where it is not about all of them."""
     if len(sources) == len(analysis.sources):
         return Caveat(code, text)
-    names = sorted({clean(label) for label in source_labels(sources)["label"]})
-    shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    shown = _listed(source_labels(sources)["label"])
     return Caveat(code, f"{shown}: {text}", tuple(sources["source_id"]))
 
 
@@ -129,78 +170,6 @@ def _excluded(unmaps: pl.DataFrame) -> Iterable[Caveat]:
         )
 
 
-def _unknowns(complete: pl.DataFrame) -> Iterable[Caveat]:
-    leafless = complete["leaves"].null_count()
-    if leafless:
-        yield Caveat(
-            "leaves-unknown",
-            f"leaves unknown for {plural(leafless, 'unmap')}: no page-table put, invalidation or"
-            " cache maintenance per leaf was traced; the length of a range is no count",
-        )
-    level = pl.coalesce("leaves_l1", "leaves_l2", "leaves_l3")
-    sizeless = len(complete.filter((pl.col("leaves") > 0) & level.is_null()))
-    if sizeless:
-        yield Caveat(
-            "leaf-size-unknown",
-            f"leaf size unknown for {plural(sizeless, 'unmap')}: pages and blocks may be in one"
-            " group, where a time per leaf means little",
-        )
-    for column, code, why in (
-        ("strategy", "strategy-unknown", "no TLB flush function was traced, or the host runs nVHE"),
-        ("trigger", "trigger-unknown", "no function that asks for unmaps was traced around them"),
-    ):
-        number = len(complete.filter(pl.col(column) == "unknown"))
-        if number:
-            yield Caveat(code, f"{column} unknown for {plural(number, 'unmap')}: {why}")
-
-
-def _invalidations(complete: pl.DataFrame) -> Iterable[Caveat]:
-    separated = set(complete["separated"].explode().drop_nulls())
-    calls = {
-        "invalidate_leaf_ns",
-        "invalidate_table_ns",
-        "invalidate_ipa_ns",
-        "invalidate_range_ns",
-    }
-    if not separated & calls:
-        yield Caveat(
-            "invalidation-not-separated",
-            "invalidation is not separated: no TLB flush function was traced, or the host runs"
-            " nVHE; its time is in the rest of the walk",
-        )
-        return
-    if "invalidate_ipa_ns" in separated and "invalidate_leaf_ns" not in separated:
-        yield Caveat(
-            "leaf-table-not-separable",
-            "invalidations of leaves and of tables are not separable: __kvm_tlb_flush_vmid_ipa was"
-            " traced without arguments and without kvm_s2_put_page",
-        )
-    counts = complete["tlbi_insns"].null_count() < len(complete)
-    yield Caveat(
-        "tlbi-dsb-not-separable",
-        "an invalidate call holds TLBI, DSB and ISB; their times are not separable"
-        + (" (the counts of instructions are)" if counts else " from function timings"),
-    )
-
-
-def _hidden(complete: pl.DataFrame) -> Iterable[Caveat]:
-    hidden = []
-    for column, count_column, what, function in HIDDEN:
-        lacking = complete.filter(pl.col(column).is_null())
-        if lacking.is_empty():
-            continue
-        counted = lacking[count_column].null_count() < len(lacking)
-        was_not = "" if function.startswith("no ") else " not"
-        why = f"{function} by entry only" if counted else f"{function} was{was_not} traced"
-        hidden.append(f"{what} ({why})")
-    if hidden:
-        yield Caveat(
-            "not-separated",
-            "not separated everywhere, so their time is in the rest of the walk: "
-            + ", ".join(hidden),
-        )
-
-
 def _overhead(complete: pl.DataFrame) -> Iterable[Caveat]:
     timed = complete.filter(pl.col("evidence") != "insn")
     calls, leaves = int(timed["traced_calls"].sum()), int(timed["leaves"].sum())
@@ -214,44 +183,72 @@ def _overhead(complete: pl.DataFrame) -> Iterable[Caveat]:
 
 
 def _resolution(complete: pl.DataFrame) -> Callable[[dict[str, Any]], str | None]:
-    """Of a source: whether its clock is coarse beside what a leaf costs.
+    """Of a source: whether its clock is coarse beside what is shown of its unmaps.
 
     The durations of function_graph are not made of two times of the trace's clock.
     """
-    timed = complete.filter((pl.col("evidence") != "fgraph") & (pl.col("leaves") > 0))
+    timed = complete.filter(pl.col("evidence") != "fgraph")
 
     def says(source: dict[str, Any]) -> str | None:
-        of = timed.filter(pl.col("source_id") == source["source_id"])
-        resolution, per_leaf = source["ts_resolution_ns"], (of["duration_ns"] / of["leaves"]).min()
-        if resolution is None or resolution <= 1 or not isinstance(per_leaf, float):
+        resolution = source["ts_resolution_ns"]
+        if resolution is None or resolution <= 1:
             return None
-        if resolution < per_leaf / 100:
+        of = timed.filter(pl.col("source_id") == source["source_id"])
+        short = [
+            f"{duration(round(median))} per {what}"
+            for what, median, steps in _medians(of)
+            if median < steps * resolution
+        ]
+        if not short:
             return None
         return (
             f"times are multiples of {step(resolution)}: no call is timed more finely, and short"
-            " calls may read 0"
+            f" calls may read 0; coarse beside the medians of {', '.join(short)}"
         )
 
     return says
 
 
+def _medians(unmaps: pl.DataFrame) -> Iterable[tuple[str, float, int]]:
+    """What is shown of *unmaps*: its name, its median, how many steps of the clock it should be."""
+    shown = [("unmap", pl.col("duration_ns"), STEPS_OF_AN_UNMAP)]
+    per_leaf = pl.when(pl.col("leaves") > 0).then(pl.col("duration_ns") / pl.col("leaves"))
+    shown.append(("leaf", per_leaf, STEPS_OF_A_CALL))
+    for name, what in CALLS:
+        per_call = pl.when(pl.col(name) > 0).then(pl.col(f"{name}_ns") / pl.col(name))
+        shown.append((what, per_call, STEPS_OF_A_CALL))
+    for what, value, steps in shown:
+        median = unmaps.select(value.median()).item()
+        if median is not None:
+            yield what, median, steps
+
+
 def _runs(analysis: Analysis) -> Iterable[Caveat]:
+    """Traces of one label are replication only if they state different runs."""
     sources = source_labels(analysis.sources).hstack(analysis.sources.select("run"))
-    labels = sources.group_by("label").agg(
+    labels = sources.group_by("label", maintain_order=True).agg(
         pl.len().alias("sources"),
-        pl.col("run").n_unique().alias("runs"),
+        pl.col("run").drop_nulls().n_unique().alias("runs"),
         pl.col("run").null_count().alias("unstated"),
     )
-    unstated = (pl.col("unstated") > 0) & (pl.col("sources") > 1)
-    if len(labels.filter((pl.col("runs") == 1) & ~unstated)):
+    single = labels.filter(pl.col("runs") < 2)
+    if len(single):
+        stated = "" if (single["sources"] == 1).all() else " as far as is stated"
+        of = "" if len(labels) == len(single) else f" of {_listed(single['label'])}"
         yield Caveat(
             "one-run",
-            "one run: unmaps of one boot are not independent, so these are effect sizes that permit"
-            " no inference" + ("" if len(labels) == 1 else " (a label with one run)"),
+            f"one run{of}{stated}: unmaps of one boot are not independent, so these are effect"
+            " sizes that permit no inference",
         )
-    if len(labels.filter(unstated)):
+    if len(labels.filter((pl.col("unstated") > 0) & (pl.col("sources") > 1))):
         yield Caveat(
             "runs-unknown",
             "runs not stated (--run, sidecar): traces of one label may be of one boot, and permit"
             " no inference",
         )
+
+
+def _listed(labels: Iterable[str]) -> str:
+    """The first few of *labels*."""
+    names = sorted({clean(label) for label in labels})
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 
 from traceview.queries.filters import Filters, apply
 from traceview.queries.groups import groups, trigger_groups
-from traceview.report.caveats import Caveat, caveats
+from traceview.report.caveats import caveats
 
 if TYPE_CHECKING:
     import polars as pl
 
     from traceview.queries.analysis import Analysis
+    from traceview.report.caveat import Caveat
+    from traceview.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +29,11 @@ class Contents:
     caveats: tuple[Caveat, ...]
 
 
-def contents(whole: Analysis, filters: Filters | None = None) -> Contents:
-    """What *filters* keep of *whole*, summed up."""
+def contents(
+    whole: Analysis, filters: Filters | None = None, vocabulary: Vocabulary | None = None
+) -> Contents:
+    """What *filters* keep of *whole*, summed up; names mean what *vocabulary* says."""
     filters = filters or Filters()
     kept = apply(filters, whole)
-    return Contents(whole, kept, filters, groups(kept), trigger_groups(kept), caveats(kept))
+    said = caveats(kept, vocabulary)
+    return Contents(whole, kept, filters, groups(kept), trigger_groups(kept), said)

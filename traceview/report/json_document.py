@@ -32,7 +32,9 @@ def analysis_json(found: Contents) -> Iterator[str]:
         {
             **_header("analysis"),
             "filters": str(found.filters),
-            "caveats": [{"code": c.code, "text": c.text} for c in found.caveats],
+            "caveats": [
+                {"code": c.code, "severity": c.severity, "text": c.text} for c in found.caveats
+            ],
             "diagnostics": diagnostics(found.whole),
             "sources": rows(source_counts(found.whole)),
             "groups": rows(found.groups),

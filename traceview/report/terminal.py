@@ -259,7 +259,8 @@ def _times_by(rows: pl.DataFrame, column: str) -> Iterator[dict[str, Any]]:
 def _caveats(found: Contents, width: int) -> list[Text]:
     if not found.caveats:
         return []
-    return heading("Before quoting this", width) + bullets((c.text for c in found.caveats), width)
+    texts = (Text(c.text, style="bold" if c.severity == "strong" else "") for c in found.caveats)
+    return heading("Before quoting this", width) + bullets(texts, width)
 
 
 def diagnostics(

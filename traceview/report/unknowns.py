@@ -1,0 +1,138 @@
+"""Caveats about what the trace does not tell of unmaps, each with the true reason.
+
+The reason depends on what was hit: a function that was recorded, if only by its entry, is never
+said to be untraced.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import polars as pl
+
+from traceview.queries.recorded import names
+from traceview.report.caveat import Caveat
+from traceview.report.separation import LEAVES_AND_TABLES, RANGES, hidden
+from traceview.report.wording import plural
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from traceview.queries.recorded import Recorded
+
+INVALIDATIONS_NS: Final = (
+    "invalidate_leaf_ns", "invalidate_table_ns", "invalidate_ipa_ns", "invalidate_range_ns",
+)  # fmt: skip
+
+
+def unknowns(complete: pl.DataFrame, recorded: Recorded) -> Iterable[Caveat]:
+    """What is unknown of some of the *complete* unmaps."""
+    for column, code, why, more in (
+        ("leaves", "leaves-unknown", why_no_leaves, "; the length of a range is no count"),
+        ("strategy", "strategy-unknown", why_no_strategy, ""),
+        ("trigger", "trigger-unknown", why_no_trigger, ""),
+    ):
+        value = pl.col(column)
+        lacking = complete.filter(value.is_null() if column == "leaves" else value == "unknown")
+        for said, number in _reasons(lacking, recorded, why):
+            yield Caveat(code, f"{column} unknown for {plural(number, 'unmap')}: {said}{more}")
+    level = pl.coalesce("leaves_l1", "leaves_l2", "leaves_l3")
+    sizeless = len(complete.filter((pl.col("leaves") > 0) & level.is_null()))
+    if sizeless:
+        yield Caveat(
+            "leaf-size-unknown",
+            f"leaf size unknown for {plural(sizeless, 'unmap')}: pages and blocks may be in one"
+            " group, where a time per leaf means little",
+        )
+
+
+def _reasons(
+    lacking: pl.DataFrame, recorded: Recorded, why: Callable[[Recorded, int], str]
+) -> Iterable[tuple[str, int]]:
+    """Each distinct reason with the number of unmaps that it holds for."""
+    found: dict[str, int] = {}
+    for source_id, number in lacking.group_by("source_id", maintain_order=True).len().iter_rows():
+        said = why(recorded, source_id)
+        found[said] = found.get(said, 0) + number
+    return found.items()
+
+
+def why_no_leaves(recorded: Recorded, source_id: int) -> str:
+    """Why the leaves of unmaps of this source are unknown."""
+    hits = recorded.hits([source_id], "table_put", "invalidate_ipa", "cmo")
+    if not hits:
+        return (
+            "no page-table put, invalidation or cache maintenance per leaf was traced, or none was"
+            " hit"
+        )
+    return f"what was hit ({names(hits)}) does not tell them from freed tables and holes"
+
+
+def why_no_strategy(recorded: Recorded, source_id: int) -> str:
+    """Why the invalidation strategy of unmaps of this source is unknown."""
+    flushes = recorded.hits([source_id], "invalidate_ipa")
+    ranges = recorded.hits([source_id], "invalidate_range")
+    if not flushes and not ranges:
+        return "no TLB flush function was traced or hit, or the host runs nVHE"
+    missing = []
+    if not flushes:
+        missing.append("__kvm_tlb_flush_vmid_ipa was not traced or never hit")
+    if not ranges:
+        missing.append("kvm_tlb_flush_vmid_range was not traced or never hit")
+    more = f"; {', '.join(missing)}" if missing else ""
+    return f"what was hit ({names((*flushes, *ranges))}) does not tell{more}"
+
+
+def why_no_trigger(recorded: Recorded, source_id: int) -> str:
+    """Why it is unknown who asked for unmaps of this source."""
+    hits = recorded.hits([source_id], "trigger")
+    if not hits:
+        return "no function that asks for unmaps was traced or hit"
+    if not any(hit.ends for hit in hits):
+        return (
+            f"{names(hits)} was recorded by entry only, and an entry does not say what lies inside"
+        )
+    return f"they lie in no call of what was recorded of those that ask ({names(hits)})"
+
+
+def invalidations(complete: pl.DataFrame, recorded: Recorded) -> Iterable[Caveat]:
+    """What is not separated: of the invalidations, and into the rest of the walk."""
+    parts = list(hidden(complete, recorded))
+    of_invalidation = [part for part in parts if part.what in {LEAVES_AND_TABLES, RANGES}]
+    if not _timed(complete) and of_invalidation:
+        yield Caveat(
+            "invalidation-not-separated",
+            "invalidation is not separated, its time is in the rest of the walk: "
+            + ", ".join(map(str, of_invalidation)),
+        )
+        parts = [part for part in parts if part not in of_invalidation]
+    else:
+        yield from _not_separable(complete)
+    if parts:
+        yield Caveat(
+            "not-separated",
+            "not separated everywhere, so their time is in the rest of the walk: "
+            + ", ".join(map(str, parts)),
+        )
+
+
+def _timed(complete: pl.DataFrame) -> bool:
+    """Whether any invalidation was timed: a zero by construction is no time."""
+    return any((complete[name].fill_null(0) > 0).any() for name in INVALIDATIONS_NS)
+
+
+def _not_separable(complete: pl.DataFrame) -> Iterable[Caveat]:
+    blurred = len(complete.filter(pl.col("invalidate_ipa_ns").is_not_null()))
+    if blurred:
+        yield Caveat(
+            "leaf-table-not-separable",
+            f"for {blurred:,} of {plural(len(complete), 'unmap')} a flush could be a leaf's or a"
+            " table's: neither its arguments nor the page-table puts beside it tell, so that both"
+            " are one component there and in their group",
+        )
+    counts = complete["tlbi_insns"].null_count() < len(complete)
+    yield Caveat(
+        "tlbi-dsb-not-separable",
+        "an invalidate call holds TLBI, DSB and ISB; their times are not separable"
+        + (" (the counts of instructions are)" if counts else " from function timings"),
+    )
