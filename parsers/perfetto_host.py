@@ -139,6 +139,7 @@ class Host:
                 phase = {1: "entry", 2: "exit"}.get(probe.type)
                 if phase:
                     self.probe_phases[text(probe.probe)].add(phase)
+            self.facts["traced"] = _traced(config)
 
     def _trace_stats(self, message: Any) -> None:
         self.buffers = message.buffer_stats
@@ -266,6 +267,19 @@ class Host:
 def counted(code: str, count: int, what: str) -> list[Diagnostic]:
     """A warning that names *what* and how many, if there are any."""
     return [Diagnostic(code, "warning", f"{what}: {count}", count)] if count else []
+
+
+def _traced(config: Any) -> tuple[str, ...]:
+    """The functions that the recording was told to time, whether they were hit or not.
+
+    A name that the kernel does not have makes the whole data source fail, so those of a trace
+    with events were there.
+    """
+    both = 3  # KPROBE_TYPE_BOTH
+    names = [text(probe.probe) for probe in config.kprobe_events if probe.type == both]
+    if config.enable_function_graph:
+        names += [text(name) for name in config.function_filters]
+    return tuple(sorted({name for name in names if name.isidentifier()}))
 
 
 def _totals(losses: pl.DataFrame) -> list[Diagnostic]:

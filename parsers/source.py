@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 HEAD_BYTES = 64 * 1024
 CHUNK_BYTES = 4 * 1024 * 1024
+PIECE_BYTES = 16 * 1024
 
 MAGICS = (
     (b"\x1f\x8b", "gzip"),
@@ -45,6 +46,13 @@ MAGICS = (
     (b"\xfd7zXZ\x00", "xz"),
     (b"PK\x03\x04", "zip"),
 )
+
+
+# What the unpackers raise on damaged or truncated input.
+UNPACKING_ERRORS = (
+    OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, RuntimeError,
+    NotImplementedError,
+)  # fmt: skip
 
 
 @dataclass(slots=True, weakref_slot=True)
@@ -68,24 +76,29 @@ class Source:
         """The unpacked bytes from the start, in pieces of at most *chunk_bytes*."""
         self.damage.clear()
         with self._raw() as raw, _unpacked(raw, self) as stream:
-            while True:
-                try:
-                    chunk = stream.read(chunk_bytes)
-                except (
-                    OSError,
-                    EOFError,
-                    zlib.error,
-                    lzma.LZMAError,
-                    zipfile.BadZipFile,
-                    RuntimeError,
-                    NotImplementedError,
-                ) as err:
-                    self.damage.append(self._damage(err))
-                    return
-                if not chunk:
-                    break
+            while chunk := self._read(stream, chunk_bytes):
                 progress(min(1.0, raw.tell() / max(1, self.size_bytes)))
                 yield chunk
+                if self.damage:
+                    return
+
+    def _read(self, stream: IO[bytes], size: int) -> bytes:
+        """The next *size* bytes, or as many as there are before the end or the damage.
+
+        Unpacked in small pieces: a piece that runs into damage is lost as a whole.
+        """
+        pieces, missing = [], size
+        while missing and not self.damage:
+            try:
+                piece = stream.read(min(missing, PIECE_BYTES) if self.compression else missing)
+            except UNPACKING_ERRORS as err:
+                self.damage.append(self._damage(err))
+                break
+            if not piece:
+                break
+            pieces.append(piece)
+            missing -= len(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def head(self) -> bytes:
         """The first unpacked bytes, at most HEAD_BYTES: what formats are recognised by.

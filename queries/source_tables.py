@@ -196,8 +196,8 @@ class SourceTables:
 
     def _build(self) -> None:
         settings = self.trace.settings
-        if settings.traced is not None:
-            self._traced.state(settings.traced, self.trace.vocabulary)
+        for functions in (settings.traced, self.facts.get("traced")):
+            self._traced.state(functions or (), self.trace.vocabulary)
         if self._switches.seen:
             self._traced.timed.add("sched")
         resolution_ns = self._resolution.value_ns(self.facts.get("ts_resolution_ns"))

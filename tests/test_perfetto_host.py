@@ -29,6 +29,7 @@ def test_facts_come_from_the_packets_about_the_host() -> None:
         "page_size_bytes": 4096,
         "midr": "0x00000000414fd0c1",
         "tracer": "function_graph",
+        "traced": (),
         "buffer_size_kb": 32768,
         "recorded_at": "2023-11-14T22:13:20+00:00",
     }
@@ -119,3 +120,17 @@ def test_metadata_that_cannot_be_read_is_counted() -> None:
     found = read(w.trace(broken, EVENTS))
     assert found.diagnostics["damaged-metadata"].count == 1
     assert len(found.events) == 1
+
+
+def test_the_configuration_says_which_functions_were_timed() -> None:
+    probes = [
+        pb.FtraceConfig.KprobeEvent(probe="both_ends", type=3),
+        pb.FtraceConfig.KprobeEvent(probe="entry_only", type=1),
+    ]
+    config = w.ftrace_config(
+        enable_function_graph=True,
+        function_filters=["kvm_pgtable_stage2_unmap", "kvm_*"],
+        kprobe_events=probes,
+    )
+    found = read(w.trace(EVENTS, config))
+    assert found.facts["traced"] == ("both_ends", "kvm_pgtable_stage2_unmap")

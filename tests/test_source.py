@@ -5,10 +5,12 @@ from __future__ import annotations
 import gzip
 import io
 import lzma
+import random
 import sys
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 import pytest
 import zstandard
@@ -16,6 +18,9 @@ import zstandard
 from traceview.errors import ParseError, UnknownFormatError, UnsupportedError
 from traceview.parsers import open_trace
 from traceview.parsers.source import open_source
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 CONTENT = bytes(range(256)) * 4096
 
@@ -61,6 +66,18 @@ def test_a_packed_file_that_ends_early_gives_what_it_has_and_says_so(
     got = b"".join(source.chunks())
     assert CONTENT.startswith(got)
     assert [found.code for found in source.damage] == ["damaged-compression"]
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, zstandard.compress, lzma.compress])
+def test_all_but_the_last_of_a_cut_stream_is_recovered(
+    tmp_path: Path, pack: Callable[[bytes], bytes]
+) -> None:
+    content = random.Random(1).randbytes(3_000_000)
+    file = tmp_path / "cut"
+    file.write_bytes(pack(content)[:2_000_000])
+    got = b"".join(open_source(file).chunks())
+    assert content.startswith(got)
+    assert len(got) > 1_700_000
 
 
 def test_a_zip_with_several_files_names_them(tmp_path: Path) -> None:

@@ -43,7 +43,8 @@ class Batch:
     are in time order, and so are the batches: `seq` increases. `args` may be in any order and
     speak of events of the same batch. `skipped` counts by name the events that were seen and
     not decoded because nobody asked for them. `facts` are columns of schema.SOURCES that the
-    parser learned (later ones win); `diagnostics` what it found wrong in this stretch.
+    parser learned (later ones win), and `traced`: the functions that the recorder was told to time,
+    hit or not. `diagnostics` is what was found wrong in this stretch.
     """
 
     events: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=EVENTS))
