@@ -11,18 +11,25 @@ from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
+from traceview.queries.reasons import (
+    BLURRED,
+    CMO_ABSENT,
+    FLUSH_ABSENT,
+    IRQ_ABSENT,
+    PUT_ABSENT,
+    RANGE_ABSENT,
+    why_no_leaves,
+    why_no_strategy,
+    why_no_trigger,
+)
+from traceview.queries.recorded import Recorded
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from traceview.queries.analysis import Analysis
     from traceview.vocabulary import Vocabulary
 
-FLUSH_MISSING: Final = (
-    "no flush function was hit or listed as traced (__kvm_tlb_flush_vmid_ipa,"
-    " kvm_tlb_flush_vmid_range), or the host runs nVHE, where they cannot be traced"
-)
-
-ENTRIES_ONLY: Final = "its functions were recorded by their entry only: counted, not timed"
 UNMAP_ENTRIES_ONLY: Final = (
     "kvm_pgtable_stage2_unmap was recorded by its entry only: nothing can be placed inside it"
 )
@@ -43,14 +50,14 @@ class Answer:
 class Question:
     """One that is asked of every unmap; `known` holds where it can be answered, else `why`.
 
-    `operation`: what must have been timed; if it was hit all the same, only entries were recorded.
+    `operation`: what must have been timed; what was hit of it is the reason if it was not.
     `nests`: it takes calls inside the unmap or around it, so an entry of it is not enough.
     """
 
     code: str
     question: str
     known: pl.Expr
-    why: str
+    why: str | Callable[[Recorded, int], str]
     operation: str | None = None
     nests: bool = False
 
@@ -65,15 +72,14 @@ OF_UNMAPS: Final = (
         "strategy",
         "which invalidation strategy was used",
         pl.col("strategy") != "unknown",
-        FLUSH_MISSING,
+        why_no_strategy,
         nests=True,
     ),
     Question(
         "leaves",
         "how many leaves each unmap cleared",
         _has("leaves"),
-        "neither kvm_s2_put_page, nor a flush or cache maintenance per leaf was traced; the length"
-        " of a range is no count, it may have holes",
+        why_no_leaves,
         nests=True,
     ),
     Question(
@@ -87,8 +93,7 @@ OF_UNMAPS: Final = (
         "trigger",
         "who asked for each unmap",
         pl.col("trigger") != "unknown",
-        "no function that asks for unmaps was traced (kvm_unmap_gfn_range,"
-        " kvm_arch_flush_shadow_memslot, ...)",
+        why_no_trigger,
         nests=True,
     ),
     Question(
@@ -106,7 +111,7 @@ OF_UNMAPS: Final = (
     Question(
         "task",
         "which task unmapped",
-        _has("tid"),
+        pl.col("tid") > 0,  # 0 is the idle task, which unmaps nothing: no task was known
         "the trace names no task (function_graph text does with funcgraph-proc)",
     ),
     Question(
@@ -120,54 +125,47 @@ OF_UNMAPS: Final = (
 # Of every complete unmap.
 OF_COMPONENTS: Final = (
     Question(
-        "invalidation-time",
-        "how long invalidation took",
-        (_has("invalidate_leaf_ns") | _has("invalidate_ipa_ns")) & _has("invalidate_range_ns"),
-        f"no invalidation timing: {FLUSH_MISSING}",
-        "invalidate_ipa",
-    ),
-    Question(
-        "table-invalidation-time",
-        "how long the invalidation of freed tables took",
-        _has("invalidate_table_ns"),
-        "leaf and table invalidations are one function; kvm_s2_put_page or the arguments tell"
-        " them apart, and neither was recorded",
-    ),
-    Question(
         "cmo-time",
         "how long cache maintenance took",
         _has("cmo_ns"),
-        "clean_dcache_guest_page was not traced (dcache_clean_inval_poc cannot be)",
+        f"{CMO_ABSENT} (dcache_clean_inval_poc cannot be traced)",
         "cmo",
     ),
     Question(
         "table-put-time",
         "how long the release of page-table pages took",
         _has("table_put_ns"),
-        "kvm_s2_put_page was not traced",
+        PUT_ABSENT,
         "table_put",
     ),
     Question(
         "irq-time",
         "how much interrupts took of it",
         _has("irq_ns"),
-        "no interrupt function or event was traced (irq_handler_entry, gic_handle_irq, ...)",
+        f"{IRQ_ABSENT} (irq_handler_entry, gic_handle_irq, ...)",
+        "irq",
     ),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What the questions are asked of: one source. `operations`: those that were traced."""
+    """What the questions are asked of: one source. `operations`: those hit or stated as traced."""
 
     analysis: Analysis
     source_id: int
     operations: frozenset[str]
+    recorded: Recorded
 
     def of(self, table: str) -> pl.DataFrame:
         """The rows of this source."""
         rows: pl.DataFrame = getattr(self.analysis, table)
         return rows.filter(pl.col("source_id") == self.source_id)
+
+    def emulated(self) -> bool:
+        """Whether all functions were seen by an emulator, from outside the machine."""
+        kinds = set(self.of("event_counts").drop_nulls("symbol")["evidence"].drop_nulls())
+        return kinds == {"insn"}
 
 
 def answers(
@@ -182,14 +180,16 @@ def answers(
     )["symbol"]
     symbols = {*hit.cast(pl.String).to_list(), *(traced or ())}
     operations = frozenset(vocabulary.meaning(symbol).operation for symbol in symbols)
-    evidence = Evidence(analysis, source_id, operations)
+    evidence = Evidence(analysis, source_id, operations, Recorded(analysis, vocabulary))
     unmaps = evidence.of("unmaps")
     counted = unmaps.filter(pl.col("status").is_in(["complete", "point"]))
     complete = unmaps.filter(pl.col("status") == "complete")
     return [
         _duration(evidence),
-        *(_for_unmaps(question, counted, operations) for question in OF_UNMAPS),
-        *(_for_unmaps(question, complete, operations) for question in OF_COMPONENTS),
+        *(_of_instructions(_for_unmaps(q, counted, evidence), evidence) for q in OF_UNMAPS),
+        _invalidation_time(evidence, complete),
+        _for_unmaps(_tables_question(complete), complete, evidence),
+        *(_for_unmaps(question, complete, evidence) for question in OF_COMPONENTS),
         *_of_the_rest(evidence),
     ]
 
@@ -224,6 +224,61 @@ def _why_no_unmap(evidence: Evidence) -> str:
     return "kvm_pgtable_stage2_unmap was never hit and is not listed as traced"
 
 
+def _of_instructions(answer: Answer, evidence: Evidence) -> Answer:
+    """*answer*, if it holds for executed instructions: an emulator knows vCPUs and no tasks."""
+    if answer.why == NO_UNMAP or not evidence.emulated():
+        return answer
+    if answer.code == "task" and answer.answer == "no":
+        why = "the emulator recorded vCPUs, not the tasks that ran on them"
+        return Answer(answer.code, answer.question, "no", why)
+    if answer.code == "when" and answer.answer == "yes":
+        why = "in instructions executed per vCPU, which do not compare across vCPUs"
+        return Answer(answer.code, answer.question, "partly", why)
+    return answer
+
+
+FLUSH_TIMED: Final = (
+    _has("invalidate_leaf_ns", "invalidate_table_ns") | pl.col("invalidate_ipa_ns").is_not_null()
+)
+
+
+def _invalidation_time(evidence: Evidence, complete: pl.DataFrame) -> Answer:
+    """Time of all invalidations: of leaves and tables, and of ranges."""
+    code, question = "invalidation-time", "how long invalidation took"
+    if complete.is_empty():
+        return Answer(code, question, "no", NO_UNMAP)
+    range_timed = pl.col("invalidate_range_ns").is_not_null()
+    parts = (
+        ("of leaves and tables", "invalidate_ipa", FLUSH_TIMED, FLUSH_ABSENT),
+        ("of ranges", "invalidate_range", range_timed, RANGE_ABSENT),
+    )
+    whys = []
+    for what, operation, timed, absent in parts:
+        lacking = len(complete.filter(~timed))
+        if lacking:
+            of = "" if lacking == len(complete) else f" ({lacking:,} of {len(complete):,} unmaps)"
+            why = evidence.recorded.why_untimed(evidence.source_id, operation, absent)
+            whys.append(f"{what}{of}: {why}")
+    if not whys:
+        return Answer(code, question, "yes", "")
+    # A zero by construction is no measurement.
+    some = complete.filter(FLUSH_TIMED | (pl.col("invalidate_range_ns") > 0))
+    said = f"no timing {'; '.join(whys)}"
+    return Answer(code, question, "no" if some.is_empty() else "partly", said)
+
+
+def _tables_question(complete: pl.DataFrame) -> Question:
+    """Either flushes have no time, or they have and cannot be told from those of leaves."""
+    blurred = complete["invalidate_ipa_ns"].null_count() < len(complete)
+    return Question(
+        "table-invalidation-time",
+        "how long the invalidation of freed tables took",
+        _has("invalidate_table_ns"),
+        BLURRED if blurred else FLUSH_ABSENT,
+        None if blurred else "invalidate_ipa",
+    )
+
+
 def _of_the_rest(evidence: Evidence) -> Iterator[Answer]:
     source = evidence.of("sources").row(0, named=True)
     yield Answer(
@@ -232,7 +287,8 @@ def _of_the_rest(evidence: Evidence) -> Iterator[Answer]:
         "yes" if source["loss_known"] else "no",
         "" if source["loss_known"] else f"{source['format']} does not say here what it lost",
     )
-    executed = len(evidence.of("instructions")) > 0
+    instructions = evidence.of("instructions")
+    executed = len(instructions) > 0
     yield Answer(
         "tlbi-dsb",
         "how TLBI and DSB divide an invalidate call",
@@ -241,32 +297,54 @@ def _of_the_rest(evidence: Evidence) -> Iterator[Answer]:
         if executed
         else "function timings cannot separate them; an emulator's instruction trace counts them",
     )
-    operands = len(evidence.of("instructions").filter(pl.col("operand").is_not_null())) > 0
-    yield Answer(
-        "range-operand",
-        "what range operations really covered",
-        "yes" if operands else "no",
-        "" if operands else "operand not recorded; the kernel's formula is assumed",
-    )
-    yield Answer(
-        "tracing-cost",
-        "what the tracing itself cost",
-        "no",
-        "one trace cannot tell; a second one of kvm_pgtable_stage2_unmap alone can",
-    )
+    yield _range_operand(instructions)
+    question = "what the tracing itself cost"
+    if evidence.emulated():
+        why = "nothing: no tracer ran in the guest, the emulator recorded it from outside"
+        yield Answer("tracing-cost", question, "yes", why)
+    else:
+        why = "one trace cannot tell; a second one of kvm_pgtable_stage2_unmap alone can"
+        yield Answer("tracing-cost", question, "no", why)
 
 
-def _for_unmaps(asked: Question, unmaps: pl.DataFrame, operations: frozenset[str]) -> Answer:
+def _range_operand(instructions: pl.DataFrame) -> Answer:
+    """Range operations have names with an R (RIPAS2E1IS); others say nothing of ranges."""
+    code, question = "range-operand", "what range operations really covered"
+    if instructions.is_empty():
+        why = "operand not recorded; the kernel's formula is assumed"
+        return Answer(code, question, "no", why)
+    ranges = instructions.filter(
+        (pl.col("insn").cast(pl.String) == "tlbi")
+        & pl.col("op").cast(pl.String).str.to_lowercase().str.starts_with("r")
+    )
+    if ranges.is_empty():
+        return Answer(code, question, "no", "there were none: no range TLBI was executed")
+    known = len(ranges) - ranges["operand"].null_count()
+    if known == len(ranges):
+        return Answer(code, question, "yes", "")
+    why = f"{known:,} of {len(ranges):,} range TLBIs have their operand"
+    return Answer(code, question, "partly" if known else "no", why)
+
+
+def _for_unmaps(asked: Question, unmaps: pl.DataFrame, evidence: Evidence) -> Answer:
     """The answer by how many of *unmaps* can give it."""
     known = len(unmaps.filter(asked.known))
     if unmaps.is_empty():
         return Answer(asked.code, asked.question, "no", NO_UNMAP)
     if known == len(unmaps):
         return Answer(asked.code, asked.question, "yes", "")
-    why = ENTRIES_ONLY if asked.operation in operations else asked.why
+    why = _why(asked, evidence)
     if asked.nests and (unmaps["status"] == "point").all():
         why = UNMAP_ENTRIES_ONLY
     if known == 0:
         return Answer(asked.code, asked.question, "no", why)
     why = f"for {known:,} of {len(unmaps):,} unmaps; else: {why}"
     return Answer(asked.code, asked.question, "partly", why)
+
+
+def _why(asked: Question, evidence: Evidence) -> str:
+    if not isinstance(asked.why, str):
+        return asked.why(evidence.recorded, evidence.source_id)
+    if asked.operation is None:
+        return asked.why
+    return evidence.recorded.why_untimed(evidence.source_id, asked.operation, asked.why)

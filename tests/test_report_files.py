@@ -186,7 +186,62 @@ def test_a_question_about_time_tells_entries_from_nothing() -> None:
     counts = [{"source_id": 0, "name": "put_page", "symbol": "kvm_s2_put_page", "count": 5}]
     said = answered(analysis([unmap(cmo_ns=None, table_put_ns=None)], event_counts=counts))
     assert said["cmo-time"][1].startswith("clean_dcache_guest_page was not traced")
-    assert said["table-put-time"][1].startswith("its functions were recorded by their entry only")
+    assert said["table-put-time"][1] == "kvm_s2_put_page by entry only"
+
+
+FLUSH = {"source_id": 0, "name": "flush", "symbol": "__kvm_tlb_flush_vmid_ipa", "count": 5}
+
+
+def test_tables_have_no_time_for_the_true_reason() -> None:
+    one = {"invalidate_leaf_ns": None, "invalidate_table_ns": None, "invalidate_ipa_ns": 620}
+    said = answered(analysis([unmap(**one)]))["table-invalidation-time"]
+    assert said[1].startswith("a flush could be a leaf's or a table's")
+    bare = dict.fromkeys(("invalidate_leaf_ns", "invalidate_table_ns"))
+    said = answered(analysis([unmap(**bare)], event_counts=[FLUSH]))["table-invalidation-time"]
+    assert said == ("no", "__kvm_tlb_flush_vmid_ipa by entry only")
+    said = answered(analysis([unmap(**bare)]))["table-invalidation-time"]
+    assert "was not traced or never hit" in said[1]
+
+
+def test_a_zero_by_construction_does_not_answer_how_long_invalidation_took() -> None:
+    deferring = unmap(invalidate_leaf_ns=0, invalidate_table_ns=None, invalidate_range_ns=300)
+    said = answered(analysis([deferring], event_counts=[FLUSH]))["invalidation-time"]
+    assert said[0] == "partly"
+    assert said[1] == "no timing of leaves and tables: __kvm_tlb_flush_vmid_ipa by entry only"
+
+
+def test_a_trigger_recorded_by_entry_is_not_called_untraced() -> None:
+    counts = [{"source_id": 0, "name": "t", "symbol": "kvm_unmap_gfn_range", "count": 5}]
+    said = answered(analysis([unmap(trigger="unknown")], event_counts=counts))["trigger"]
+    assert said[1].startswith("kvm_unmap_gfn_range was recorded by entry only")
+
+
+def emulated(**instruction: Any) -> dict[str, tuple[str, str]]:
+    """Answers of a trace of an emulator that executed two TLBIs in its only unmap."""
+    place = {"source_id": 0, "unmap_id": 0, "insn": "tlbi"}
+    plain = {**place, "op": "ipas2e1is", "operand": 8}
+    function = {**FLUSH, "evidence": "insn", "phase": "exit"}
+    found = analysis(
+        [unmap(tid=0, evidence="insn")],
+        event_counts=[function],
+        instructions=[plain, {**plain, **instruction}],
+    )
+    return answered(found)
+
+
+def test_an_emulator_knows_no_task_and_costs_nothing() -> None:
+    said = emulated()
+    assert said["task"] == ("no", "the emulator recorded vCPUs, not the tasks that ran on them")
+    assert said["tracing-cost"][0] == "yes"
+    assert "no tracer ran in the guest" in said["tracing-cost"][1]
+    assert said["when"][0] == "partly"
+
+
+def test_what_range_operations_covered_takes_range_operations() -> None:
+    assert emulated()["range-operand"] == ("no", "there were none: no range TLBI was executed")
+    assert emulated(op="ripas2e1is")["range-operand"] == ("yes", "")
+    assert emulated(op="ripas2e1is", operand=None)["range-operand"][0] == "no"
+    assert answered(analysis([unmap()]))["range-operand"][1].startswith("operand not recorded")
 
 
 def test_an_entry_alone_holds_nothing() -> None:

@@ -12,6 +12,13 @@ from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
+from traceview.queries.reasons import (
+    CMO_ABSENT,
+    FLUSH_ABSENT,
+    IRQ_ABSENT,
+    PUT_ABSENT,
+    RANGE_ABSENT,
+)
 from traceview.report.wording import plural
 
 if TYPE_CHECKING:
@@ -50,35 +57,35 @@ COMPONENTS: Final = (
         "invalidate_ipa",
         pl.col("invalidate_ipa_ns").is_null() & _null("invalidate_leaf_ns", "invalidate_table_ns"),
         _FLUSHES,
-        "__kvm_tlb_flush_vmid_ipa was not traced or never hit, or the host runs nVHE",
+        FLUSH_ABSENT,
     ),
     Component(
         RANGES,
         "invalidate_range",
         _null("invalidate_range_ns"),
         pl.col("invalidate_range"),
-        "kvm_tlb_flush_vmid_range was not traced or never hit, or the host runs nVHE",
+        RANGE_ABSENT,
     ),
     Component(
         "cache maintenance",
         "cmo",
         _null("cmo_ns"),
         pl.col("cmo"),
-        "clean_dcache_guest_page was not traced or never hit",
+        CMO_ABSENT,
     ),
     Component(
         "table release",
         "table_put",
         _null("table_put_ns"),
         pl.col("table_put"),
-        "kvm_s2_put_page was not traced or never hit",
+        PUT_ABSENT,
     ),
     Component(
         "interrupts",
         "irq",
         _null("irq_ns"),
         pl.col("irq"),
-        "no interrupt function or event was traced or hit",
+        IRQ_ABSENT,
     ),
 )
 
