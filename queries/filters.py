@@ -1,6 +1,7 @@
 """Which unmaps of an analysis to keep: by step, trigger, CPU, task, time.
 
-A filter keeps the rows whose column matches; a row that cannot say (null) never matches. Triggers,
+A filter keeps the rows whose column matches; a row that cannot say (null) never matches, and
+`undecided` counts the unmaps of which that is so. Triggers,
 flushes and VM destructions are filtered by the same columns; those that have no trigger are left
 out when one is asked for. What describes the source (losses, event counts) stays whole.
 """
@@ -98,6 +99,36 @@ def apply(filters: Filters, analysis: Analysis) -> Analysis:
         maintain_order="left",
     )  # fmt: skip
     return replace(analysis, **kept, instructions=inside)
+
+
+def undecided(filters: Filters, analysis: Analysis) -> dict[str, int]:
+    """How many unmaps may pass *filters* or not, by what is not known of them.
+
+    An unmap without its entry has no start, so nothing places it in a step or a stretch of time.
+    """
+    said: dict[str, int] = {}
+    if not filters:
+        return said
+    cut_off = pl.col("status").is_in(["censored", "contaminated"])
+    steps = pl.when(pl.col("step").is_null() & cut_off).then(None)
+    unknown = pl.col("trigger") == "unknown"
+    left = analysis.unmaps.with_columns(
+        pl.when(unknown & cut_off).then(None).otherwise("trigger").alias("trigger"),
+        steps.otherwise(pl.col("step").fill_null("")).alias("step"),
+    )
+    left = left.filter(_keeps(filters, left).is_null())
+    for what, column, asked in (
+        ("start", "start_ns", filters.from_ns is not None or filters.to_ns is not None),
+        ("step", "step", bool(filters.steps)),
+        ("trigger", "trigger", bool(filters.triggers)),
+        ("CPU", "cpu", bool(filters.cpus)),
+        ("task", "tid", bool(filters.tids)),
+    ):
+        if asked:
+            number = left[column].null_count()
+            left = left.drop_nulls(column)
+            said |= {what: number} if number else {}
+    return said
 
 
 def _keeps(filters: Filters, rows: pl.DataFrame) -> pl.Expr:

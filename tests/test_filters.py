@@ -6,7 +6,7 @@ import pytest
 
 from tests.writers.analyses import analysis, unmap
 from traceview.errors import QueryError, SettingError
-from traceview.queries.filters import Filters, apply, parse_time, seconds
+from traceview.queries.filters import Filters, apply, parse_time, seconds, undecided
 
 
 @pytest.mark.parametrize(
@@ -79,6 +79,30 @@ def test_a_filter_keeps_what_matches_and_nothing_that_cannot_say(
     filters: Filters, ids: list[int]
 ) -> None:
     assert kept(filters) == ids
+
+
+CUT_OFF = unmap(None, status="censored", start_ns=None, step=None, trigger="unknown", cpu=1)
+
+
+@pytest.mark.parametrize(
+    ("filters", "said"),
+    [
+        (Filters(), {}),
+        (Filters(from_ns=100), {"start": 1}),
+        (Filters(to_ns=100), {"start": 1}),
+        (Filters(steps=("s01",)), {"step": 1}),
+        (Filters(triggers=("memslot",)), {"trigger": 1}),
+        (Filters(triggers=("memslot",), steps=("s01",)), {"step": 1}),
+        (Filters(cpus=(1,)), {"CPU": 1}),
+        (Filters(tids=(5,)), {}),
+        (Filters(from_ns=100, cpus=(0,)), {"CPU": 1}),  # the cut-off one was on CPU 1 for certain
+    ],
+)
+def test_unmaps_that_cannot_say_are_counted_and_not_forgotten(
+    filters: Filters, said: dict[str, int]
+) -> None:
+    outside = unmap(step=None, cpu=None, trigger="unknown")
+    assert undecided(filters, analysis([CUT_OFF, unmap(), outside])) == said
 
 
 def test_a_step_that_no_unmap_has_is_refused_with_those_it_has() -> None:

@@ -128,6 +128,13 @@ def test_requests_show_how_many_are_complete_and_what_their_times_leave_out() ->
     assert "times are of complete ones that were not idle" in " ".join(said.split())
 
 
+def test_what_a_filter_left_out_for_want_of_a_time_is_said() -> None:
+    found = analysis([unmap(), unmap(None, status="censored", start_ns=None)])
+    said = " ".join(text(found, filters=Filters(from_ns=1)).split())
+    assert "1 unmap without a known start was left out by the filter" in said
+    assert "left out by the filter" not in text(found)
+
+
 def test_labels_separate_the_tables_of_several_traces() -> None:
     sources = [source(label="old kernel"), source(source_id=1, label="new kernel")]
     said = text(analysis([unmap(), unmap(source_id=1)], sources))

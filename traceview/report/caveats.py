@@ -75,6 +75,17 @@ def caveats(analysis: Analysis, vocabulary: Vocabulary | None = None) -> tuple[C
     return tuple(found)
 
 
+def left_out(undecided: dict[str, int]) -> Iterable[Caveat]:
+    """What filters left out because it was *undecided*: by what was not known, how many."""
+    for what, number in undecided.items():
+        was, belongs = ("was", "it may belong") if number == 1 else ("were", "they may belong")
+        yield Caveat(
+            "left-out-by-filter",
+            f"{plural(number, 'unmap')} without a known {what} {was} left out by the filter:"
+            f" {belongs} to what it keeps",
+        )
+
+
 def _origins(analysis: Analysis) -> Iterable[Caveat]:
     for origin, text in ORIGINS.items():
         of = analysis.sources.filter(pl.col("origin") == origin)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from traceview.queries.filters import Filters, apply
+from traceview.queries.filters import Filters, apply, undecided
 from traceview.queries.groups import groups, trigger_groups
-from traceview.report.caveats import caveats
+from traceview.report.caveats import caveats, left_out
 
 if TYPE_CHECKING:
     import polars as pl
@@ -35,5 +35,5 @@ def contents(
     """What *filters* keep of *whole*, summed up; names mean what *vocabulary* says."""
     filters = filters or Filters()
     kept = apply(filters, whole)
-    said = caveats(kept, vocabulary)
+    said = (*left_out(undecided(filters, whole)), *caveats(kept, vocabulary))
     return Contents(whole, kept, filters, groups(kept), trigger_groups(kept), said)
