@@ -22,7 +22,7 @@ from traceview.queries.reasons import (
     why_no_strategy,
     why_no_trigger,
 )
-from traceview.queries.recorded import Recorded
+from traceview.queries.recorded import Recorded, names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -211,6 +211,9 @@ def _duration(evidence: Evidence) -> Answer:
 
 
 def _why_no_unmap(evidence: Evidence) -> str:
+    hits = evidence.recorded.hits([evidence.source_id], "unmap")
+    if hits:
+        return f"no call of {names(hits)} was recorded, only points inside it"
     if "unmap" in evidence.operations:
         return "kvm_pgtable_stage2_unmap was traced and nothing was unmapped"
     nameless = evidence.of("event_counts").filter(
@@ -221,7 +224,9 @@ def _why_no_unmap(evidence: Evidence) -> str:
             "the trace does not say which functions its probes are of; give --kallsyms FILE, or a"
             " sidecar with kprobe_events"
         )
-    return "kvm_pgtable_stage2_unmap was never hit and is not listed as traced"
+    functions = evidence.of("event_counts").filter(pl.col("symbol").is_not_null())
+    more = "" if len(functions) else "; no event of any function is in the trace"
+    return f"kvm_pgtable_stage2_unmap was never hit and is not listed as traced{more}"
 
 
 def _of_instructions(answer: Answer, evidence: Evidence) -> Answer:

@@ -272,6 +272,18 @@ def test_a_trace_without_unmaps_says_whether_they_were_traced(
     assert why in answered(analysis(), traced)["duration"][1]
 
 
+def test_a_trace_without_any_function_says_so() -> None:
+    counts = [{"source_id": 0, "name": "sched_switch", "evidence": "tracepoint", "count": 5}]
+    said = answered(analysis(event_counts=counts))["duration"][1]
+    assert said.endswith("no event of any function is in the trace")
+
+
+def test_a_probe_inside_the_unmap_is_not_called_untraced() -> None:
+    inside = {"source_id": 0, "symbol": "kvm_pgtable_stage2_unmap", "phase": "instant", "count": 5}
+    said = answered(analysis(event_counts=[inside]))["duration"][1]
+    assert said == "no call of kvm_pgtable_stage2_unmap was recorded, only points inside it"
+
+
 def test_information_is_the_same_for_people_and_programs() -> None:
     found = some()
     given = answers(found, Vocabulary.builtin(), None)

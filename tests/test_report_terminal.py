@@ -103,8 +103,24 @@ def test_empty_unmaps_stand_apart() -> None:
 
 def test_a_trace_without_unmaps_says_so() -> None:
     said = text(analysis())
-    assert "no unmap in this trace: kvm_pgtable_stage2_unmap was not traced, or nothing" in said
+    assert "no unmap: there is no event at all" in said
     assert "Where the time went" not in said
+
+
+def test_a_trace_without_unmaps_says_what_is_in_it_and_what_to_trace() -> None:
+    event = {"source_id": 0, "phase": "instant", "evidence": "tracepoint"}
+    found = [{**event, "name": f"e{n}", "count": 1000 - n} for n in range(4)]
+    found.append({**event, "name": "kvm_unmap_hva_range", "count": 8})
+    said = " ".join(text(analysis(event_counts=found)).split())
+    assert "none of the 4,002 events is of kvm_pgtable_stage2_unmap" in said
+    assert "1,000 e0, 999 e1, 998 e2, and 2 other kinds" in said
+    assert "no function was recorded" in said
+    assert "kvm_unmap_hva_range was hit 8 times: unmaps were asked for" in said
+    assert "to trace: kvm_pgtable_stage2_unmap, __kvm_tlb_flush_vmid_ipa" in said
+    probe = {**event, "name": "p", "evidence": "kprobe", "count": 5}
+    said = " ".join(text(analysis(event_counts=[*found, probe])).split())
+    assert "5 of them are of probes without the name of their function: give --kallsyms" in said
+    assert "no function was recorded" not in said
 
 
 def test_a_filter_that_keeps_nothing_says_so() -> None:

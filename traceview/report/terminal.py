@@ -11,6 +11,7 @@ import polars as pl
 from rich.text import Text
 
 from traceview.queries.groups import nearest_rank, source_labels
+from traceview.report.absent import why_no_unmap
 from traceview.report.bar import PARTS, bar, legend, shares
 from traceview.report.layout import Column, bullets, flow, heading, table, wrapped
 from traceview.report.sources import sources, statuses
@@ -68,6 +69,8 @@ def summary(found: Contents, width: int, *, top: int = 5, blocks: bool = False) 
 def _unmaps(found: Contents, width: int) -> list[Text]:
     rows = found.groups.filter(pl.col("leaf_level") != "none")
     lines = heading("Unmaps, by strategy, leaf size and trigger", width)
+    if found.whole.unmaps.is_empty():
+        return lines + bullets(why_no_unmap(found.whole), width)
     if rows.is_empty():
         return lines + wrapped(_why_none(found), width, indent=2, hang=2)
     columns = (
@@ -93,11 +96,6 @@ def _unmaps(found: Contents, width: int) -> list[Text]:
 def _why_none(found: Contents) -> str:
     if found.filters and len(found.whole.unmaps):
         return "no unmap with leaves passes the filters"
-    if found.whole.unmaps.is_empty():
-        return (
-            "no unmap in this trace: kvm_pgtable_stage2_unmap was not traced, or nothing was"
-            " unmapped, or its probes have no names (`traceview info` says which)"
-        )
     return "no unmap with leaves is complete"
 
 

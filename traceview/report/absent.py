@@ -1,0 +1,80 @@
+"""What to say of traces without any unmap: what they hold, and what to trace instead."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import polars as pl
+
+from traceview.queries.recorded import Recorded, names
+from traceview.report.wording import clean, count, plural
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from traceview.queries.analysis import Analysis
+
+SHOWN: Final = 3
+FUNCTIONS: Final = ("fgraph", "kprobe", "fprobe", "insn", "function")
+# What the summary divides an unmap into (vocabulary.toml has the names of other kernels).
+ADVICE: Final = (
+    "to trace: kvm_pgtable_stage2_unmap, __kvm_tlb_flush_vmid_ipa, kvm_tlb_flush_vmid_range,"
+    " clean_dcache_guest_page and kvm_s2_put_page, and of those who ask"
+    " kvm_mmu_notifier_invalidate_range_start and kvm_arch_flush_shadow_memslot; by"
+    " function_graph, or by a probe of the entry and one of the return of each"
+)
+
+
+def why_no_unmap(analysis: Analysis) -> Iterator[str]:
+    """Paragraphs about the traces of *analysis*, in which there is no unmap."""
+    counts = analysis.event_counts
+    events = int(counts["count"].sum())
+    if not events:
+        yield "no unmap: there is no event at all"
+        yield ADVICE
+        return
+    recorded = Recorded(analysis)
+    functions = counts.filter(pl.col("evidence").is_in(FUNCTIONS))
+    nameless = functions.filter(pl.col("symbol").is_null() & (pl.col("evidence") != "insn"))
+    unmaps = recorded.hits(analysis.sources["source_id"], "unmap")
+    if unmaps:
+        yield f"no unmap: no call of {names(unmaps)} was recorded, only points inside it"
+    else:
+        yield (
+            f"no unmap: none of the {plural(events, 'event')} is of kvm_pgtable_stage2_unmap; it"
+            " was not traced, or nothing was unmapped"
+        )
+    yield f"what is here: {_most(counts)}"
+    if len(nameless):
+        yield (
+            f"{count(int(nameless['count'].sum()))} of them are of probes without the name of their"
+            " function: give --kallsyms FILE, or a sidecar with kprobe_events"
+        )
+    elif functions.is_empty():
+        yield (
+            "no function was recorded, neither by function_graph nor by a probe: if some were set"
+            " up, their events did not get into the trace"
+        )
+    destroys = recorded.hits(analysis.sources["source_id"], "destroy")
+    if destroys:
+        yield f"VMs were destroyed ({names(destroys)}), which is no unmap"
+    asked = counts.filter(pl.col("name").cast(pl.String) == "kvm_unmap_hva_range")
+    if len(asked):
+        hits = int(asked["count"].sum())
+        yield f"kvm_unmap_hva_range was hit {plural(hits, 'time')}: unmaps were asked for"
+    yield ADVICE
+
+
+def _most(counts: pl.DataFrame) -> str:
+    """The most frequent events by name and function."""
+    named = counts.with_columns(
+        pl.coalesce(pl.col("symbol").cast(pl.String), pl.col("name").cast(pl.String)).alias("of")
+    )
+    rows = (
+        named.group_by("of", maintain_order=True)
+        .agg(pl.col("count").sum())
+        .sort("count", descending=True, maintain_order=True)
+    )
+    said = [f"{count(number)} {clean(of)}" for of, number in rows.head(SHOWN).iter_rows()]
+    more = len(rows) - SHOWN
+    return ", ".join(said) + (f", and {plural(more, 'other kind')}" if more > 0 else "")
