@@ -65,7 +65,7 @@ def survives(data: bytes, *, all_events: bool) -> None:
 def test_truncation_anywhere_gives_what_came_before(name: str) -> None:
     data, rng = SAMPLES[name], random.Random(name)
     whole = read(data, all_events=True).events
-    for at in sorted(rng.sample(range(len(data)), 12)):
+    for at in sorted(rng.sample(range(len(data)), 8)):
         lines = data[:at].rfind(b"\n") + 1
         table = read(data[:at], all_events=True)
         complete = read(data[:lines], all_events=True).events
@@ -76,7 +76,7 @@ def test_truncation_anywhere_gives_what_came_before(name: str) -> None:
 @pytest.mark.parametrize("name", SAMPLES)
 def test_flipped_bytes_break_nothing(name: str) -> None:
     rng = random.Random(name)
-    for number in range(25):
+    for number in range(14):
         data = bytearray(SAMPLES[name])
         for _ in range(rng.choice([1, 5, 50])):
             data[rng.randrange(len(data))] = rng.randrange(256)
