@@ -60,6 +60,11 @@ class Recorded:
                     found[name] = found.get(name, False) or ends
         return tuple(Hit(name, ends) for name, ends in sorted(found.items()))
 
+    def entries_only(self, source: int, operation: str) -> bool:
+        """Whether calls of *operation* were hit, and no return of any."""
+        found = self.hits([source], operation)
+        return bool(found) and not any(hit.ends for hit in found)
+
     def why_untimed(self, source: int, operation: str, absent: str) -> str:
         """Why calls of *operation* have no time; *absent* is the reason if nothing was hit."""
         found = self.hits([source], operation)

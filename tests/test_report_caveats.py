@@ -140,6 +140,15 @@ def test_invalidation_that_is_in_the_rest_everywhere_has_the_true_reason() -> No
     assert "not traced" not in found["invalidation-not-separated"]
 
 
+def test_a_zero_of_what_has_entries_only_is_no_time() -> None:
+    hits = [hit("kvm_s2_put_page")]
+    found = texts(analysis([unmap(table_put=9, table_put_ns=0)], event_counts=hits))
+    assert "table release (kvm_s2_put_page by entry only)" in found["not-separated"]
+    hits += [hit("kvm_s2_put_page", phase="exit")]
+    found = texts(analysis([unmap(table_put=9, table_put_ns=0)], event_counts=hits))
+    assert "table release" not in found["not-separated"]
+
+
 def test_reasons_are_counted_per_unmap() -> None:
     sources = [source(run="1"), source(source_id=1, path="b", run="2")]
     unmaps = [unmap(), unmap(cmo_ns=None, cmo=1), unmap(source_id=1, cmo_ns=None)]
@@ -287,3 +296,9 @@ def test_a_caveat_of_some_sources_names_them() -> None:
     (said,) = [c for c in caveats(analysis([unmap()], sources)) if c.code == "origin-emulated"]
     assert said.sources == (1,)
     assert said.text.startswith("new: origin emulated")
+
+
+def test_a_caveat_of_some_sources_of_a_label_names_their_files() -> None:
+    sources = [source(label="a"), source(source_id=1, label="a", path="b.txt", loss_known=False)]
+    said = texts(analysis([unmap()], sources))["loss-unknown"]
+    assert said.startswith("b.txt: loss unknown")

@@ -146,7 +146,15 @@ def _about(analysis: Analysis, code: str, text: str, sources: pl.DataFrame) -> C
     """The caveat, with the names of its sources where it is not about all of them."""
     if len(sources) == len(analysis.sources):
         return Caveat(code, text)
-    shown = _listed(source_labels(sources)["label"])
+    named, others = (
+        set(source_labels(of)["label"])
+        for of in (
+            sources,
+            analysis.sources.filter(~pl.col("source_id").is_in(sources["source_id"])),
+        )
+    )
+    # A label that others share does not say which of its traces are meant.
+    shown = _listed(sources["path"] if named & others else named)
     return Caveat(code, f"{shown}: {text}", tuple(sources["source_id"]))
 
 

@@ -111,7 +111,14 @@ def hidden(complete: pl.DataFrame, recorded: Recorded) -> Iterator[Hidden]:
     """The components of the *complete* unmaps that are in `rest_ns` of some."""
     for component in COMPONENTS:
         happened = component.calls.is_null() | (component.calls > 0)
-        lacking = complete.filter(component.untimed & happened)
+        # What is stated to be traced has a time, 0, even where only its entries were recorded.
+        entries = [
+            source_id
+            for source_id in complete["source_id"].unique(maintain_order=True)
+            if recorded.entries_only(source_id, component.operation)
+        ]
+        zero = pl.col("source_id").is_in(entries) & (component.calls > 0)
+        lacking = complete.filter((component.untimed & happened) | zero)
         reasons: dict[str, int] = {}
         by_source = lacking.group_by("source_id", maintain_order=True).len()
         for source_id, number in by_source.iter_rows():
