@@ -55,13 +55,16 @@ def analyze(
     step_pattern: str = STEP_PATTERN,
     steps: StepIntervals | None = None,
     sink: Callable[[int, str, pl.DataFrame], None] | None = None,
+    all_events: bool = False,
     progress: Callable[[float], None] = lambda _: None,
 ) -> Analysis:
     """Read *traces* once and answer everything.
 
     *sink* hears (source_id, table, rows) for the tables that are too large to keep, as they
-    stream by: events, args, calls, instructions. *steps* places unmaps in steps
-    where the trace has no markers. *progress* hears the fraction read, 0 to 1.
+    stream by: events, args, calls, instructions; with *all_events* also the events and arguments
+    that no question needs. Ids are positions among the events that were decoded: they agree within
+    one call of this function, and between calls with the same *all_events*. *steps* places unmaps
+    in steps where the trace has no markers. *progress* hears the fraction read, 0 to 1.
 
     Raises ParseError when a file cannot be read, SettingError when *step_pattern* or the clock of
     *steps* does not fit.
@@ -79,7 +82,7 @@ def analyze(
         def advance(fraction: float, done: int = source_id) -> None:
             progress((done + fraction) / len(sources))
 
-        for batch in trace.batches(all_events=sink is not None, progress=advance):
+        for batch in trace.batches(all_events=all_events, progress=advance):
             chunk = tables.feed(batch)
             if sink is not None:
                 deliver("events", batch.events)

@@ -202,7 +202,7 @@ class SourceTables:
             self._traced.timed.add("sched")
         resolution_ns = self._resolution.value_ns(self.facts.get("ts_resolution_ns"))
         found = {**self.facts, **self._span(), "ts_resolution_ns": resolution_ns}
-        sources = self.trace.sources(found)
+        sources = self.trace.source_row(found)
         self._check_clock(sources["clock"][0])
         self._check_origin(sources["origin"][0])
         unmaps, table_invalidation = self._unmaps()

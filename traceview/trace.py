@@ -128,7 +128,17 @@ class Trace:
         for batch in self.read(want, progress):
             yield replace(batch, events=name_probes(batch.events, self.settings.symbols))
 
-    def sources(self, facts: Mapping[str, Any]) -> pl.DataFrame:
+    def sources(self) -> pl.DataFrame:
+        """One row of schema.SOURCES: what the file, the sidecar and the user say of the host.
+
+        Reads the whole file, because some formats say it at the end.
+        """
+        facts: dict[str, Any] = {}
+        for batch in self.batches():
+            facts.update(batch.facts)
+        return self.source_row(facts)
+
+    def source_row(self, facts: Mapping[str, Any]) -> pl.DataFrame:
         """One row of schema.SOURCES: *facts* of the file, overruled by what the user stated."""
         stated = {"path": self.path, "format": self.format, "origin": "unknown"}
         row = {**stated, **facts, **self.settings.facts}
@@ -145,6 +155,6 @@ class Trace:
             events=pl.concat([frame("events"), *(b.events for b in batches)]),
             args=pl.concat([frame("args"), *(b.args for b in batches)]),
             losses=pl.concat([frame("losses"), *(b.losses for b in batches)]),
-            sources=self.sources(facts),
+            sources=self.source_row(facts),
             diagnostics=tuple(d for b in batches for d in b.diagnostics),
         )

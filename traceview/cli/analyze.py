@@ -111,7 +111,9 @@ def _read(
     from traceview.queries import analyze as ask  # noqa: PLC0415
 
     with progress("reading", quiet=quiet) as hear:
-        return ask(traces, sink=tables.sink if tables else None, progress=hear, **steps)
+        if tables is None:
+            return ask(traces, progress=hear, **steps)
+        return ask(traces, sink=tables.sink, all_events=True, progress=hear, **steps)
 
 
 def _report(found: Contents, *, json: bool, top: int, quiet: bool) -> None:
