@@ -27,21 +27,27 @@ class Traced:
     """What was traced in a source: hit at least once, or stated by its sidecar.
 
     `counted`: operations of which calls are seen; `timed`: those whose calls have a duration;
-    `functions`: names without compiler suffix; `visits`: the unmap walker's visits.
+    `functions` and `timed_functions`: the same as names without compiler suffix; `visits`: the
+    unmap walker's visits.
     """
 
     counted: set[str] = field(default_factory=set)
     timed: set[str] = field(default_factory=set)
     functions: set[str] = field(default_factory=set)
+    timed_functions: set[str] = field(default_factory=set)
     visits: bool = False
 
     def state(self, functions: Iterable[str], vocabulary: Vocabulary) -> None:
-        """Add functions that the sidecar states were traced, with their durations."""
+        """Add functions that somebody states were traced, once all events were seen.
+
+        One that was hit, and never with a duration, was traced by its entry alone.
+        """
         for symbol in functions:
             meaning = vocabulary.meaning(symbol)
+            if symbol not in self.functions or symbol in self.timed_functions:
+                self.timed.add(meaning.operation)
             self.functions.add(symbol)
             self.counted.add(meaning.operation)
-            self.timed.add(meaning.operation)
             self.visits |= meaning.visit
 
 

@@ -177,6 +177,7 @@ class SourceTables:
         whole = [functions.symbols[n] not in PARTIAL_IRQ for n in range(len(functions))]
         for numbers, operations in ((hit, self._traced.counted), (timed, self._traced.timed)):
             operations.update(functions.meanings[n].operation for n in numbers.tolist() if whole[n])
+        self._traced.timed_functions.update(strip_suffix(functions.symbols[n]) for n in timed)
 
     def _part(self, name: str, rows: pl.DataFrame) -> None:
         if not rows.is_empty():

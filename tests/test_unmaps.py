@@ -512,3 +512,12 @@ def test_executed_instructions_are_no_hardware_recording() -> None:
     with pytest.raises(SettingError, match="emulator"):
         traceview.analyze(made.trace(settings=Settings(facts={"origin": "hardware"})))
     assert one(made)["tlbi_insns"] == 1
+
+
+def test_a_stated_function_that_was_hit_by_its_entry_alone_is_not_timed() -> None:
+    made = Recorder()
+    made.enter(UNMAP)
+    made.enter(CMO, size=PAGE)
+    made.leave(UNMAP)
+    row = one(made, Settings(traced=frozenset({UNMAP, CMO, PUT})))
+    assert (row["cmo"], row["cmo_ns"], row["table_put_ns"]) == (1, None, 0)
