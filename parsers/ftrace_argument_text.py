@@ -121,9 +121,9 @@ def matched_arguments(texts: pl.Series, pattern: str) -> Arguments:
     split = pairs["pair"].str.splitn("=", 2).struct.unnest()
     name, names = distinct(split["field_0"])
     raw = split["field_1"]
-    inner = raw.str.extract(r"""^(?:"(.*)"|'.*')$""")
-    inner = inner.fill_null(raw.str.extract("^'(.*)'$"))
-    raw = inner.fill_null(raw)
+    if raw.str.contains("""^["']""").any():
+        inner = raw.str.extract('^"(.*)"$').fill_null(raw.str.extract("^'(.*)'$"))
+        raw = inner.fill_null(raw)
     return Arguments(pairs["row"].to_numpy(), names, name, raw)
 
 

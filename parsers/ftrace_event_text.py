@@ -55,13 +55,10 @@ MARK_WRITE: Final = re.compile(r"tracing_mark_write(?:\.\w+)*")
 WRITER: Final = (
     r"^(?:tracing_mark_write[\w.]*: |[0-9a-f]{16}: |ip=\S+ (?:\(0x[0-9a-f]+\) )?(?:fmt=\S+ )?buf=)"
 )
-# Subsystems whose tracepoints are recognised inside a graph, beside those of the vocabulary.
+# Subsystems whose tracepoints are recognised inside a graph, beside those of the vocabulary. What
+# is left out is kept as the words of a marker; what is wrongly in here would lose a marker.
 SUBSYSTEMS: Final = re.compile(
-    r"(?:alarmtimer|arm|block|cgroup|clk|compaction|console|cpu|cpuhp|csd|dma|exceptions|ext4|"
-    r"filemap|gpio|hrtimer|hyp|initcall|iommu|ipi|irq|kfree|kmalloc|kmem|kvm|local_timer|lock|"
-    r"mm|mmap|module|net|netif|notifier|oom|page|percpu|power|pwm|qdisc|rcu|regmap|rpm|rseq|sched|"
-    r"signal|smbus|sock|softirq|spi|swiotlb|sys|task|tasklet|tcp|thermal|thp|tick|timer|tlb|"
-    r"trace|trap|udp|vgic|vmscan|workqueue|writeback|xdp)_\w+"
+    r"(?:hrtimer|hyp|ipi|irq|kvm|rcu|sched|softirq|sys_enter|sys_exit|tick|timer|vgic|workqueue)_\w+"
 )
 SWITCH_FIELDS: Final = (
     r"prev_comm=(?<prev_comm>.*?) prev_pid=(?<prev_pid>\d+) .*?prev_state=(?<prev_state>\S+)"
@@ -157,12 +154,10 @@ class EventText:
         bodies.payload[words] = bodies.heads.body[words]
 
     def _markers(self, lines: Lines, bodies: Bodies, found: Found) -> None:
-        names = [
-            name if name in ("bprint", "bputs") and not MARK_WRITE.fullmatch(name) else "print"
-            for name in bodies.clean
-        ]
-        # A comment that is no event is a marker, whatever its words begin with.
-        name = looked_up([*names], bodies.name)
+        names = [name if name in ("bprint", "bputs") else "print" for name in bodies.clean]
+        # The words of a comment may begin with anything; that is no name.
+        index = np.where(bodies.heads.comment, len(names), bodies.name)
+        name = looked_up([*names, "print"], index)
         found.add(bodies.heads, "marker", name=name, phase="instant")
         words = copied(lines.text(bodies.payload, bodies.heads.end))
         if self.header.trace_cmd:

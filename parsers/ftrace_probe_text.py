@@ -43,6 +43,7 @@ RETURN_PROBE: Final = re.compile(
 # The print format of the event, as trace-cmd uses it, has the function first.
 RAW_RETURN_PROBE: Final = re.compile(r"\((?P<ip>[0-9a-f]{8,16}) <- [0-9a-f]{1,16}\)")
 KERNEL_ADDRESSES: Final = 1 << 63
+LOCATION_BYTES: Final = 1200  # two symbols of at most 512 bytes each, with offsets
 
 # Arguments that are kept whether the vocabulary knows them or not: what a function returned, and
 # where the range begins whose TLBI operands follow (ftrace_insn_text.py).
@@ -83,7 +84,7 @@ class Located:
         return Located(self.index[rows], self.arguments[rows], self.locations)
 
 
-@lru_cache(maxsize=100_000)
+@lru_cache(maxsize=20_000)
 def location(text: str) -> Location | None:
     """What the parentheses *text* say; None where they are no kernel probe's."""
     found = _return_location(text) or _entry_location(text)
@@ -126,6 +127,8 @@ class ProbeText:
         rows = np.flatnonzero(inside & lines.has(bodies.payload, "("))
         start = bodies.payload[rows]
         close = next_of(lines.positions(")"), start, end[rows] - 1) + 1
+        short = close - start <= LOCATION_BYTES
+        rows, start, close = rows[short], start[short], close[short]
         self._add(found, rows, lines.text(start, close), close)
         rows = np.flatnonzero(inside & lines.has(bodies.payload, "__probe_"))
         if rows.size:

@@ -25,6 +25,7 @@ NAME_TEXT: Final = r"[A-Za-z_.$][\w.$@]*"
 # What may follow a name: offset and size, module, address.
 TRAILER: Final = r"(?:\+0x[0-9a-f]+(?:/0x[0-9a-f]+)?)?(?: \[[\w-]+\])?(?: <[0-9a-f]+>)?"
 ADDRESS: Final = re.compile(r"0x([0-9a-f]{1,16})|([0-9a-f]{16})|(0)")
+SYMBOL_CHARS: Final = 700  # 512 (KSYM_NAME_LEN), and what may follow
 SYMBOL: Final = re.compile(rf"({NAME_TEXT}){TRAILER}")
 
 
@@ -70,8 +71,13 @@ def read_symbols(texts: pl.Series) -> Symbols:
     )
 
 
-@lru_cache(maxsize=100_000)
 def _symbol(text: str) -> tuple[str | None, int | None]:
+    # What is longer than any symbol is none, and not worth remembering.
+    return (None, None) if len(text) > SYMBOL_CHARS else _cached_symbol(text)
+
+
+@lru_cache(maxsize=20_000)
+def _cached_symbol(text: str) -> tuple[str | None, int | None]:
     if match := ADDRESS.fullmatch(text):
         return None, int(match[1] or match[2] or match[3], 16)
     if match := SYMBOL.fullmatch(text):

@@ -176,7 +176,7 @@ class Reader:
 
     def take(self, chunk: bytes) -> None:
         """Read a chunk of whole lines into the batch."""
-        lines = Lines(chunk, self.line)
+        lines = Lines(chunk)
         self._headers(lines)
         found = Found()
         lost, stacks = self._lines(lines, found)

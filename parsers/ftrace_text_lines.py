@@ -43,9 +43,8 @@ NEWLINES: Final = np.uint64(0x0A0A0A0A0A0A0A0A)
 class Lines:
     """Whole lines. `starts` and `ends` (without the newline) index `buffer`, in bytes."""
 
-    def __init__(self, chunk: bytes, first_line: int = 1) -> None:
-        """Index *chunk*, whose first line is line number *first_line* of the file."""
-        self.first_line = first_line
+    def __init__(self, chunk: bytes) -> None:
+        """Index the lines of *chunk*."""
         self._data = PADDING + clean(chunk) + PADDING
         self.buffer = np.frombuffer(self._data, np.uint8)
         size = len(self._data)

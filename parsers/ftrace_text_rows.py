@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 NO_TIME: Final = np.iinfo(np.int64).min
 NONE: Final = -1  # no such CPU, thread or thread group
 LINE: Final = pl.Int64()
+HEAD_COLUMNS: Final = ("line", "ts_ns", "cpu", "tid", "tgid", "comm")
 EVENT_ROWS: Final = {"line": LINE, **{name: t for name, t in EVENTS.items() if name != "seq"}}
 ARG_ROWS: Final = {"line": LINE, **{name: t for name, t in ARGS.items() if name != "seq"}}
 
@@ -166,9 +167,6 @@ class Found:
                 for n, t in ARG_ROWS.items()
             )
         )
-
-
-HEAD_COLUMNS: Final = ("line", "ts_ns", "cpu", "tid", "tgid", "comm")
 
 
 def phases(codes: npt.NDArray[np.generic]) -> pl.Series:

@@ -222,12 +222,19 @@ def test_markers_inside_the_graph_are_bare_words_and_events_have_names() -> None
     graph.comment("sched_switch: prev_comm=a b prev_pid=3 prev_prio=120 prev_state=R+ ==> "
                   "next_comm=c next_pid=4 next_prio=120")  # fmt: skip
     graph.comment("kvm_exit: TRAP")
+    graph.comment("task_1: begin s01.2")  # no tracepoint that is known
+    graph.comment("bprint: begin s01.3")
     table = read(graph.text())
-    assert table.column("name") == ["print", "print", "tlbi", "sched_switch"]
-    assert table.arg("buf") == {0: "KVMLAB begin s01.1 note: x=1", 1: "begin: s01.1"}
+    assert table.column("name") == ["print", "print", "tlbi", "sched_switch", "print", "print"]
+    assert table.arg("buf") == {
+        0: "KVMLAB begin s01.1 note: x=1",
+        1: "begin: s01.1",
+        4: "task_1: begin s01.2",
+        5: "bprint: begin s01.3",
+    }
     assert table.arg("ipa") == {2: 0x80000000}
     assert table.arg("next_pid") == {3: 4}
-    assert table.column("evidence") == ["marker", "marker", "kprobe", "tracepoint"]
+    assert table.column("evidence") == ["marker"] * 2 + ["kprobe", "tracepoint"] + ["marker"] * 2
     assert table.skipped == {"kvm_exit": 1}
 
 
