@@ -59,6 +59,19 @@ FORMATS: Final = (
 )  # fmt: skip
 
 
+# Files that kernel developers have, and how to get text of them that can be read.
+UNREAD: Final = {
+    b"\x17\x08\x44tracing": (
+        "a trace.dat file of trace-cmd is not read yet\n"
+        "its text is: trace-cmd report FILE > FILE.txt, then: traceview analyze FILE.txt"
+    ),
+    b"PERFILE2": (
+        "a perf.data file is not read yet\n"
+        "record with trace-cmd, tracefs or Perfetto, or use the text of perf ftrace"
+    ),
+}
+
+
 def registered() -> tuple[Format, ...]:
     """The built-in formats, then those of third parties that could be loaded."""
     found = []
@@ -79,6 +92,9 @@ def detect(head: bytes, path: str) -> Format:
     for candidate in formats:
         if candidate.claims(head):
             return candidate
+    for magic, advice in UNREAD.items():
+        if head.startswith(magic):
+            raise UnknownFormatError(f"{advice}\nin file: {path}")
     known = "\n".join(f"  {entry.name}: {entry.what}" for entry in formats)
     raise UnknownFormatError(
         f"not a trace that traceview knows\nin file: {path}\nit begins with: {head[:16]!r}\n"

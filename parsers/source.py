@@ -195,6 +195,23 @@ def _mapped(raw: BinaryIO) -> Iterator[memoryview]:
     yield memoryview(mmap.mmap(raw.fileno(), size, access=mmap.ACCESS_READ))
 
 
+class _Lent:
+    """A file that whoever borrows it cannot close: Arrow closes what lies below its readers."""
+
+    closed = False
+
+    def __init__(self, raw: BinaryIO) -> None:
+        self.read = raw.read
+        self.tell = raw.tell
+        self.seek = raw.seek
+
+    def readable(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        pass
+
+
 @contextmanager
 def _unpacked(raw: BinaryIO, source: Source) -> Iterator[IO[bytes]]:
     if source.compression == "gzip":
@@ -203,7 +220,7 @@ def _unpacked(raw: BinaryIO, source: Source) -> Iterator[IO[bytes]]:
     elif source.compression == "zstd":
         # Arrow's reader says when a frame ends early; it refuses windows over 128 MiB, as zstd(1)
         # does without --long.
-        with pa.CompressedInputStream(pa.PythonFile(raw, "r"), "zstd") as stream:
+        with pa.CompressedInputStream(pa.PythonFile(_Lent(raw), "r"), "zstd") as stream:
             yield cast("IO[bytes]", stream)
     elif source.compression == "xz":
         with lzma.LZMAFile(raw) as stream:

@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 INNER_FLUSHES = {"__kvm_tlb_flush_vmid_range", "__kvm_tlb_flush_vmid"}
 # Tracepoints of softirqs and IPIs, without those of hard interrupts.
 PARTIAL_IRQ = {"softirq_entry", "ipi_entry"}
+# Diagnostics of parsers that the rest of a file is missing.
+ENDS_EARLY = {"truncated", "damaged-compression", "too-much-damage"}
 UNSIGNED = ("ipa", "length_bytes", "mmu", "object_addr")
 
 
@@ -216,9 +218,17 @@ class SourceTables:
         self._done["triggers"] = self._triggers(unmaps)
         self._done["flushes"] = self._others("flushes", self._no_wrappers)
         self._done["destroys"] = self._others("destroys")
-        self._done["losses"] = self._stream.losses.table
+        self._done["losses"] = self._losses()
         self._done["instructions"] = self._joined("instructions", lambda: frame("instructions"))
         self._done["event_counts"] = self._event_counts()
+
+    def _losses(self) -> pl.DataFrame:
+        """What was lost, and what a file that ends early no longer has."""
+        ended = [found for found in self._found if found.code in ENDS_EARLY]
+        if not ended:
+            return self._stream.losses.table
+        row = {"kind": ["truncated"], "from_ns": [self._span().get("last_ns")]}
+        return pl.concat([self._stream.losses.table, frame("losses", row)])
 
     def _span(self) -> dict[str, int]:
         if not self._span_ns:
@@ -226,10 +236,16 @@ class SourceTables:
         return {"first_ns": min(self._span_ns), "last_ns": max(self._span_ns)}
 
     def _check_clock(self, clock: str | None) -> None:
+        if self._steps is not None and clock is None:
+            raise SettingError(
+                f"the steps are in clock {self._steps.clock!r}, and the trace does not state its"
+                f" clock\nin file: {self.trace.path}\n"
+                'state it in TRACE.host.json: {"clock": "local"}'
+            )
         if self._steps is not None and clock != self._steps.clock:
             raise SettingError(
-                f"the steps are in clock {self._steps.clock!r}, the trace is in"
-                f" {clock or 'an unknown clock'!r}\nin file: {self.trace.path}"
+                f"the steps are in clock {self._steps.clock!r}, the trace is in {clock!r}"
+                f"\nin file: {self.trace.path}"
             )
 
     def _check_origin(self, origin: str) -> None:

@@ -54,6 +54,8 @@ def read_steps(path: Path) -> StepIntervals:
         raise SettingError(f"step file cannot be read: {path}: {err}") from err
     rows = [_step(line, f"{path}, line {n}") for n, line in enumerate(lines, 1) if line.strip()]
     clocks = sorted({clock for clock, *_ in rows})
+    if not rows:
+        raise SettingError(f"no steps\nin file: {path}\n{_EXPECTED}")
     if len(clocks) != 1:
         raise SettingError(f"a step file must state one clock, not {clocks}\nin file: {path}")
     _, ids, begins, ends, tids = zip(*rows, strict=True)
@@ -65,8 +67,10 @@ def _step(line: str, where: str) -> tuple[str, str, int, int, int | None]:
         row = json.loads(line)
         clock, name = row["clock"], row["id"]
         begin, end, tid = row["begin_ns"], row["end_ns"], row.get("tid")
-    except (ValueError, TypeError, KeyError) as err:
-        raise SettingError(f"not a step: {err!r}\nin file: {where}\n{_EXPECTED}") from err
+    except KeyError as err:
+        raise SettingError(f"a step without {err}\nin file: {where}\n{_EXPECTED}") from err
+    except (ValueError, TypeError, AttributeError) as err:
+        raise SettingError(f"not a JSON object\nin file: {where}\n{_EXPECTED}") from err
     numbers = (begin, end, 0 if tid is None else tid)
     if not (isinstance(clock, str) and isinstance(name, str)) or not all(
         isinstance(number, int) and not isinstance(number, bool) for number in numbers

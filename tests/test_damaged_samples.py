@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+import traceview
+
 SAMPLES = Path(__file__).parent.parent / "sample_traces"
 NAMES = sorted(path.name for path in SAMPLES.iterdir() if path.suffix not in {".json", ".md"})
 CUTS = 12
@@ -72,3 +74,10 @@ def test_a_damaged_sample_is_read_or_refused(name: str, packing: str, tmp_path: 
     assert found["read"] + found["refused"] == CUTS + FLIPS
     assert found["read"] > 0
     assert found["peak_kb"] <= 2 * found["sound_kb"]
+
+
+def test_what_a_file_that_ends_early_no_longer_has_is_a_loss(tmp_path: Path) -> None:
+    cut = tmp_path / "cut.perfetto"
+    cut.write_bytes((SAMPLES / "fgraph-6.12-neoverse-n1.perfetto").read_bytes()[:12_000])
+    losses = traceview.analyze(traceview.open_trace(cut)).losses
+    assert losses["kind"].to_list() == ["truncated"]

@@ -74,6 +74,12 @@ def test_options_win_over_the_sidecar(tmp_path: Path) -> None:
         {"traced": [1]},
         {"kprobe_events": 3},
         {"kallsyms": "not there"},
+        {"host": {"page_size_bytes": 0}},
+        {"host": {"page_size_bytes": 5000}},
+        {"host": {"cpus": -1}},
+        {"host": {"cntfrq_hz": -1}},
+        {"order": 99999999999999999999},
+        {"recorded_at": "yesterday"},
     ],
 )
 def test_a_malformed_sidecar_is_refused(tmp_path: Path, document: object) -> None:

@@ -99,8 +99,11 @@ def test_a_file_that_only_begins_like_a_packed_one_is_refused(
         open_trace(file)
 
 
-def test_standard_input_is_read_once_and_can_be_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(PACKED["gzip"])))
+@pytest.mark.parametrize("packing", PACKED)
+def test_standard_input_is_read_once_and_can_be_read_again(
+    monkeypatch: pytest.MonkeyPatch, packing: str
+) -> None:
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(PACKED[packing])))
     source = open_source("-")
     assert b"".join(source.chunks()) == CONTENT
     assert b"".join(source.chunks()) == CONTENT

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import json
 import os
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,13 @@ KEYS = {
     "traced": "strings",
     "kprobe_events": LINES,
     "kallsyms": TEXT,
+}
+
+
+# arm64 has these page sizes (Documentation/arch/arm64/memory.rst).
+VALID: dict[str, tuple[Any, ...]] = {
+    "origin": ORIGINS,
+    "page_size_bytes": (4096, 16384, 65536),
 }
 
 
@@ -64,6 +72,8 @@ def read_settings(
     traced = frozenset(document["traced"]) if "traced" in document else None
     if kallsyms is None and path is not None and "kallsyms" in document:
         kallsyms = path.parent / document["kallsyms"]
+        if not kallsyms.is_file():
+            raise SettingError(f"the symbol table {kallsyms} is not there\nstated in file: {path}")
     return Settings(facts=facts, traced=traced, symbols=_symbols(document, kallsyms))
 
 
@@ -93,10 +103,29 @@ def _check(table: dict[str, Any], known: dict[str, str], path: Path) -> None:
         raise SettingError(f"{table!r} must be an object\nin file: {path}")
     for key, value in table.items():
         if key not in known:
-            near = difflib.get_close_matches(key, known) or sorted(known)
-            raise SettingError(f"unknown key {key!r}\nin file: {path}\nvalid: {', '.join(near)}")
+            near = difflib.get_close_matches(key, known, n=1)
+            meant = f", did you mean {near[0]!r}?" if near else ""
+            raise SettingError(
+                f"unknown key {key!r}{meant}\nin file: {path}\nvalid: {', '.join(sorted(known))}"
+            )
         if not _fits(value, known[key]):
             raise SettingError(f"{key!r} must be {known[key]}, not {value!r}\nin file: {path}")
+        if known[key] == WHOLE and not 0 <= value < 2**31:
+            raise SettingError(f"{key!r} is out of range: {value}\nin file: {path}")
+        if key in VALID and value not in VALID[key]:
+            valid = ", ".join(map(str, VALID[key]))
+            raise SettingError(f"{key!r} is {value!r}\nin file: {path}\nvalid: {valid}")
+        if key == "recorded_at":
+            _check_date(value, path)
+
+
+def _check_date(value: str, path: Path) -> None:
+    try:
+        datetime.fromisoformat(value)
+    except ValueError as err:
+        raise SettingError(
+            f"'recorded_at' must be a date and time of ISO 8601, not {value!r}\nin file: {path}"
+        ) from err
 
 
 def _fits(value: object, expected: str) -> bool:
