@@ -118,7 +118,8 @@ OF_UNMAPS: Final = (
         "step",
         "which step of the recording an unmap belongs to",
         _has("step"),
-        "no begin/end markers in trace_marker match --step-pattern (or give --steps FILE)",
+        "no begin/end markers in trace_marker match --step-pattern (or `traceview analyze --steps"
+        " FILE`)",
     ),
 )
 

@@ -125,6 +125,8 @@ def test_info_has_a_document_too(capsys: pytest.CaptureFixture[str]) -> None:
 def test_info_says_why_a_question_has_no_answer(capsys: pytest.CaptureFixture[str]) -> None:
     out, _ = said(capsys, "info", TEXT)
     assert "no      whether events were lost" in out
+    out, _ = said(capsys, "info", DEMO, "--step-pattern", "(?P<edge>nothing)(?P<id>!)")
+    assert "`traceview analyze --steps FILE`" in " ".join(out.split())
 
 
 def test_every_table_is_written_and_no_other_file(
@@ -205,6 +207,28 @@ def test_several_traces_are_grouped_by_label(capsys: pytest.CaptureFixture[str])
     out, _ = said(capsys, "analyze", DEMO, TEXT)
     assert "\n  6.12 max\n" in out
     assert "\n  6.12 neoverse-n1\n" in out
+
+
+def test_a_trace_given_twice_is_refused_and_both_names_told(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    copy, link = tmp_path / "copy.perfetto", tmp_path / "link.perfetto"
+    copy.write_bytes(Path(DEMO).read_bytes())
+    link.symlink_to(DEMO)
+    for other in (DEMO, str(copy), str(link)):
+        out, err = said(capsys, "analyze", DEMO, TEXT, other, code=2)
+        assert out == ""
+        assert f"one: {DEMO}\nthe other: {other}\n" in err
+    assert "given twice" in said(capsys, "analyze", "-", "-", code=2)[1]
+
+
+def test_traces_of_one_size_are_not_one_trace(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    text = "# tracer: nop\n vm-1 [000] ..... 1.000001: tracing_mark_write: {}\n"
+    for name in "ab":
+        (tmp_path / name).write_text(text.format(name), encoding="utf-8")
+    said(capsys, "analyze", str(tmp_path / "a"), str(tmp_path / "b"))
 
 
 def test_a_locale_without_unicode_is_no_obstacle() -> None:
