@@ -15,7 +15,8 @@ from traceview.queries.groups import LEAF_LEVELS, groups
 from traceview.queries.steps import STEP_PATTERN
 from traceview.report.contents import contents
 from traceview.report.json_document import analysis_json, info_json
-from traceview.schema import TABLES
+from traceview.schema import OPERATIONS, TABLES, TRIGGER_KINDS
+from traceview.vocabulary import ROLES, Vocabulary
 
 DOCS = Path(__file__).parent.parent / "docs"
 TYPES = {
@@ -68,6 +69,24 @@ def test_every_column_of_a_group_is_documented() -> None:
 
 def test_the_default_step_pattern_is_documented() -> None:
     assert f"`{STEP_PATTERN}`" in doc("steps.md")
+
+
+@pytest.mark.parametrize(
+    ("what", "known"), [("operation", OPERATIONS), ("kind", TRIGGER_KINDS), ("role", ROLES)]
+)
+def test_every_word_of_a_vocabulary_is_documented(what: str, known: tuple[str, ...]) -> None:
+    table = doc("vocabulary.md").partition(f"\n| {what} |")[2].partition("\n\n")[0]
+    said = re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)
+    assert sorted(said) == sorted(known)
+
+
+def test_the_example_of_a_vocabulary_is_one(tmp_path: Path) -> None:
+    file = tmp_path / "example.toml"
+    example = doc("vocabulary.md").partition("```toml\n")[2].partition("```")[0]
+    file.write_text(example, encoding="utf-8")
+    words = Vocabulary.builtin().extended(file)
+    assert words.meaning("my_flush_all").role("addr") == "ipa"
+    assert words.meaning("my_reclaim").kind == "notifier"
 
 
 def test_every_link_leads_somewhere() -> None:

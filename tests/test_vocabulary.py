@@ -95,6 +95,10 @@ def test_a_user_s_file_wins_and_extends(tmp_path: Path) -> None:
         '[[event]]\ninstant = 3\noperation = "irq"',
         '[[event]]\nentry = 1\nexit = 2\noperation = "irq"',
         "function = 3",
+        '[[function]]\nnames = []\noperation = "cmo"',
+        '[[function]]\nnames = ["f"]\noperation = "walk"\nvisit = "yes"',
+        '[[function]]\nnames = ["f"]\noperation = "walk"\nvisit = 1',
+        '[[function]]\nnames = ["f"]\noperation = "trigger"',
     ],
 )
 def test_a_malformed_vocabulary_is_refused(tmp_path: Path, text: str) -> None:

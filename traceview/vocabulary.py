@@ -139,11 +139,17 @@ def _function(entry: dict[str, Any], path: str) -> tuple[tuple[str, ...], Meanin
         path,
     )
     patterns = _strings(entry.get("names"), "names", path)
+    if not patterns:
+        raise SettingError(
+            f"names must hold a name: an empty list matches nothing\nin file: {path}"
+        )
     arguments = entry.get("arguments", [])
     if not isinstance(arguments, list) or not all(arguments):
         raise SettingError(f"arguments must be a list of non-empty lists\nin file: {path}")
     arguments = [_strings(argument, "an argument", path) for argument in arguments]
-    named = entry.get("named_arguments", {})
+    visit, named = entry.get("visit", False), entry.get("named_arguments", {})
+    if not isinstance(visit, bool):
+        raise SettingError(f"visit must be true or false, not {visit!r}\nin file: {path}")
     if not isinstance(named, dict) or not isinstance(entry.get("wraps", ""), str):
         raise SettingError(f"named_arguments must be a table, wraps a string\nin file: {path}")
     names = dict(named)
@@ -151,14 +157,14 @@ def _function(entry: dict[str, Any], path: str) -> tuple[tuple[str, ...], Meanin
         names.update(dict.fromkeys(argument[1:], argument[0]))
     positions = tuple(argument[0] for argument in arguments)
     _one_of(entry.get("operation"), OPERATIONS, "operation", path)
-    if "kind" in entry:
-        _one_of(entry["kind"], TRIGGER_KINDS, "kind", path)
+    if "kind" in entry or entry["operation"] == "trigger":
+        _one_of(entry.get("kind"), TRIGGER_KINDS, "kind", path)
     for role in (*positions, *names.values()):
         _one_of(role, ROLES, "argument role", path)
     meaning = Meaning(
         operation=entry["operation"],
         kind=entry.get("kind"),
-        visit=bool(entry.get("visit", False)),
+        visit=visit,
         wraps=entry.get("wraps"),
         positions=positions,
         names=names,

@@ -96,7 +96,9 @@ Kallsyms = Annotated[
 Vocabulary = Annotated[
     list[Path] | None,
     typer.Option(
-        "--vocabulary", metavar="FILE", help="More function names and their meaning (repeatable)."
+        "--vocabulary",
+        metavar="FILE",
+        help="More function names and their meaning, TOML (docs/vocabulary.md; repeatable).",
     ),
 ]
 Steps = Annotated[
