@@ -38,12 +38,17 @@ class Filters:
     to_ns: int | None = None
 
     def __post_init__(self) -> None:
-        """Refuse a trigger that no trace can have."""
+        """Refuse a trigger that no trace can have, and a range that ends before it begins."""
         for kind in self.triggers:
             if kind not in TRIGGER_KINDS:
                 raise SettingError(
                     f"unknown trigger {kind!r}\nvalid: {', '.join(sorted(TRIGGER_KINDS))}"
                 )
+        if self.from_ns is not None and self.to_ns is not None and self.from_ns > self.to_ns:
+            raise SettingError(
+                f"no time is from {seconds(self.from_ns)} to {seconds(self.to_ns)}:"
+                " the range ends before it begins"
+            )
 
     def __bool__(self) -> bool:
         return self != Filters()

@@ -173,6 +173,8 @@ def test_a_time_is_one_of_the_traces_clock(capsys: pytest.CaptureFixture[str]) -
         (["--kallsyms", "/nonexistent"], "cannot be read"),
         (["--vocabulary", "/nonexistent"], "cannot be read"),
         (["--steps", "/nonexistent"], "cannot be read"),
+        (["--from", "4.8", "--to", "4.7"], "ends before it begins"),
+        (["--parquet", "-"], "takes a folder"),
         (["--parquet", "/dev/null/x"], "tables cannot be written"),
         (["--cpu", "x"], "--cpu"),
         (["--top", "-1"], "--top"),

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
+import os
+import pty
+import struct
+import termios
 
 import pytest
 
@@ -50,5 +55,21 @@ def test_a_pipe_is_as_wide_as_is_stated(
     monkeypatch: pytest.MonkeyPatch, columns: str, width: int
 ) -> None:
     monkeypatch.setattr("sys.stdout", io.StringIO())
+    monkeypatch.setattr("sys.stderr", io.StringIO())
     monkeypatch.setenv("COLUMNS", columns)
     assert screen.width() == width
+
+
+def test_a_pipe_is_as_wide_as_the_terminal_that_shows_the_errors(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    leader, follower = pty.openpty()
+    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 77, 0, 0))
+    monkeypatch.setattr("sys.stdout", io.StringIO())
+    monkeypatch.delenv("COLUMNS", raising=False)
+    with open(follower, "w", encoding="utf-8") as terminal:  # noqa: PTH123 - a descriptor
+        monkeypatch.setattr("sys.stderr", terminal)
+        assert screen.width() == 77
+        monkeypatch.setenv("COLUMNS", "60")
+        assert screen.width() == 60
+    os.close(leader)

@@ -68,13 +68,14 @@ def test_no_line_ends_in_a_blank() -> None:
 
 
 def test_every_word_survives_a_narrow_terminal() -> None:
-    said = {"9,766", "512", "memslot", "s02.1", "kvm_pgtable_stage2_destroy", "5.00"}
+    said = {"9,766", "512", "memslot", "kvm_pgtable_stage2_destroy", "5.00"}
     words = set(text(everything(), 44).replace(",\n", " ").replace(", ", " ").split())
     assert said <= words
 
 
-def test_the_summary_is_ascii_outside_bars_of_blocks() -> None:
+def test_the_summary_is_ascii() -> None:
     assert text(everything()).isascii()
+    assert text(everything(), blocks=True).isascii()
 
 
 def test_the_parts_of_all_unmaps_add_up() -> None:
@@ -187,10 +188,21 @@ def test_the_slowest_unmaps_are_as_many_as_asked_for() -> None:
     assert "slowest" not in text(found, top=0)
 
 
-def test_colours_draw_blocks_and_their_absence_letters() -> None:
+def test_a_bar_copied_from_a_terminal_is_that_of_a_pipe() -> None:
     found = analysis([unmap()])
-    assert "\N{FULL BLOCK}" * 36 in text(found, blocks=True)
     assert "L" * 36 in text(found)
+    assert text(found, blocks=True) == text(found)
+    lines = summary(contents(found), 100, blocks=True)
+    (drawn,) = (line for line in lines if "L" * 36 in line.plain)
+    assert "black on red" in {str(span.style) for span in drawn.spans}
+
+
+@pytest.mark.parametrize("width", [60, 70, 80, 100])
+def test_a_slow_unmap_can_be_found_again_where_columns_are_dropped(width: int) -> None:
+    found = everything()
+    titles = text(found, width).partition("slowest unmaps\n")[2].splitlines()[0]
+    assert "at (s)" in titles
+    assert titles.endswith("unmap")
 
 
 def test_what_a_terminal_would_act_upon_is_escaped() -> None:

@@ -92,6 +92,12 @@ def _tables(
 ) -> contextlib.AbstractContextManager[ParquetTables | None]:
     if directory is None:
         return contextlib.nullcontext()
+    if str(directory) == "-":
+        from traceview.errors import SettingError  # noqa: PLC0415 - not needed by --help
+
+        raise SettingError(
+            "--parquet - is refused: it takes a folder, tables cannot go to standard output"
+        )
     from traceview.report.parquet import ParquetTables  # noqa: PLC0415 - imports pyarrow
 
     return ParquetTables(directory, force=force)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -21,8 +21,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("analyze")(analyze.analyze)
-app.command("info")(info.info)
+EPILOG: Final = (
+    "Lines are as wide as the terminal; the variable COLUMNS sets the width in a pipe or a file,"
+    " NO_COLOR=1 turns colours off."
+)
+app.command("analyze", epilog=EPILOG)(analyze.analyze)
+app.command("info", epilog=EPILOG)(info.info)
 
 
 def _version(asked: bool) -> None:  # noqa: FBT001 - the signature of an option's callback

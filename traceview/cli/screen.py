@@ -1,7 +1,8 @@
 """What the commands print on: standard output, and a progress bar on standard error.
 
 Plain text when standard output is no terminal or NO_COLOR is set. Lines are as wide as the
-terminal; in a pipe as wide as COLUMNS says, else 100.
+terminal; in a pipe as wide as COLUMNS says, else as the terminal on standard error (where a pager
+shows them), else 100.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import io
 import os
 import sys
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TextIO
 
 from traceview.errors import SettingError
 
@@ -27,12 +28,22 @@ PATIENCE_S: Final = 0.5
 
 def width() -> int:
     """How many columns a line of standard output may have."""
-    if sys.stdout.isatty():
-        with contextlib.suppress(OSError):
-            columns = os.get_terminal_size(sys.stdout.fileno()).columns
-            return max(LEAST_WIDTH, columns or 80)
     stated = os.environ.get("COLUMNS", "")
-    return max(LEAST_WIDTH, int(stated)) if stated.isdecimal() else PIPE_WIDTH
+    if sys.stdout.isatty():
+        found = _terminal_width(sys.stdout) or 80
+    elif stated.isdecimal():
+        found = int(stated)
+    else:
+        found = _terminal_width(sys.stderr) or PIPE_WIDTH
+    return max(LEAST_WIDTH, found)
+
+
+def _terminal_width(stream: TextIO) -> int | None:
+    """The columns of the terminal behind *stream*, None where there is none or it does not say."""
+    with contextlib.suppress(OSError, ValueError):
+        if stream.isatty():
+            return os.get_terminal_size(stream.fileno()).columns or None
+    return None
 
 
 def coloured() -> bool:
@@ -42,7 +53,7 @@ def coloured() -> bool:
 
 
 def blocks() -> bool:
-    """Whether bars can be drawn as coloured blocks."""
+    """Whether bars can be drawn on coloured ground."""
     return coloured() and (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
 
 

@@ -1,4 +1,4 @@
-"""A stacked bar of letters or coloured blocks, its legend and its numbers."""
+"""A stacked bar of letters, on coloured ground or plain, its legend and its numbers."""
 
 from __future__ import annotations
 
@@ -52,11 +52,15 @@ def cells(values: Sequence[int], width: int) -> list[int]:
 
 
 def bar(values: dict[str, int], width: int, *, blocks: bool) -> Text:
-    """The components *values* as one line of *width*: coloured blocks, or their letters."""
+    """The components *values* as one line of *width*: their letters, as *blocks* on colours.
+
+    Letters even there: they survive a copy into a mail.
+    """
     parts = [part for part in PARTS if values.get(part.column, 0) > 0]
     drawn = Text()
     for part, length in zip(parts, cells([values[p.column] for p in parts], width), strict=True):
-        drawn.append(("\N{FULL BLOCK}" if blocks else part.letter) * length, style=part.style)
+        style = f"black on {part.style}" if blocks else part.style
+        drawn.append(part.letter * length, style=style)
     return drawn
 
 

@@ -1,6 +1,6 @@
 """The summary of an analysis for a person: lines of text no wider than the terminal.
 
-The same lines serve a terminal (coloured blocks for bars) and a pipe (letters).
+The same lines serve a terminal (bars on coloured ground) and a pipe (letters alone).
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ LEAF_SIZES: Final = {"mixed": "mixed", "unknown": UNKNOWN, "none": "none"}
 
 
 def summary(found: Contents, width: int, *, top: int = 5, blocks: bool = False) -> list[Text]:
-    """The whole summary; *blocks* draws bars of coloured blocks instead of letters."""
+    """The whole summary; *blocks* draws the bars' letters on coloured ground."""
     analysis = found.analysis
     lines = sources(found.whole, width)
     if found.filters:
@@ -178,10 +178,10 @@ def _slowest(found: Contents, width: int, top: int) -> list[Text]:
         return []
     columns = (
         Column("duration", right=True), Column("leaves", right=True), Column("ns/leaf", right=True),
-        Column("strategy"), Column("trigger"), *_label_column(found), Column("step", drop=1),
-        Column("at (s)", drop=2), Column("CPU", right=True, drop=4),
-        Column("tid", right=True, drop=5), Column("comm", drop=6),
-        Column("unmap", right=True, drop=3),
+        Column("strategy", drop=4), Column("trigger", drop=3), *_label_column(found),
+        Column("step", drop=5), Column("at (s)", drop=2), Column("CPU", right=True, drop=6),
+        Column("tid", right=True, drop=7), Column("comm", drop=8),
+        Column("unmap", right=True, drop=1),  # with `at`: how the unmap is found again
     )  # fmt: skip
     values = [_slow(row, found) for row in rows.head(top).iter_rows(named=True)]
     title = "The slowest unmap" if len(values) == 1 else f"The {len(values)} slowest unmaps"
