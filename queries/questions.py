@@ -206,7 +206,8 @@ def _duration(evidence: Evidence) -> Answer:
         return Answer("duration", question, "no", why)
     excluded = len(unmaps) - len(complete)
     if excluded:
-        why = f"{excluded:,} of {len(unmaps):,} are incomplete or overlap a loss"
+        are = "is incomplete or overlaps" if excluded == 1 else "are incomplete or overlap"
+        why = f"{excluded:,} of {len(unmaps):,} {are} a loss"
         return Answer("duration", question, "partly", why)
     return Answer("duration", question, "yes", "")
 

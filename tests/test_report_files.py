@@ -259,7 +259,7 @@ def test_a_question_that_some_unmaps_answer_is_answered_partly() -> None:
     said = answered(analysis([unmap(), unmap(cmo_ns=None), unmap(status="censored")]))
     assert said["cmo-time"][0] == "partly"
     assert said["cmo-time"][1].startswith("for 1 of 2 unmaps")
-    assert said["duration"] == ("partly", "1 of 3 are incomplete or overlap a loss")
+    assert said["duration"] == ("partly", "1 of 3 is incomplete or overlaps a loss")
 
 
 @pytest.mark.parametrize(

@@ -46,9 +46,12 @@ def why_no_unmap(analysis: Analysis) -> Iterator[str]:
         )
     yield f"what is here: {_most(counts)}"
     if len(nameless):
+        number = int(nameless["count"].sum())
+        probes = "is of a probe without the name of its"
+        probes = probes if number == 1 else "are of probes without the name of their"
         yield (
-            f"{count(int(nameless['count'].sum()))} of them are of probes without the name of their"
-            " function: give --kallsyms FILE, or a sidecar with kprobe_events"
+            f"{count(number)} of them {probes} function: give --kallsyms FILE, or a"
+            " sidecar with kprobe_events"
         )
     elif functions.is_empty():
         yield (

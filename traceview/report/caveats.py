@@ -14,7 +14,7 @@ from traceview.queries.groups import source_labels
 from traceview.queries.recorded import Recorded
 from traceview.report.caveat import Caveat
 from traceview.report.unknowns import invalidations, unknowns
-from traceview.report.wording import clean, count, duration, plural, share, step
+from traceview.report.wording import clean, duration, plural, share, step
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -196,8 +196,9 @@ def _overhead(complete: pl.DataFrame) -> Iterable[Caveat]:
         per_leaf = f" ({calls / leaves:,.1f} per leaf)" if leaves else ""
         yield Caveat(
             "overhead-not-calibrated",
-            f"tracing overhead not calibrated: the times contain what tracing {count(calls)} calls"
-            f"{per_leaf} cost; a trace of kvm_pgtable_stage2_unmap alone is nearer the truth",
+            "tracing overhead not calibrated: the times contain what tracing"
+            f" {plural(calls, 'call')}{per_leaf} cost; a trace of kvm_pgtable_stage2_unmap"
+            " alone is nearer the truth",
         )
 
 

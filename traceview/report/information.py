@@ -59,7 +59,8 @@ def _events(analysis: Analysis, width: int, top: int) -> list[Text]:
     lines += table(columns, values, width, keys=3)
     if len(rows) > top:
         rest = int(rows["count"].slice(top).sum())
-        more = f"and {rest:,} events of {plural(len(rows) - top, 'other kind')} (--json lists them)"
+        others = plural(len(rows) - top, "other kind")
+        more = f"and {plural(rest, 'event')} of {others} (--json lists them)"
         lines += wrapped(more, width, indent=2, hang=2)
     return lines
 
