@@ -31,7 +31,7 @@ WORD: Final = 8
 INLINE_BYTES: Final = 12  # Arrow: a view holds strings up to this length itself
 
 CONTINUATION_MASK, CONTINUATION = np.uint8(0xC0), np.uint8(0x80)  # UTF-8, behind the first byte
-NEWLINE, SPACE = ord("\n"), ord(" ")
+NEWLINE = ord("\n")
 LOW7: Final = np.uint64(0x7F7F7F7F7F7F7F7F)
 HIGH: Final = np.uint64(0x8080808080808080)
 ZEROS: Final = np.uint64(0x3030303030303030)

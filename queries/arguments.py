@@ -24,14 +24,15 @@ ARGUMENTS: Final = ("ipa", "length_bytes", "level", "mmu", "object_addr", "ret")
 class Arguments:
     """The arguments of the events that are still of interest, in order of `seq` per role."""
 
-    def __init__(self, page_size_bytes: int) -> None:
+    def __init__(self) -> None:
         """Start with none."""
-        self._page_size_bytes = page_size_bytes
         nothing = np.empty(0, dtype=np.int64)
         self._seq: dict[str, Ints] = dict.fromkeys(ARGUMENTS, nothing)
         self._value: dict[str, Ints] = dict.fromkeys(ARGUMENTS, nothing)
 
-    def add(self, rows: Rows, args: pl.DataFrame, functions: Functions) -> None:
+    def add(
+        self, rows: Rows, args: pl.DataFrame, functions: Functions, page_size_bytes: int
+    ) -> None:
         """Take the arguments (schema.ARGS) of the events in *rows*."""
         args = args.filter(pl.col("value").is_not_null())
         if args.is_empty() or rows["seq"].size == 0:
@@ -46,7 +47,7 @@ class Arguments:
         for name in ARGUMENTS:
             self._extend(name, seq[found[name]], value[found[name]])
         pages, ends = found["pages"], found["end_addr"]
-        self._extend("length_bytes", seq[pages], value[pages] * self._page_size_bytes)
+        self._extend("length_bytes", seq[pages], value[pages] * page_size_bytes)
         start = self.of("object_addr", seq[ends])
         known = start != NIL
         self._extend("length_bytes", seq[ends][known], value[ends][known] - start[known])

@@ -71,17 +71,12 @@ class Chunk:
 class CallStream:
     """Pairs the events of one source. Feed it batch by batch, then `finish`."""
 
-    def __init__(
-        self,
-        vocabulary: Vocabulary,
-        probes: Mapping[str, Probe] | None = None,
-        page_size_bytes: int = 4096,
-    ) -> None:
+    def __init__(self, vocabulary: Vocabulary, probes: Mapping[str, Probe] | None = None) -> None:
         """Start at the beginning of a source. *probes*: definitions that the sidecar gives."""
         self.functions = Functions(vocabulary)
         self.counts: Counter[str] = Counter()
         self.losses = Losses()
-        self._arguments = Arguments(page_size_bytes)
+        self._arguments = Arguments()
         defined = (probes or {}).values()
         self._returns = {probe.symbol for probe in defined if probe.phase == "exit"}
         self._entries = {probe.symbol for probe in defined if probe.phase == "entry"}
@@ -89,13 +84,16 @@ class CallStream:
         self._no_returns: set[int] = set()
         self._carry: Rows | None = None
 
-    def feed(self, batch: Batch) -> Chunk:
+    def feed(self, batch: Batch, page_size_bytes: int) -> Chunk:
         """The calls that closed with *batch*."""
         rows, unnamed = call_rows(batch.events, self.functions)
         self.counts["unnamed_probes"] += unnamed
         self.losses.add(batch.losses)
-        self._arguments.add(rows, batch.args, self.functions)
-        return self._step(concat(self._carry, rows), last=False)
+        self._arguments.add(rows, batch.args, self.functions, page_size_bytes)
+        # What is carried is bounded: an unmap longer than any can be has lost its exit.
+        full = self._carry is not None and self._carry["seq"].size > CARRY_ROWS
+        self.counts["carry_given_up"] += full
+        return self._step(concat(self._carry, rows), last=full)
 
     def finish(self) -> Chunk:
         """The calls that are still open: they end with the trace, censored."""
@@ -114,8 +112,8 @@ class CallStream:
         cut = {} if last else self._cuts(calls)
         final = self._final(calls, cut)
         self._carry = None if last else self._carried(rows, at, calls, cut, held)
-        if not last and self._carry is not None and self._carry["seq"].size > CARRY_ROWS:
-            self._give_up_oldest()
+        # A return that is carried comes again: it counts when it is final.
+        self.counts["exits_without_entry"] += int((final & (rows["kind"][at] == EXIT)).sum())
         calls = take(calls, final | (calls["status"] == OPEN))
         if self._carry is not None:
             self._arguments.keep(self._carry["seq"])
@@ -221,7 +219,6 @@ class CallStream:
         kind = rows["kind"]
         held, framed = held_framed
         orphan = (kind == EXIT) & (partner == NONE)
-        self.counts["exits_without_entry"] += int(orphan.sum())
         begins = (~held | framed) & ((kind != EXIT) | orphan)
         at = np.flatnonzero(begins)
         at = at[stable_order(task_numbers(rows["task"][at]))]
@@ -291,11 +288,6 @@ class CallStream:
         for task, seq in cut.items():
             keep |= (rows["task"] == task) & (rows["seq"] >= seq)
         return take(rows, keep)
-
-    def _give_up_oldest(self) -> None:
-        """Bound the memory: an unmap this long has lost its exit."""
-        self._carry = None
-        self.counts["carry_given_up"] += 1
 
 
 _COPIED: Final = (

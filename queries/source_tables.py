@@ -47,6 +47,8 @@ INNER_FLUSHES = {"__kvm_tlb_flush_vmid_range", "__kvm_tlb_flush_vmid"}
 PARTIAL_IRQ = {"softirq_entry", "ipi_entry"}
 # Diagnostics of parsers that the rest of a file is missing.
 ENDS_EARLY = {"truncated", "damaged-compression", "too-much-damage"}
+# Of arm64 (Documentation/arch/arm64/memory.rst); the commonest first.
+PAGE_SIZES_BYTES = (4096, 16384, 65536)
 UNSIGNED = ("ipa", "length_bytes", "mmu", "object_addr")
 
 
@@ -57,9 +59,7 @@ class SourceTables:
         """Start at the beginning of *trace*."""
         self.trace = trace
         self.facts: dict[str, Any] = {}
-        page_bytes = trace.settings.facts.get("page_size_bytes", 4096)
-        self._page_bytes = page_bytes
-        self._stream = CallStream(trace.vocabulary, trace.settings.symbols.probes, page_bytes)
+        self._stream = CallStream(trace.vocabulary, trace.settings.symbols.probes)
         self._steps = steps
         self._markers = Markers(step_pattern)
         self._instructions = Instructions()
@@ -74,6 +74,12 @@ class SourceTables:
         self._done: dict[str, pl.DataFrame] = {}
         # Those placed in calls with the latest batch; cache lines (dc) are kept as counts only.
         self.instructions = frame("instructions")
+
+    @property
+    def _page_bytes(self) -> int:
+        """What the user states, else what the file says, if arm64 has such pages; else 4096."""
+        known = {**self.facts, **self.trace.settings.facts}.get("page_size_bytes")
+        return known if known in PAGE_SIZES_BYTES else PAGE_SIZES_BYTES[0]
 
     @property
     def functions(self) -> Functions:
@@ -96,7 +102,7 @@ class SourceTables:
         self._markers.add(batch)
         self._instructions.add(batch)
         self._switches.add(batch)
-        chunk = self._stream.feed(batch)
+        chunk = self._stream.feed(batch, self._page_bytes)
         self._take(chunk)
         return chunk
 

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 # A marker that opens or closes a step: "KVMLAB begin s03.1 dontneed ..." and "... end s03.1 ...".
 STEP_PATTERN: Final = r"\b(?P<edge>begin|end)\s+(?P<id>\S+)"
-MARKER_TEXTS: Final = ("buf", "")
 
 
 @dataclass(frozen=True, slots=True)

@@ -141,6 +141,34 @@ def test_the_first_unmap_is_whole_though_it_spans_many_batches(size: int) -> Non
     assert found.select("table_put", "traced_calls", "status").rows() == [(20, 40, "complete")]
 
 
+def test_an_unmap_too_long_to_keep_is_censored_and_does_not_vanish(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("traceview.queries.calls.CARRY_ROWS", 20)
+    made = Recorder()
+    made.call(UNMAP)
+    made.enter(UNMAP)
+    for _ in range(40):
+        made.call(FLUSH)
+    made.leave(UNMAP)
+    analysis = traceview.analyze(made.trace(10))
+    whole = analysis.unmaps.filter(pl.col("start_ns").is_not_null())
+    assert whole["status"].to_list() == ["complete", "censored"]
+    assert "carry-given-up" in {found.code for _, found in analysis.diagnostics}
+
+
+def test_a_return_without_entry_is_counted_once_however_often_it_is_carried() -> None:
+    made = Recorder()
+    made.call(UNMAP)
+    made.enter(UNMAP)
+    made.leave(WALKER)
+    for _ in range(10):
+        made.call(FLUSH)
+    made.leave(UNMAP)
+    found = {d.code: d.count for _, d in traceview.analyze(made.trace(3)).diagnostics}
+    assert found["exits-without-entry"] == 1
+
+
 def test_probe_definitions_say_which_probes_return() -> None:
     made = Recorder()
     made.enter(FLUSH)

@@ -521,3 +521,29 @@ def test_a_stated_function_that_was_hit_by_its_entry_alone_is_not_timed() -> Non
     made.leave(UNMAP)
     row = one(made, Settings(traced=frozenset({UNMAP, CMO, PUT})))
     assert (row["cmo"], row["cmo_ns"], row["table_put_ns"]) == (1, None, 0)
+
+
+@pytest.mark.parametrize(("page", "block"), [(16384, 32 << 20), (65536, 512 << 20)])
+def test_the_size_of_pages_decides_what_a_leaf_is(page: int, block: int) -> None:
+    made = Recorder()
+    made.enter(UNMAP)
+    made.enter(CMO, size=page)
+    made.enter(CMO, size=block)
+    made.call(RANGE, start=0, pages=2)
+    made.leave(UNMAP)
+    settings = Settings(facts={"page_size_bytes": page})
+    analysis = traceview.analyze(made.trace(settings=settings))
+    assert analysis.unmaps.select("leaves_l2", "leaves_l3").rows() == [(1, 1)]
+    calls = traceview.calls(made.trace(settings=settings))
+    assert calls.filter(pl.col("symbol") == RANGE)["length_bytes"].to_list() == [2 * page]
+
+
+@pytest.mark.parametrize(("stated", "level"), [(65536, 3), (7, None), (2**62, None)])
+def test_the_size_of_pages_is_the_file_s_if_there_are_such_pages(
+    stated: int, level: int | None
+) -> None:
+    made = Recorder(facts={"page_size_bytes": stated})
+    made.enter(UNMAP)
+    made.enter(CMO, size=65536)
+    made.leave(UNMAP)
+    assert one(made)["leaves_l3"] == (1 if level == 3 else None)

@@ -29,6 +29,7 @@ class Recorder:
     events: list[dict[str, Any]] = field(default_factory=list)
     args: list[dict[str, Any]] = field(default_factory=list)
     losses: list[dict[str, Any]] = field(default_factory=list)
+    facts: dict[str, Any] = field(default_factory=dict)
 
     def on(self, *, tid: int | None = None, cpu: int | None = None) -> Self:
         """Go on as another task or on another CPU."""
@@ -92,7 +93,7 @@ class Recorder:
                     events=stretch,
                     args=args.filter(inside),
                     losses=losses.filter(found | (pl.lit(last) & pl.col("to_seq").is_null())),
-                    facts={"loss_known": True},
+                    facts={"loss_known": True, **self.facts},
                 )
 
         return Trace("made.trace", "made", read, Vocabulary.builtin(), settings or Settings())
