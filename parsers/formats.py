@@ -51,25 +51,20 @@ class Format:
 
 # First match wins; text formats come last.
 FORMATS: Final = (
+    Format(
+        "trace.dat", "traceview.parsers.trace_dat", "trace.dat of trace-cmd, versions 6 and 7",
+        magic=b"\x17\x08\x44tracing",
+    ),
+    Format(
+        "perf.data", "traceview.parsers.perf_data", "perf.data of perf record, also through a pipe",
+        magic=b"PERFILE2",
+    ),
     Format("perfetto", "traceview.parsers.perfetto", "Perfetto trace (.perfetto, .pftrace)"),
     Format(
         "ftrace text", "traceview.parsers.ftrace_text",
         "tracefs trace or trace_pipe, or the output of trace-cmd report or perf ftrace",
     ),
 )  # fmt: skip
-
-
-# Files that kernel developers have, and how to get text of them that can be read.
-UNREAD: Final = {
-    b"\x17\x08\x44tracing": (
-        "a trace.dat file of trace-cmd is not read yet\n"
-        "its text is: trace-cmd report FILE > FILE.txt, then: traceview analyze FILE.txt"
-    ),
-    b"PERFILE2": (
-        "a perf.data file is not read yet\n"
-        "record with trace-cmd, tracefs or Perfetto, or use the text of perf ftrace"
-    ),
-}
 
 
 def registered() -> tuple[Format, ...]:
@@ -92,9 +87,6 @@ def detect(head: bytes, path: str) -> Format:
     for candidate in formats:
         if candidate.claims(head):
             return candidate
-    for magic, advice in UNREAD.items():
-        if head.startswith(magic):
-            raise UnknownFormatError(f"{advice}\nin file: {path}")
     known = "\n".join(f"  {entry.name}: {entry.what}" for entry in formats)
     raise UnknownFormatError(
         f"not a trace that traceview knows\nin file: {path}\nit begins with: {head[:16]!r}\n"

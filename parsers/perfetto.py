@@ -2,7 +2,7 @@
 
 Two passes. The first (perfetto_index) notes where the bundles of events lie and reads everything
 that events refer to; the second decodes the bundles in groups, in the order in which they begin
-(perfetto_ftrace), and merges them (perfetto_merge). Memory is bounded by a batch and by the
+(perfetto_ftrace), and merges them (merge). Memory is bounded by a batch and by the
 bundles that overlap in time. Everything is decoded in columns, from the wire format
 (perfetto_wire): events may be damaged in any way, and cost no more than themselves.
 

@@ -9,13 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from traceview.parsers.chunks import MAX_CPUS
 from traceview.parsers.perfetto_wire import LENGTH, VARINT, elements, field_at, follow
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from traceview.parsers.perfetto_wire import Blob, Elements, Ints
+    from traceview.parsers.columns import Ints
+    from traceview.parsers.perfetto_wire import Blob, Elements
 
 CPU: Final = 1
 EVENT: Final = 2
@@ -41,7 +43,6 @@ WIRES: Final = {
 SWITCH_TIMESTAMP: Final = 1
 WAKING_TIMESTAMP: Final = 7
 TIME_LIMIT: Final = 1 << 63
-MAX_CPUS: Final = 1 << 13  # NR_CPUS may be 8192 at most
 
 Span = tuple[int, int]
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
-from traceview.parsers.perfetto_chunks import Numbers
+from traceview.parsers.chunks import Numbers
 from traceview.parsers.perfetto_kinds import (
     ACTIONS,
     IGNORE,
@@ -27,9 +27,10 @@ from traceview.parsers.perfetto_wire import LENGTH, walk
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from traceview.parsers.columns import Flags, Ints
     from traceview.parsers.perfetto_bundles import Bundle
     from traceview.parsers.perfetto_kinds import Table
-    from traceview.parsers.perfetto_wire import Blob, Flags, Ints
+    from traceview.parsers.perfetto_wire import Blob
 
 TIMESTAMP: Final = 1  # fields of FtraceEvent; the one of another number is the payload
 PID: Final = 2

@@ -16,8 +16,7 @@ import numpy as np
 import polars as pl
 
 from traceview.parsers import perfetto_kinds as kinds
-from traceview.parsers.perfetto_bundles import Group, event_elements, read_bundle
-from traceview.parsers.perfetto_chunks import (
+from traceview.parsers.chunks import (
     NO_DEPTH,
     NO_DURATION,
     NO_IP,
@@ -30,22 +29,24 @@ from traceview.parsers.perfetto_chunks import (
     joined_texts,
     kept,
 )
+from traceview.parsers.classes import Class
+from traceview.parsers.columns import texts
+from traceview.parsers.perfetto_bundles import Group, event_elements, read_bundle
 from traceview.parsers.perfetto_events import MISSING, read_columns, read_events
-from traceview.parsers.perfetto_kinds import Class
 from traceview.parsers.perfetto_probes import by_code, code_kprobe_events, read_legacy
-from traceview.parsers.perfetto_sched import SchedEvents, read_compact, state_texts, task_of
+from traceview.parsers.perfetto_sched import SchedEvents, read_compact, state_texts
 from traceview.parsers.perfetto_streams import Streams
-from traceview.parsers.perfetto_text import texts
 from traceview.parsers.perfetto_wire import Blob
+from traceview.parsers.tasks import task_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from traceview.parsers.perfetto_chunks import Hole
+    from traceview.parsers.chunks import Hole
+    from traceview.parsers.classes import Classes
+    from traceview.parsers.columns import Flags, Ints
     from traceview.parsers.perfetto_events import Columns, Events, Spans
     from traceview.parsers.perfetto_index import Index
-    from traceview.parsers.perfetto_kinds import Classes
-    from traceview.parsers.perfetto_wire import Flags, Ints
     from traceview.trace import Want
 
 
@@ -203,7 +204,7 @@ class Decoder:
             if action not in columns.spans:
                 continue
             spans = columns.spans[action]
-            codes = self._index.names.codes(texts(blob, spans.start, spans.length))
+            codes = self._index.names.codes(texts(blob.data, spans.start, spans.length))
             task = task_of(tids[action][spans.row], chunk.cpu[spans.row])
             known = np.flatnonzero(task >= -1 - (1 << 31))
             comms.append(Comms(chunk.ts_ns[spans.row[known]], task[known], codes[known]))
@@ -218,7 +219,7 @@ class Decoder:
 
     def _strings(self, blob: Blob, spans: Spans) -> Texts:
         """Arguments that are strings; the line of a marker goes without its end."""
-        text = texts(blob, spans.start, spans.length)
+        text = texts(blob.data, spans.start, spans.length)
         line = spans.name == self._index.names.code("buf")
         if line.any():
             text = text.str.strip_chars_end("\n").zip_with(pl.Series(line), text)

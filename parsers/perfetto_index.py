@@ -12,7 +12,6 @@ sequence clears its incremental state or loses a packet. Each such stretch is an
 
 from __future__ import annotations
 
-import mmap
 import os
 import tempfile
 from array import array
@@ -27,15 +26,17 @@ from traceview.parsers.perfetto_bundles import event_elements, first_ns, read_bu
 from traceview.parsers.perfetto_host import MESSAGES, Host
 from traceview.parsers.perfetto_packets import Damage, inflated, read_fields, windows
 from traceview.parsers.perfetto_wire import LENGTH, VARINT
+from traceview.parsers.source import drop_pages
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from traceview.parsers.columns import Ints
+    from traceview.parsers.names import Names
     from traceview.parsers.perfetto_bundles import Bundle
     from traceview.parsers.perfetto_kinds import Kinds
     from traceview.parsers.perfetto_packets import Window
-    from traceview.parsers.perfetto_text import Names
-    from traceview.parsers.perfetto_wire import Blob, Elements, Ints
+    from traceview.parsers.perfetto_wire import Blob, Elements
 
 FIELDS: Final = {one.name: one.number for one in pb.TracePacket.DESCRIPTOR.fields}
 BUNDLE: Final = FIELDS["ftrace_events"]
@@ -289,9 +290,3 @@ class Index:
         os.pwrite(self._spool, content, offset)
         self._spooled_bytes += len(content)
         return offset
-
-
-def drop_pages(view: memoryview) -> None:
-    """Let the kernel take back the pages of a mapped file that were read, where it can be asked."""
-    if isinstance(view.obj, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
-        view.obj.madvise(mmap.MADV_DONTNEED)

@@ -16,19 +16,19 @@ from functools import cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
-import polars as pl
 from google.protobuf.descriptor_pb2 import DescriptorProto, FieldDescriptorProto
 from google.protobuf.message import DecodeError
 from perfetto.protos.perfetto.trace import perfetto_trace_pb2 as pb
 
+from traceview.parsers.classes import Class
 from traceview.parsers.perfetto_host import text
-from traceview.schema import EVENTS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from traceview.parsers.perfetto_text import Names
-    from traceview.parsers.perfetto_wire import Ints
+    from traceview.parsers.classes import Classes
+    from traceview.parsers.columns import Ints
+    from traceview.parsers.names import Names
     from traceview.trace import Want
 
 # What to do with a field. The actions up to STRING make arguments, the others fill columns.
@@ -83,37 +83,6 @@ ALWAYS_WANTED: Final = (*COLUMNS, "print")
 # Arguments that queries use although no Meaning knows them.
 BASIC_ARGUMENTS: Final = {"print": ("buf",), "sched_switch": ("prev_pid", "next_pid")}
 PROBE_STARTS: Final = {"__probe_ip": "entry", "__probe_func": "exit"}
-
-
-class Class(NamedTuple):
-    """What an event is, in the columns that many events share."""
-
-    name: str
-    symbol: str | None
-    phase: str
-    evidence: str
-
-
-class Classes:
-    """Event classes and their codes."""
-
-    def __init__(self) -> None:
-        """Know none."""
-        self.known: list[Class] = []
-        self._codes: dict[Class, int] = {}
-
-    def code(self, one: Class) -> int:
-        """The code of a class."""
-        found = self._codes.get(one)
-        if found is None:
-            found = self._codes[one] = len(self.known)
-            self.known.append(one)
-        return found
-
-    def frame(self) -> pl.DataFrame:
-        """The classes by code, with the columns and types of schema.EVENTS."""
-        schema = {name: EVENTS[name] for name in Class._fields}
-        return pl.DataFrame(self.known or None, schema=schema, orient="row")
 
 
 class Field(NamedTuple):

@@ -31,7 +31,8 @@ from traceview.parsers.perfetto_wire import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from traceview.parsers.perfetto_wire import Flags, Ints, Step
+    from traceview.parsers.columns import Flags, Ints
+    from traceview.parsers.perfetto_wire import Step
 
 PACKET_TAG: Final = 0x0A
 WINDOW_BYTES: Final = 4 * 1024 * 1024

@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import polars as pl
 
-from traceview.parsers.perfetto_chunks import Numbers, Texts
+from traceview.parsers.chunks import Numbers, Texts
+from traceview.parsers.classes import Class
+from traceview.parsers.columns import texts
 from traceview.parsers.perfetto_events import MISSING, NO_SPANS
 from traceview.parsers.perfetto_kinds import (
     LEGACY_FIELD,
@@ -23,9 +25,7 @@ from traceview.parsers.perfetto_kinds import (
     PROBE_NAME,
     PROBE_STARTS,
     PROBE_TYPE,
-    Class,
 )
-from traceview.parsers.perfetto_text import texts
 from traceview.parsers.perfetto_wire import LENGTH, VARINT, joined, walk
 
 if TYPE_CHECKING:
@@ -33,11 +33,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from traceview.parsers.classes import Classes
+    from traceview.parsers.columns import Flags, Ints
+    from traceview.parsers.names import Names
     from traceview.parsers.perfetto_events import Columns, Spans
     from traceview.parsers.perfetto_host import Host
-    from traceview.parsers.perfetto_kinds import Classes
-    from traceview.parsers.perfetto_text import Names
-    from traceview.parsers.perfetto_wire import Blob, Flags, Ints
+    from traceview.parsers.perfetto_wire import Blob
     from traceview.trace import Want
 
 # KprobeEvent.KprobeType
@@ -64,7 +65,7 @@ def code_kprobe_events(
     found = columns.spans.get(PROBE_NAME)
     if found is None:
         return
-    name = names.codes(texts(blob, found.start, found.length))
+    name = names.codes(texts(blob.data, found.start, found.length))
     kind = np.full(len(what), MISSING)
     if PROBE_TYPE in columns.column:
         kind = columns.column[PROBE_TYPE]
@@ -103,7 +104,7 @@ def read_legacy(
     columns.bad[rows[name[rows] < 0]] = True
     rows = rows[~columns.bad[rows]]
     which = name[rows]
-    words = texts(blob, named.start[which], named.length[which])
+    words = texts(blob.data, named.start[which], named.length[which])
     event = pl.DataFrame({"row": rows, "event": words})
     starts = (
         fields.filter(pl.col("name").is_in(list(PROBE_STARTS)))
@@ -153,7 +154,7 @@ def _fields(blob: Blob, spans: Spans, bad: Flags) -> pl.DataFrame:
         at, length = np.zeros(n, dtype=np.int64), np.full(n, -1)
         at[parts.row[mine]] = parts.payload[mine]
         length[parts.row[mine]] = parts.value[mine].view(np.int64)
-        found = texts(blob, at, np.maximum(length, 0))
+        found = texts(blob.data, at, np.maximum(length, 0))
         texts_of[column] = found.set(pl.Series(length < 0), None)
     bad[row[damaged | texts_of["name"].is_null().to_numpy()]] = True
     return pl.DataFrame({"row": row, "at": np.arange(n), "value": value, **texts_of})

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
+from traceview.parsers.classes import Classes
+from traceview.parsers.merge import Merge
+from traceview.parsers.names import Names
 from traceview.parsers.perfetto_ftrace import Decoder
 from traceview.parsers.perfetto_host import counted
-from traceview.parsers.perfetto_index import Index, drop_pages
-from traceview.parsers.perfetto_kinds import Classes, Kinds
-from traceview.parsers.perfetto_merge import Merge
-from traceview.parsers.perfetto_tasks import Tasks
-from traceview.parsers.perfetto_text import Names
+from traceview.parsers.perfetto_index import Index
+from traceview.parsers.perfetto_kinds import Kinds
+from traceview.parsers.source import drop_pages
+from traceview.parsers.tasks import Tasks
 from traceview.trace import Batch, Diagnostic
 
 if TYPE_CHECKING:
@@ -37,7 +39,9 @@ def read_trace(source: Source, want: Want, progress: Callable[[float], None]) ->
         try:
             index.build(lambda done: progress(done * INDEX_SHARE))
             decoder = Decoder(index, classes, want)
-            merge = Merge(names, classes, Tasks(index.host, names), want.batch_events)
+            merge = Merge(
+                names, classes, Tasks(index.host.comm, index.host.tgid, names), want.batch_events
+            )
             first = _first(index, source)
             for batch in _events(index, decoder, merge, progress):
                 yield _with(batch, first)

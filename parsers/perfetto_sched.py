@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import polars as pl
 
-from traceview.parsers.perfetto_chunks import (
+from traceview.parsers.chunks import (
     NO_TID,
     Chunk,
     Comms,
@@ -24,17 +24,19 @@ from traceview.parsers.perfetto_chunks import (
     joined_numbers,
     joined_texts,
 )
-from traceview.parsers.perfetto_kinds import Class
-from traceview.parsers.perfetto_text import texts
+from traceview.parsers.classes import Class
+from traceview.parsers.columns import texts
 from traceview.parsers.perfetto_wire import LENGTH, joined, packed, walk
+from traceview.parsers.tasks import task_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from traceview.parsers.classes import Classes
+    from traceview.parsers.columns import Flags, Ints
+    from traceview.parsers.names import Names
     from traceview.parsers.perfetto_bundles import Bundle, Group
-    from traceview.parsers.perfetto_kinds import Classes
-    from traceview.parsers.perfetto_text import Names
-    from traceview.parsers.perfetto_wire import Blob, Flags, Ints, Step
+    from traceview.parsers.perfetto_wire import Blob, Step
     from traceview.trace import Want
 
 INTERN_TABLE: Final = 5
@@ -57,11 +59,6 @@ def state_texts(states: Ints) -> pl.Series:
     """prev_state of many switches."""
     distinct, at = np.unique(states, return_inverse=True)
     return pl.Series([state_text(one) for one in distinct.tolist()], dtype=pl.String).gather(at)
-
-
-def task_of(tid: Ints, cpu: NDArray[np.int32]) -> Ints:
-    """A number for each task: idle tasks all have tid 0, and there is one per CPU."""
-    return np.where(tid == 0, -1 - cpu.astype(np.int64), tid)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +110,7 @@ class _Interned:
     def __init__(self, blob: Blob, fields: Step, messages: int, names: Names) -> None:
         mine = np.flatnonzero((fields.number == INTERN_TABLE) & (fields.wire == LENGTH))
         length = fields.value[mine].view(np.int64)
-        self._codes = names.codes(texts(blob, fields.payload[mine], length))
+        self._codes = names.codes(texts(blob.data, fields.payload[mine], length))
         self._count = np.bincount(fields.row[mine], minlength=messages)
         self._first = np.cumsum(self._count) - self._count
 

@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from traceview.parsers.chunks import NO_TID, Hole
 from traceview.parsers.perfetto_bundles import error_ns
-from traceview.parsers.perfetto_chunks import NO_TID, Hole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from traceview.parsers.columns import Ints
     from traceview.parsers.perfetto_bundles import Bundle, Group
     from traceview.parsers.perfetto_events import Events
     from traceview.parsers.perfetto_sched import CompactSched
-    from traceview.parsers.perfetto_wire import Ints
 
 Key = tuple[int, int]  # packet sequence, CPU
 Gap = tuple[str, int | None, int | None]  # kind, from, to

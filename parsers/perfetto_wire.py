@@ -19,15 +19,12 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
+from traceview.parsers.columns import positions
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from numpy.typing import NDArray
-
-    Bytes = NDArray[np.uint8]
-    Words = NDArray[np.uint64]
-    Ints = NDArray[np.int64]
-    Flags = NDArray[np.bool_]
+    from traceview.parsers.columns import Bytes, Flags, Ints, Words
 
 VARINT: Final = 0
 FIXED64: Final = 1
@@ -311,13 +308,6 @@ def packed(blob: Blob, start: Ints, stop: Ints) -> tuple[Words, Ints, Flags]:
     begins[1:] = ends[:-1]
     values, _ = varints(blob, at[begins])
     return values, counts, bad
-
-
-def positions(start: Ints, length: Ints) -> Ints:
-    """start[0], start[0] + 1, ... for length[0] bytes, then the same for the next."""
-    before = np.cumsum(length) - length
-    found: Ints = np.arange(int(length.sum())) + np.repeat(start - before, length)
-    return found
 
 
 def joined(steps: Sequence[Step]) -> Step:

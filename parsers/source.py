@@ -246,3 +246,9 @@ def _zip_member(raw: BinaryIO, path: str) -> Iterator[IO[bytes]]:
             yield stream
     except (zipfile.BadZipFile, NotImplementedError) as err:
         raise ParseError(f"the zip archive cannot be read: {err}", path=path) from err
+
+
+def drop_pages(view: memoryview) -> None:
+    """Let the kernel take back the pages of a mapped file that were read, where it can be asked."""
+    if isinstance(view.obj, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        view.obj.madvise(mmap.MADV_DONTNEED)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from traceview.trace import Diagnostic
 
 KEPT = (
-    "sources", "unmaps", "triggers", "flushes", "destroys", "instructions", "losses",
+    "sources", "unmaps", "triggers", "flushes", "destroys", "instructions", "samples", "losses",
     "event_counts",
 )  # fmt: skip
 
@@ -35,7 +35,8 @@ class Analysis:
 
     Each frame has the columns of the schema of its name, preceded by `source_id` (Int32), the
     row of `sources`. Rows are in time order within a source. `instructions` is without cache lines
-    (`dc`, 64 per page): unmaps count them, and a sink hears them. `diagnostics`: (source_id, what).
+    (`dc`, 64 per page): unmaps count them, and a sink hears them. `samples` are those inside
+    unmaps, without their callchains; a sink hears all, with them. `diagnostics`: (source_id, what).
     """
 
     sources: pl.DataFrame
@@ -44,6 +45,7 @@ class Analysis:
     flushes: pl.DataFrame
     destroys: pl.DataFrame
     instructions: pl.DataFrame
+    samples: pl.DataFrame
     losses: pl.DataFrame
     event_counts: pl.DataFrame
     diagnostics: tuple[tuple[int, Diagnostic], ...]
@@ -61,10 +63,11 @@ def analyze(
     """Read *traces* once and answer everything.
 
     *sink* hears (source_id, table, rows) for the tables that are too large to keep, as they
-    stream by: events, args, calls, instructions; with *all_events* also the events and arguments
-    that no question needs. Ids are positions among the events that were decoded: they agree within
-    one call of this function, and between calls with the same *all_events*. *steps* places unmaps
-    in steps where the trace has no markers. *progress* hears the fraction read, 0 to 1.
+    stream by: events, args, calls, instructions, samples; with *all_events* also the events
+    and arguments that no question needs. Ids are positions among the events that were decoded: they
+    agree within one call of this function, and between calls with the same *all_events*. *steps*
+    places unmaps in steps where the trace has no markers. *progress* hears the fraction read, 0
+    to 1.
 
     Raises ParseError when a file cannot be read, SettingError when *step_pattern* or the clock of
     *steps* does not fit.
@@ -89,10 +92,12 @@ def analyze(
                 deliver("args", batch.args)
                 deliver("calls", call_table.rows(chunk))
                 deliver("instructions", tables.instructions)
+                deliver("samples", tables.samples)
         chunk = tables.finish()
         if sink is not None:
             deliver("calls", call_table.rows(chunk))
             deliver("instructions", tables.instructions)
+            deliver("samples", tables.samples)
         found.append(tables)
     kept = {
         name: pl.concat(

@@ -103,7 +103,28 @@ def apply(filters: Filters, analysis: Analysis) -> Analysis:
         kept["unmaps"].select("source_id", "unmap_id"), on=["source_id", "unmap_id"], how="semi",
         maintain_order="left",
     )  # fmt: skip
-    return replace(analysis, **kept, instructions=inside)
+    return replace(
+        analysis, **kept, instructions=inside, samples=_samples(filters, analysis, kept["unmaps"])
+    )
+
+
+def _samples(filters: Filters, analysis: Analysis, unmaps: pl.DataFrame) -> pl.DataFrame:
+    """Samples of the kept unmaps; those of an unmap that only their callchain knows, by their own.
+
+    Such a sample has no step and no trigger.
+    """
+    own = replace(filters, steps=(), triggers=())
+    known = pl.col("unmap_id").is_not_null()
+    rows = analysis.samples.rename({"ts_ns": "start_ns"})
+    placed = rows.filter(known).join(
+        unmaps.select("source_id", "unmap_id"), on=["source_id", "unmap_id"], how="semi",
+        maintain_order="left",
+    )  # fmt: skip
+    chains = rows.filter(~known).filter(_keeps(own, rows))
+    if filters.steps or filters.triggers:
+        chains = chains.clear()
+    kept = pl.concat([placed, chains]).sort("source_id", "seq")
+    return kept.rename({"start_ns": "ts_ns"})
 
 
 def undecided(filters: Filters, analysis: Analysis) -> dict[str, int]:

@@ -15,6 +15,7 @@ from traceview.queries.functions import categorical
 from traceview.queries.instructions import Instructions, count_per_unmap
 from traceview.queries.resolution import Resolution
 from traceview.queries.rows import NIL
+from traceview.queries.samples import Samples
 from traceview.queries.steps import Markers, steps_by_time
 from traceview.queries.switches import Switches
 from traceview.queries.unmaps import (
@@ -63,6 +64,7 @@ class SourceTables:
         self._steps = steps
         self._markers = Markers(step_pattern)
         self._instructions = Instructions()
+        self._samples = Samples(self._stream.functions)
         self._switches = Switches()
         self._resolution = Resolution()
         self._traced = Traced()
@@ -74,6 +76,8 @@ class SourceTables:
         self._done: dict[str, pl.DataFrame] = {}
         # Those placed in calls with the latest batch; cache lines (dc) are kept as counts only.
         self.instructions = frame("instructions")
+        # Those that became due with the latest batch; the ones outside unmaps are not kept.
+        self.samples = frame("samples")
 
     @property
     def _page_bytes(self) -> int:
@@ -101,6 +105,7 @@ class SourceTables:
         self._resolution.add(batch.events)
         self._markers.add(batch)
         self._instructions.add(batch)
+        self._samples.add(batch)
         self._switches.add(batch)
         chunk = self._stream.feed(batch, self._page_bytes)
         self._take(chunk)
@@ -158,6 +163,10 @@ class SourceTables:
         self.instructions = self._instructions.place(chunk, placed, unmaps)
         self._part("instruction_counts", count_per_unmap(self.instructions))
         self._part("instructions", self.instructions.filter(pl.col("insn") != "dc"))
+        self.samples = self._samples.place(chunk, placed, unmaps)
+        inside = pl.col("unmap_id").is_not_null() | pl.col("operation").is_not_null()
+        kept = self.samples.filter(inside)
+        self._part("samples", kept.with_columns(callchain=None, frames=None))
         self._take_others(placed, unmaps)
 
     def _take_others(self, placed: Placed, unmaps: Placed) -> None:
@@ -226,6 +235,7 @@ class SourceTables:
         self._done["destroys"] = self._others("destroys")
         self._done["losses"] = self._losses()
         self._done["instructions"] = self._joined("instructions", lambda: frame("instructions"))
+        self._done["samples"] = self._joined("samples", lambda: frame("samples"))
         self._done["event_counts"] = self._event_counts()
 
     def _losses(self) -> pl.DataFrame:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -32,9 +33,9 @@ def doc(name: str) -> str:
     return (DOCS / name).read_text(encoding="utf-8")
 
 
-def type_name(dtype: pl.DataType) -> str:
+def type_name(dtype: Any) -> str:
     if isinstance(dtype, pl.List):
-        return "list of string"
+        return f"list of {type_name(dtype.inner)}"
     return TYPES.get(dtype, "dictionary")
 
 

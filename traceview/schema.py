@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
 import polars as pl
+import pyarrow as pa
 
 import traceview
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    import pyarrow as pa
 
 SCHEMA_VERSION: Final = "1"
 
@@ -30,6 +30,9 @@ EVIDENCE: Final = (
 ORIGINS: Final = ("hardware", "emulated", "synthetic", "unknown")
 STATUSES: Final = ("complete", "censored", "contaminated", "point")
 STRATEGIES: Final = ("per_pte", "deferred_range", "none", "unknown")
+CPUMODES: Final = (
+    "unknown", "kernel", "user", "hypervisor", "guest_kernel", "guest_user",
+)  # fmt: skip
 TABLE_INVALIDATIONS: Final = ("eager", "deferred", "unknown")
 TRIGGER_KINDS: Final = ("notifier", "memslot", "nested", "vcpu_init", "guest_memfd", "unknown")
 LEAVES_EVIDENCE: Final = ("cmo", "put", "invalidate", "none")
@@ -44,6 +47,7 @@ ORIGIN: Final = pl.Enum(ORIGINS)
 STATUS: Final = pl.Enum(STATUSES)
 STRATEGY: Final = pl.Enum(STRATEGIES)
 TABLE_INVALIDATION: Final = pl.Enum(TABLE_INVALIDATIONS)
+CPUMODE: Final = pl.Enum(CPUMODES)
 TRIGGER_KIND: Final = pl.Enum(TRIGGER_KINDS)
 LEAVES_EVIDENCE_KIND: Final = pl.Enum(LEAVES_EVIDENCE)
 OPERATION: Final = pl.Enum(OPERATIONS)
@@ -214,6 +218,23 @@ EVENT_COUNTS: Final[Schema] = {
     "count": I64,
 }
 
+SAMPLES: Final[Schema] = {
+    "seq": I64,  # of the sample among the events
+    "ts_ns": I64,
+    "cpu": I32,
+    "tid": I32,
+    "comm": NAME,
+    "event": NAME,  # what was sampled: cpu-clock, cycles, ...
+    "cpumode": CPUMODE,  # PERF_RECORD_MISC_CPUMODE_MASK; guest_*: host code with a vCPU loaded
+    "period": I64,
+    "ip": U64,
+    "symbol": NAME,  # the function at ip
+    "callchain": pl.List(pl.UInt64()),  # addresses, innermost first, without context markers
+    "frames": pl.List(NAME),  # their functions, null where unnamed
+    "unmap_id": I64,
+    "operation": OPERATION,  # what the unmap was doing: the component that the sample falls in
+}
+
 FACTS: Final[Schema] = {
     "kernel": TEXT,
     "machine": TEXT,
@@ -261,6 +282,7 @@ TABLES: Final[dict[str, Schema]] = {
     "flushes": FLUSHES,
     "destroys": DESTROYS,
     "instructions": INSTRUCTIONS,
+    "samples": SAMPLES,
     "event_counts": EVENT_COUNTS,
 }
 
@@ -286,6 +308,12 @@ def conform(table: str, rows: pl.DataFrame) -> pl.DataFrame:
     return rows.with_columns(missing).select(
         pl.col(name).cast(dtype) for name, dtype in schema.items()
     )
+
+
+def list_column(values: pl.Series, offsets: np.ndarray) -> pl.Series:
+    """A column of lists: row i holds values[offsets[i]:offsets[i + 1]]."""
+    items = pa.array(offsets.astype(np.int64))
+    return pl.Series(pa.LargeListArray.from_arrays(items, values.to_arrow()))
 
 
 def to_arrow(table: str, rows: pl.DataFrame, source_id: int | None = None) -> pa.Table:

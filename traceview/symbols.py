@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 
 from traceview.errors import SettingError
-from traceview.schema import NAME, PHASE
+from traceview.schema import NAME, PHASE, list_column
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 # A kprobe on a function's entry may sit behind the BTI/PAC landing pad and the patchable nops.
 ENTRY_SLACK_BYTES = 12
+
+KEYS = ["name", "probe_ip", "phase", "evidence"]
 
 KPROBE_EVENT = re.compile(
     r"^(?P<kind>[pr])\d*(?::(?:(?P<group>\w+)/)?(?P<event>\w+))?\s+"
@@ -119,32 +121,30 @@ def read_kallsyms(path: Path) -> Kallsyms:
 
 
 def name_probes(events: pl.DataFrame, sources: SymbolSources) -> pl.DataFrame:
-    """*events* with `symbol` and `phase` filled in for probes that the file left unnamed.
+    """*events* with `symbol` and `phase` filled in for functions that the file left unnamed.
 
-    Only rows with evidence kprobe or fprobe and a null symbol are touched. A definition by event
-    name wins over an address; an address inside a function, beyond its entry, becomes `instant`.
+    Only rows of traced functions (probes, function graph, function tracer) with a null symbol are
+    touched. A definition by event name wins over an address; for a probe, an address inside a
+    function, beyond its entry, becomes `instant`.
     """
-    nameless = pl.col("symbol").is_null() & pl.col("evidence").is_in(["kprobe", "fprobe"])
-    rows = events.filter(nameless).select("name", "probe_ip", "phase").unique()
+    traced = pl.col("evidence").is_in(["kprobe", "fprobe", "fgraph", "function"])
+    nameless = pl.col("symbol").is_null() & traced
+    rows = events.filter(nameless).select(KEYS).unique()
     if rows.is_empty() or not (sources.probes or sources.kallsyms):
         return events
     known = rows.join(_defined(sources.probes), on="name", how="left", maintain_order="left")
     if sources.kallsyms is not None:
         found = sources.kallsyms.resolve(known["probe_ip"].fill_null(0)).rename({"symbol": "at"})
-        entry = pl.col("phase") == "entry"
-        inside = entry & (pl.col("offset") > ENTRY_SLACK_BYTES)
+        probed = pl.col("evidence").is_in(["kprobe", "fprobe"])
+        inside = probed & (pl.col("phase") == "entry") & (pl.col("offset") > ENTRY_SLACK_BYTES)
         known = known.hstack(found).with_columns(
             pl.coalesce("found_symbol", "at").alias("found_symbol"),
             pl.coalesce("found_phase", pl.when(inside).then(pl.lit("instant", dtype=PHASE))).alias(
                 "found_phase"
             ),
         )
-    known = known.select(
-        "name", "probe_ip", "phase", pl.col("found_symbol").cast(NAME), "found_phase"
-    )
-    joined = events.join(
-        known, on=["name", "probe_ip", "phase"], how="left", nulls_equal=True, maintain_order="left"
-    )
+    known = known.select(*KEYS, pl.col("found_symbol").cast(NAME), "found_phase")
+    joined = events.join(known, on=KEYS, how="left", nulls_equal=True, maintain_order="left")
     return joined.with_columns(
         pl.when(nameless).then("found_symbol").otherwise("symbol").alias("symbol"),
         pl.when(nameless & pl.col("found_phase").is_not_null())
@@ -152,6 +152,21 @@ def name_probes(events: pl.DataFrame, sources: SymbolSources) -> pl.DataFrame:
         .otherwise("phase")
         .alias("phase"),
     ).drop("found_symbol", "found_phase")
+
+
+def name_frames(samples: pl.DataFrame, sources: SymbolSources) -> pl.DataFrame:
+    """*samples* with `symbol` and `frames` filled in from addresses that the file left unnamed."""
+    if sources.kallsyms is None or samples.is_empty():
+        return samples
+    chains = samples["callchain"].fill_null([])
+    names = sources.kallsyms.resolve(chains.explode(empty_as_null=False))["symbol"].cast(NAME)
+    offsets = np.concatenate([[0], np.cumsum(chains.list.len().to_numpy(), dtype=np.int64)])
+    known = samples["callchain"].is_not_null()
+    frames = pl.select(pl.when(known).then(list_column(names, offsets)))
+    at_ip = sources.kallsyms.resolve(samples["ip"].fill_null(0))["symbol"].cast(NAME)
+    return samples.with_columns(
+        pl.coalesce("symbol", at_ip), pl.coalesce("frames", frames.to_series())
+    )
 
 
 def _defined(probes: Mapping[str, Probe]) -> pl.DataFrame:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import polars as pl
 
-from traceview.schema import ARGS, EVENTS, LOSSES, SOURCES, frame
-from traceview.symbols import SymbolSources, name_probes
+from traceview.schema import ARGS, EVENTS, LOSSES, SAMPLES, SOURCES, frame
+from traceview.symbols import SymbolSources, name_frames, name_probes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -41,15 +41,17 @@ class Batch:
 
     `events`, `args` and `losses` have the columns of schema.EVENTS, ARGS and LOSSES. Events
     are in time order, and so are the batches: `seq` increases. `args` may be in any order and
-    speak of events of the same batch. `skipped` counts by name the events that were seen and
-    not decoded because nobody asked for them. `facts` are columns of schema.SOURCES that the
-    parser learned (later ones win), and `traced`: the functions that the recorder was told to time,
-    hit or not. `diagnostics` is what was found wrong in this stretch.
+    speak of events of the same batch. `samples` (schema.SAMPLES) says more of the events that are
+    samples; queries fill in `unmap_id` and `operation`. `skipped` counts by name the events that
+    were seen and not decoded because nobody asked for them. `facts` are columns of schema.SOURCES
+    that the parser learned (later ones win), and `traced`: the functions that the recorder was
+    told to time, hit or not. `diagnostics` is what was found wrong in this stretch.
     """
 
     events: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=EVENTS))
     args: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=ARGS))
     losses: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=LOSSES))
+    samples: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=SAMPLES))
     skipped: Mapping[str, int] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
     diagnostics: tuple[Diagnostic, ...] = ()
@@ -93,11 +95,12 @@ class Read(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """A whole trace in memory: schema.EVENTS, ARGS, LOSSES, one row of SOURCES, diagnostics."""
+    """A whole trace in memory: all that its batches hold, and one row of SOURCES."""
 
     events: pl.DataFrame
     args: pl.DataFrame
     losses: pl.DataFrame
+    samples: pl.DataFrame
     sources: pl.DataFrame
     diagnostics: tuple[Diagnostic, ...]
 
@@ -126,7 +129,12 @@ class Trace:
         """
         want = Want(self.vocabulary, all_events=all_events, batch_events=batch_events)
         for batch in self.read(want, progress):
-            yield replace(batch, events=name_probes(batch.events, self.settings.symbols))
+            symbols = self.settings.symbols
+            yield replace(
+                batch,
+                events=name_probes(batch.events, symbols),
+                samples=name_frames(batch.samples, symbols),
+            )
 
     def sources(self) -> pl.DataFrame:
         """One row of schema.SOURCES: what the file, the sidecar and the user say of the host.
@@ -155,6 +163,7 @@ class Trace:
             events=pl.concat([frame("events"), *(b.events for b in batches)]),
             args=pl.concat([frame("args"), *(b.args for b in batches)]),
             losses=pl.concat([frame("losses"), *(b.losses for b in batches)]),
+            samples=pl.concat([frame("samples"), *(b.samples for b in batches)]),
             sources=self.source_row(facts),
             diagnostics=tuple(d for b in batches for d in b.diagnostics),
         )

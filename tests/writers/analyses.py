@@ -64,8 +64,10 @@ def analysis(
     numbered = [{"unmap_id": at, **row} for at, row in enumerate(unmaps or [])]
     frames = {
         name: rows(name, tables.get(name, []))
-        for name in ("triggers", "flushes", "destroys", "instructions", "losses", "event_counts")
-    }
+        for name in (
+            "triggers", "flushes", "destroys", "instructions", "samples", "losses", "event_counts",
+        )
+    }  # fmt: skip
     return Analysis(
         sources=rows("sources", sources or [source()]),
         unmaps=rows("unmaps", numbered),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import polars as pl
 
-from traceview.schema import ARGS, EVENTS, LOSSES
+from traceview.schema import ARGS, EVENTS, LOSSES, conform
 from traceview.trace import Batch, Settings, Trace, Want
 from traceview.vocabulary import Vocabulary
 
@@ -29,6 +29,7 @@ class Recorder:
     events: list[dict[str, Any]] = field(default_factory=list)
     args: list[dict[str, Any]] = field(default_factory=list)
     losses: list[dict[str, Any]] = field(default_factory=list)
+    samples: list[dict[str, Any]] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
 
     def on(self, *, tid: int | None = None, cpu: int | None = None) -> Self:
@@ -77,10 +78,24 @@ class Recorder:
         """A tracepoint hit."""
         return self.write(name, "instant", evidence="tracepoint", **args)
 
+    def sample(self, *frames: str | None, chain: bool = True, **fields: Any) -> int:
+        """A profiler's sample; *frames* innermost first, recorded as its callchain if *chain*."""
+        seq = self.write("cpu-clock", "instant", evidence="sample")
+        event = self.events[-1]
+        self.samples.append(
+            {
+                "seq": seq, "ts_ns": event["ts_ns"], "cpu": self.cpu, "tid": self.tid,
+                "event": "cpu-clock", "symbol": frames[0] if frames else None,
+                "frames": list(frames) if chain else None, **fields,
+            }
+        )  # fmt: skip
+        return seq
+
     def trace(self, batch_events: int | None = None, settings: Settings | None = None) -> Trace:
         """What was written, as a trace that comes in batches of *batch_events*."""
         events = frame(self.events, EVENTS)
         args, losses = frame(self.args, ARGS), frame(self.losses, LOSSES)
+        samples = conform("samples", pl.DataFrame(self.samples, infer_schema_length=None))
 
         def read(_want: Want, _progress: Callable[[float], None]) -> Iterator[Batch]:
             size = batch_events or max(1, events.height)
@@ -93,6 +108,7 @@ class Recorder:
                     events=stretch,
                     args=args.filter(inside),
                     losses=losses.filter(found | (pl.lit(last) & pl.col("to_seq").is_null())),
+                    samples=samples.filter(inside),
                     facts={"loss_known": True, **self.facts},
                 )
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from traceview.queries.filters import Filters, apply, undecided
 from traceview.queries.groups import groups, trigger_groups
+from traceview.queries.sample_groups import sample_groups
 from traceview.report.caveats import caveats, left_out
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ class Contents:
     filters: Filters
     groups: pl.DataFrame
     trigger_groups: pl.DataFrame
+    sample_groups: pl.DataFrame
     caveats: tuple[Caveat, ...]
 
 
@@ -36,4 +38,6 @@ def contents(
     filters = filters or Filters()
     kept = apply(filters, whole)
     said = (*left_out(undecided(filters, whole)), *caveats(kept, vocabulary))
-    return Contents(whole, kept, filters, groups(kept), trigger_groups(kept), said)
+    return Contents(
+        whole, kept, filters, groups(kept), trigger_groups(kept), sample_groups(kept), said
+    )

@@ -39,6 +39,7 @@ def analysis_json(found: Contents) -> Iterator[str]:
             "sources": rows(source_counts(found.whole)),
             "groups": rows(found.groups),
             "trigger_groups": rows(found.trigger_groups),
+            "sample_groups": rows(found.sample_groups),
             "unmaps": rows(analysis.unmaps),
             "triggers": rows(analysis.triggers),
             "flushes": rows(analysis.flushes),

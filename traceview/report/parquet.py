@@ -1,6 +1,6 @@
 """Every table of the contract as a Parquet file: DIR/unmaps.parquet, DIR/events.parquet, ...
 
-Events, arguments, calls and instructions stream to disk while the trace is read. The files
+Events, arguments, calls, instructions and samples stream to disk while the trace is read. The files
 appear under their names only when all of them are complete; until then they are hidden temporary
 files in DIR, which a failure removes.
 """
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from traceview.queries.analysis import Analysis
 
-STREAMED: Final = ("events", "args", "calls", "instructions")
+STREAMED: Final = ("events", "args", "calls", "instructions", "samples")
 
 
 class ParquetTables:

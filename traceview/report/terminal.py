@@ -14,6 +14,7 @@ from traceview.queries.groups import nearest_rank, source_labels
 from traceview.report.absent import why_no_unmap
 from traceview.report.bar import PARTS, bar, legend, shares
 from traceview.report.layout import Column, bullets, flow, heading, table, wrapped
+from traceview.report.samples import samples
 from traceview.report.sources import sources, statuses
 from traceview.report.wording import (
     UNKNOWN,
@@ -56,6 +57,7 @@ def summary(found: Contents, width: int, *, top: int = 5, blocks: bool = False) 
     lines += _unmaps(found, width)
     lines += _split(found, width, blocks=blocks)
     lines += _instructions(found, width)
+    lines += samples(found, width)
     lines += _empty(found, width)
     lines += _slowest(found, width, top)
     lines += _triggers(found, width)

@@ -13,8 +13,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from traceview.parsers.perfetto_wire import Flags, Ints
+    from traceview.parsers.columns import Flags, Ints
 
+MAX_CPUS: Final = 1 << 13  # NR_CPUS may be 8192 at most
 NO_TID: Final = -1
 NO_DURATION: Final = np.iinfo(np.int64).min
 NO_DEPTH: Final = np.iinfo(np.int32).min
@@ -40,14 +41,33 @@ class Texts:
 
 
 @dataclass(frozen=True, slots=True)
+class Samples:
+    """What samples have beyond other events: `row` of the event, and its callchain.
+
+    `frames` says how many of the addresses in `ip` belong to each sample, innermost first;
+    `cpumode` is an index into schema.CPUMODES.
+    """
+
+    row: Ints
+    cpumode: NDArray[np.uint8]
+    period: Ints
+    frames: Ints
+    ip: NDArray[np.uint64]
+
+
+@dataclass(frozen=True, slots=True)
 class Hole:
-    """A stretch of time of which events of a CPU are missing; an end is null where unknown."""
+    """A stretch of time of which events of a CPU are missing; an end is null where unknown.
+
+    `count`: how many are missing, where the file says so.
+    """
 
     buffer: str | None
     cpu: int
     kind: str
     from_ns: int | None
     to_ns: int | None
+    count: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +94,7 @@ class Chunk:
     numbers: Numbers
     texts: Texts
     comms: Comms
+    samples: Samples
     holes: list[Hole] = field(default_factory=list)
     skipped: dict[str, int] = field(default_factory=dict)
 
@@ -94,6 +115,7 @@ class Chunk:
                 numbers=joined_numbers([]),
                 texts=joined_texts([]),
                 comms=joined_comms([]),
+                samples=joined_samples([]),
             ),
             **columns,  # type: ignore[arg-type]
         )
@@ -126,6 +148,20 @@ def joined_texts(parts: Sequence[Texts]) -> Texts:
         np.concatenate([none, *(part.row for part in parts)]),
         np.concatenate([none.astype(np.uint32), *(part.name for part in parts)]),
         pl.concat([pl.Series(dtype=pl.String), *(part.text for part in parts)]),
+    )
+
+
+def joined_samples(parts: Sequence[Samples]) -> Samples:
+    """One after the other."""
+    if len(parts) == 1:
+        return parts[0]
+    none = np.empty(0, dtype=np.int64)
+    return Samples(
+        np.concatenate([none, *(part.row for part in parts)]),
+        np.concatenate([none.astype(np.uint8), *(part.cpumode for part in parts)]),
+        np.concatenate([none, *(part.period for part in parts)]),
+        np.concatenate([none, *(part.frames for part in parts)]),
+        np.concatenate([none.astype(np.uint64), *(part.ip for part in parts)]),
     )
 
 
@@ -166,6 +202,12 @@ def joined_chunks(parts: Sequence[Chunk]) -> Chunk:
             ]
         ),
         comms=joined_comms([part.comms for part in parts]),
+        samples=joined_samples(
+            [
+                replace(part.samples, row=part.samples.row + start)
+                for part, start in zip(parts, starts, strict=False)
+            ]
+        ),
         holes=[hole for part in parts for hole in part.holes],
         skipped=skipped,
     )
@@ -189,4 +231,16 @@ def kept(chunk: Chunk, keep: Flags) -> Chunk:
         texts=Texts(
             place[chunk.texts.row[text]], chunk.texts.name[text], chunk.texts.text.gather(text)
         ),
+        samples=_kept_samples(chunk.samples, keep, place),
+    )
+
+
+def _kept_samples(samples: Samples, keep: Flags, place: Ints) -> Samples:
+    mine = keep[samples.row]
+    return Samples(
+        place[samples.row[mine]],
+        samples.cpumode[mine],
+        samples.period[mine],
+        samples.frames[mine],
+        samples.ip[np.repeat(mine, samples.frames)],
     )

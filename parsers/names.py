@@ -1,4 +1,4 @@
-"""Strings of a Perfetto trace: from bytes to columns, and names as small numbers.
+"""Names as small numbers.
 
 Names of functions, events, tasks and arguments repeat endlessly. They are kept once, in `Names`,
 and travel as codes until a batch is built; code 0 is no name (null).
@@ -10,31 +10,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
-import pyarrow as pa
 
-from traceview.parsers.perfetto_wire import positions
 from traceview.schema import NAME
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-    from traceview.parsers.perfetto_wire import Blob, Ints
-
-
-def texts(blob: Blob, start: Ints, length: Ints) -> pl.Series:
-    """The strings at *start*; bytes that are no UTF-8 are replaced."""
-    if not len(start):
-        return pl.Series(dtype=pl.String)
-    offsets = np.zeros(len(start) + 1, dtype=np.int64)
-    np.cumsum(length, out=offsets[1:])
-    content = blob.data[positions(start, length)]
-    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(content)]
-    binary = pl.Series(pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(start), buffers))
-    try:
-        return binary.cast(pl.String)
-    except pl.exceptions.ComputeError:
-        words = [text.decode("utf-8", "replace") for text in binary]
-        return pl.Series(words, dtype=pl.String)
 
 
 class Names:

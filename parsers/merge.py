@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from traceview.parsers.perfetto_bundles import MAX_CPUS
-from traceview.parsers.perfetto_chunks import (
+from traceview.parsers.chunks import (
+    MAX_CPUS,
     NO_DEPTH,
     NO_DURATION,
     NO_IP,
@@ -28,19 +28,17 @@ from traceview.parsers.perfetto_chunks import (
     joined_chunks,
     kept,
 )
-from traceview.schema import ARGS, EVENTS, LOSSES
+from traceview.schema import ARGS, CPUMODE, CPUMODES, EVENTS, LOSSES, SAMPLES, conform, list_column
 from traceview.trace import Batch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from numpy.typing import NDArray
-
-    from traceview.parsers.perfetto_chunks import Hole
-    from traceview.parsers.perfetto_kinds import Classes
-    from traceview.parsers.perfetto_tasks import Tasks
-    from traceview.parsers.perfetto_text import Names
-    from traceview.parsers.perfetto_wire import Flags, Ints
+    from traceview.parsers.chunks import Hole
+    from traceview.parsers.classes import Classes
+    from traceview.parsers.columns import Flags, Ints
+    from traceview.parsers.names import Names
+    from traceview.parsers.tasks import Tasks
 
 FOREVER = np.iinfo(np.int64).max
 
@@ -56,7 +54,7 @@ class Merge:
         self._waiting = 0
         self._next_seq = 0
         self._last_ns = 0
-        self._last_seq: dict[int, int] = {}  # CPU -> last event of it that has left
+        self._last_seq: dict[int, int] = {}  # lane -> last event of it that has left
         self.late = 0  # events earlier than one that had left before: damage, or a bad clock
 
     def add(self, chunk: Chunk) -> None:
@@ -93,7 +91,8 @@ class Merge:
         self.late += int(np.searchsorted(ts_ns, self._last_ns))
         said = held.comms.ts_ns < before_ns
         comm = self._tasks.comms(ts_ns, tid, cpu, _select(held.comms, said))
-        losses, holes = self._losses(held.holes, ts_ns, cpu, before_ns)
+        lane = out.buffer[order].astype(np.int64) * MAX_CPUS + cpu
+        losses, holes = self._losses(held.holes, ts_ns, lane, before_ns)
         columns = {
             "seq": np.arange(self._next_seq, self._next_seq + len(order)),
             "ts_ns": ts_ns,
@@ -113,6 +112,7 @@ class Merge:
             _null_where("depth", NO_DEPTH),
         ).select(list(EVENTS))  # fmt: skip
         args = self._args(out, seq)
+        samples = _samples(out, seq, events)
         self._next_seq += len(order)
         if len(order):
             self._last_ns = max(self._last_ns, int(ts_ns[-1]))
@@ -120,7 +120,7 @@ class Merge:
             kept(held, ~leaving), comms=_select(held.comms, ~said), holes=holes, skipped={}
         )
         self._held = [rest]
-        yield from self._sliced(Batch(events, args, losses, held.skipped))
+        yield from self._sliced(Batch(events, args, losses, samples, held.skipped))
 
     def _sliced(self, batch: Batch) -> Iterator[Batch]:
         """*batch* in pieces of the size that was asked for; losses come with the first."""
@@ -134,7 +134,10 @@ class Merge:
             events = batch.events.slice(at, size)
             low, high = events["seq"][0], events["seq"][-1]
             first, last = args["seq"].search_sorted(low), args["seq"].search_sorted(high + 1)
-            piece = Batch(events, args.slice(first, last - first))
+            mine = batch.samples["seq"].is_between(low, high)
+            piece = Batch(
+                events, args.slice(first, last - first), samples=batch.samples.filter(mine)
+            )
             yield replace(piece, losses=batch.losses, skipped=batch.skipped) if at == 0 else piece
 
     def _args(self, out: Chunk, seq: Ints) -> pl.DataFrame:
@@ -165,50 +168,49 @@ class Merge:
         return pl.concat(frames).select(list(ARGS))
 
     def _losses(
-        self, holes: list[Hole], ts_ns: Ints, cpu: NDArray[np.int32], before_ns: int
+        self, holes: list[Hole], ts_ns: Ints, lane: Ints, before_ns: int
     ) -> tuple[pl.DataFrame, list[Hole]]:
         """The holes that begin before *before_ns* as rows, and what is left of all holes."""
         rows, left = [], []
-        places = _Places(ts_ns, cpu, self._next_seq, self._last_seq)
+        places = _Places(ts_ns, lane, self._next_seq, self._last_seq)
         for hole in holes:
             if hole.from_ns is not None and hole.from_ns >= before_ns:
                 left.append(hole)
                 continue
             end = hole.to_ns
             if before_ns != FOREVER and (end is None or end >= before_ns):
-                left.append(replace(hole, from_ns=before_ns))
+                left.append(replace(hole, from_ns=before_ns, count=None))
                 end = before_ns
-            from_seq, to_seq = places.around(hole.cpu, hole.from_ns, end)
+            lane_of = self._names.code(hole.buffer) * MAX_CPUS + hole.cpu
+            from_seq, to_seq = places.around(lane_of, hole.from_ns, end)
             rows.append(
-                (hole.buffer, hole.cpu, hole.kind, hole.from_ns, end, from_seq, to_seq, None)
+                (hole.buffer, hole.cpu, hole.kind, hole.from_ns, end, from_seq, to_seq, hole.count)
             )
         places.leave()
         return pl.DataFrame(rows, schema=LOSSES, orient="row"), left
 
 
 class _Places:
-    """Where times lie among the numbered events of each CPU."""
+    """Where times lie among the numbered events of each lane: a CPU of one buffer."""
 
-    def __init__(
-        self, ts_ns: Ints, cpu: NDArray[np.int32], first_seq: int, last_seq: dict[int, int]
-    ) -> None:
-        self._ts_ns, self._cpu = ts_ns, cpu
+    def __init__(self, ts_ns: Ints, lane: Ints, first_seq: int, last_seq: dict[int, int]) -> None:
+        self._ts_ns, self._lane = ts_ns, lane
         self._first_seq, self._last_seq = first_seq, last_seq
         self._rows: dict[int, Ints] = {}
 
     def around(
-        self, cpu: int, from_ns: int | None, to_ns: int | None
+        self, lane: int, from_ns: int | None, to_ns: int | None
     ) -> tuple[int | None, int | None]:
-        """The last event of *cpu* up to *from_ns* and the first from *to_ns* on, by number.
+        """The last event of *lane* up to *from_ns* and the first from *to_ns* on, by number.
 
-        Where the batch has no such later event, the first of any CPU stands for it.
+        Where the batch has no such later event, the first of any lane stands for it.
         """
-        if cpu not in self._rows:
-            self._rows[cpu] = np.flatnonzero(self._cpu == cpu)
-        rows = self._rows[cpu]
+        if lane not in self._rows:
+            self._rows[lane] = np.flatnonzero(self._lane == lane)
+        rows = self._rows[lane]
         times = self._ts_ns[rows]
         before = 0 if from_ns is None else int(np.searchsorted(times, from_ns, side="right"))
-        from_seq = self._last_seq.get(cpu) if from_ns is not None else None
+        from_seq = self._last_seq.get(lane) if from_ns is not None else None
         if before:
             from_seq = self._first_seq + int(rows[before - 1])
         if to_ns is None:
@@ -219,11 +221,29 @@ class _Places:
         return from_seq, self._first_seq + int(np.searchsorted(self._ts_ns, to_ns))
 
     def leave(self) -> None:
-        """The events go; remember the last of each CPU."""
-        last = np.full(MAX_CPUS, -1)
-        last[self._cpu] = np.arange(len(self._cpu))  # of several values the last one stays
-        for cpu in np.flatnonzero(last >= 0).tolist():
-            self._last_seq[cpu] = self._first_seq + int(last[cpu])
+        """The events go; remember the last of each lane."""
+        lanes, at = np.unique(self._lane[::-1], return_index=True)
+        last = self._first_seq + len(self._lane) - 1 - at
+        self._last_seq.update(zip(lanes.tolist(), last.tolist(), strict=True))
+
+
+def _samples(out: Chunk, seq: Ints, events: pl.DataFrame) -> pl.DataFrame:
+    """The samples among *events* as rows of schema.SAMPLES; *seq* numbers the rows of *out*."""
+    samples = out.samples
+    if not len(samples.row):
+        return pl.DataFrame(schema=SAMPLES)
+    offsets = np.concatenate([[0], np.cumsum(samples.frames)])
+    mine = seq[samples.row]
+    said = events.select("ts_ns", "cpu", "tid", "comm", event="name", ip="probe_ip")
+    rows = said[mine - events["seq"][0]].with_columns(
+        pl.Series("seq", mine),
+        pl.Series("cpumode", samples.cpumode).replace_strict(
+            range(len(CPUMODES)), CPUMODES, return_dtype=CPUMODE
+        ),
+        pl.Series("period", samples.period),
+        list_column(pl.Series(samples.ip), offsets).alias("callchain"),
+    )
+    return conform("samples", rows.sort("seq"))
 
 
 def _null_where(column: str, value: int) -> pl.Expr:

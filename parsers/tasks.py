@@ -10,31 +10,35 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from traceview.parsers.perfetto_bundles import MAX_CPUS
-from traceview.parsers.perfetto_chunks import NO_TID
-from traceview.parsers.perfetto_sched import task_of
+from traceview.parsers.chunks import MAX_CPUS, NO_TID
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
-    from traceview.parsers.perfetto_chunks import Comms
-    from traceview.parsers.perfetto_host import Host
-    from traceview.parsers.perfetto_text import Names
-    from traceview.parsers.perfetto_wire import Ints
+    from traceview.parsers.chunks import Comms
+    from traceview.parsers.columns import Ints
+    from traceview.parsers.names import Names
 
 MAX_TID: Final = 1 << 22  # include/linux/threads.h: PID_MAX_LIMIT
+
+
+def task_of(tid: Ints, cpu: NDArray[np.int32]) -> Ints:
+    """A number for each task: idle tasks all have tid 0, and there is one per CPU."""
+    return np.where(tid == 0, -1 - cpu.astype(np.int64), tid)
 
 
 class Tasks:
     """Names and groups of tasks, batch by batch in time order."""
 
-    def __init__(self, host: Host, names: Names) -> None:
-        """Begin with the process tree."""
-        comms = {tid: comm for tid, comm in host.comm.items() if 0 < tid < MAX_TID}
-        self._comm = {tid: names.code(comm) for tid, comm in comms.items()}
-        tids = [tid for tid in host.tgid if 0 <= tid < MAX_TID]
+    def __init__(self, comm: Mapping[int, str], tgid: Mapping[int, int], names: Names) -> None:
+        """Begin with the names and thread groups that the trace lists, by tid."""
+        comms = {tid: name for tid, name in comm.items() if 0 < tid < MAX_TID}
+        self._comm = {tid: names.code(name) for tid, name in comms.items()}
+        tids = [tid for tid in tgid if 0 <= tid < MAX_TID]
         self._tgid = np.full(max(tids, default=0) + 2, NO_TID, dtype=np.int32)
-        self._tgid[tids] = [host.tgid[tid] for tid in tids]
+        self._tgid[tids] = [tgid[tid] for tid in tids]
 
     def tgids(self, tid: NDArray[np.int32]) -> NDArray[np.int32]:
         """The thread group of each task, NO_TID where the trace does not say."""
