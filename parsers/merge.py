@@ -222,9 +222,18 @@ class _Places:
 
     def leave(self) -> None:
         """The events go; remember the last of each lane."""
-        lanes, at = np.unique(self._lane[::-1], return_index=True)
-        last = self._first_seq + len(self._lane) - 1 - at
-        self._last_seq.update(zip(lanes.tolist(), last.tolist(), strict=True))
+        if not len(self._lane):
+            return
+        low, high = int(self._lane.min()), int(self._lane.max())
+        if high - low < MAX_CPUS:  # one buffer
+            last = np.full(high - low + 1, -1)
+            last[self._lane - low] = np.arange(len(self._lane))  # of several the last one stays
+            lanes = np.flatnonzero(last >= 0)
+            at, lanes = last[lanes], lanes + low
+        else:
+            lanes, at = np.unique(self._lane[::-1], return_index=True)
+            at = len(self._lane) - 1 - at
+        self._last_seq.update(zip(lanes.tolist(), (self._first_seq + at).tolist(), strict=True))
 
 
 def _samples(out: Chunk, seq: Ints, events: pl.DataFrame) -> pl.DataFrame:
