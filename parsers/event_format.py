@@ -46,7 +46,7 @@ DECLARATION: Final = re.compile(
     r"^(?P<location>__data_loc\s+|__rel_loc\s+)?(?P<type>.*?[\s*])"
     r"(?P<name>[\w.$]+)\s*(?P<array>\[[^\]]*\])?(?:\[[^\]]*\])*$"
 )
-ELEMENT: Final = re.compile(r"\s*\[[^\]]*\]\s*$")
+ELEMENT: Final = re.compile(r"(?:\s*\[[^\]]*\])+\s*$")
 
 TYPE_BYTES: Final = {
     "char": 1, "bool": 1, "_Bool": 1, "u8": 1, "s8": 1, "__u8": 1, "__s8": 1, "uint8_t": 1,
@@ -66,9 +66,10 @@ class Field:
     """One field of a record.
 
     `kind`: number; text (`char x[16]`, or `char x[]` to the end of the record, then length is 0);
-    array (of numbers; length 0: to the end of the record); data_loc and rel_loc (the place of text
-    or of an array; rel_loc counts from the end of the field). `length` counts elements of
-    `element_size` bytes; `is_text` says that these are characters.
+    array (of numbers; length 0: to the end of the record); data_loc and rel_loc (`length` places of
+    text or of an array; rel_loc counts from the end of the field). `length` counts elements of
+    `element_size` bytes, which for places is that of the elements there; `is_text` says that these
+    are characters.
     """
 
     name: str
@@ -134,6 +135,8 @@ def parse_event_format(text: str, system: str) -> EventFormat:
     fields = _fields(head, name[1])
     if not fields:
         raise _nonsense("an event format without fields", name[1])
+    if sum(one.size for one in fields) > MAX_RECORD_BYTES:
+        raise _nonsense("the fields have more bytes than a record can have", name[1])
     printed = PRINT.search(mark + rest) if mark else None
     return EventFormat(identity, name[1], system, fields, printed[1].strip() if printed else "")
 
@@ -182,9 +185,9 @@ def _field(match: re.Match[str], event: str) -> Field:
 def _shape(parsed: re.Match[str], size: int) -> tuple[FieldKind, int, int]:
     """Kind, number of elements, and size of each."""
     of_type = parsed["type"]
-    if parsed["location"] and size == LOCATION_BYTES:
+    if parsed["location"] and size and size % LOCATION_BYTES == 0:
         kind: FieldKind = "data_loc" if "__data_loc" in parsed["location"] else "rel_loc"
-        return kind, 0, _type_bytes(ELEMENT.sub("", of_type))
+        return kind, size // LOCATION_BYTES, _type_bytes(ELEMENT.sub("", of_type))
     if parsed["array"]:
         if _is_char(of_type):
             return "text", size, 1
