@@ -13,6 +13,7 @@ from traceview.symbols import (
     Probe,
     SymbolSources,
     name_probes,
+    parse_kallsyms,
     parse_kprobe_events,
     read_kallsyms,
 )
@@ -67,6 +68,27 @@ def test_an_address_is_named_by_the_symbol_below_it(tmp_path: Path) -> None:
         ("earlier", 0xFFF),
         (None, None),
     ]
+
+
+def test_a_table_is_read_whatever_stands_between_its_functions() -> None:
+    lines = (
+        b"ffff800080003000 t last\t[kvm]\r\n\xff\xfe\n0\n\n ffff800080000010 t indented\n"
+        b"ffff800080001000 T first\nffff800080001000 t alias\nffff800080000020 t $x\t[kvm]\n"
+        b'11111111111111111 t too_long\nffff800080002000 W "quoted\nffff800080000030 d data\n'
+        b"ffff800080000040  t two_spaces\nffff800080000050 t"
+    )
+    found = parse_kallsyms(lines)
+    assert found is not None
+    assert dict(zip(found.addresses.tolist(), found.names.tolist(), strict=True)) == {
+        0xFFFF800080001000: "first",
+        0xFFFF800080002000: '"quoted',
+        0xFFFF800080003000: "last",
+    }
+
+
+@pytest.mark.parametrize("text", [b"", b"\n", b"x", b"0000000000000000 T all_hidden\n"])
+def test_a_table_that_says_no_address_gives_none(text: bytes) -> None:
+    assert parse_kallsyms(text) is None
 
 
 @pytest.mark.parametrize("text", ["", "no symbols\n", "0000000000000000 T all_hidden\n"])

@@ -8,6 +8,7 @@ and tracefs `kprobe_events` (Documentation/trace/kprobetrace.rst).
 
 from __future__ import annotations
 
+import io
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -103,21 +104,53 @@ def read_kallsyms(path: Path) -> Kallsyms:
     Raises SettingError when it cannot be read, holds no symbol, or hides its addresses
     (kptr_restrict prints every address as 0).
     """
-    pattern = re.compile(r"^([0-9a-f]+) [tTwW] (\S+)", re.MULTILINE)
     try:
-        found = pattern.findall(path.read_text(encoding="utf-8", errors="replace"))
+        symbols = _text_symbols(path.read_bytes())
     except OSError as err:
         raise SettingError(f"symbol table cannot be read: {path}: {err.strerror}") from err
-    if not found:
+    if symbols.is_empty():
         raise SettingError(f"no symbols in {path}\nexpected lines as in /proc/kallsyms")
-    addresses = np.array([int(address, 16) for address, _ in found], dtype=np.uint64)
-    if not addresses.any():
+    found = _kallsyms(symbols)
+    if found is None:
         raise SettingError(
             f"all addresses in {path} are 0\ncopy /proc/kallsyms as root with kptr_restrict=0 or 1"
         )
-    order = np.argsort(addresses, kind="stable")
-    names = np.array([name for _, name in found], dtype=object)
-    return Kallsyms(addresses[order], names[order])
+    return found
+
+
+def parse_kallsyms(text: bytes) -> Kallsyms | None:
+    """The text symbols of the content of /proc/kallsyms, None where it says no address."""
+    return _kallsyms(_text_symbols(text))
+
+
+def _text_symbols(text: bytes) -> pl.DataFrame:
+    """`address` and `name` of the lines that name functions, in their order.
+
+    Mapping symbols (`$x`: code begins here) are no functions.
+    """
+    columns = dict.fromkeys(("address", "type", "name"), pl.String())
+    lines = pl.read_csv(
+        io.BytesIO(b"- - -\n" + text), has_header=False, schema=columns, separator=" ",
+        quote_char=None, truncate_ragged_lines=True, encoding="utf8-lossy",
+    )  # fmt: skip
+    function = pl.col("type").is_in(["t", "T", "w", "W"])
+    address = pl.col("address").str.contains("^[0-9a-f]{1,16}$")
+    return (
+        lines.filter(function & address)
+        .select(
+            pl.col("address").str.to_integer(base=16, dtype=pl.UInt64),
+            pl.col("name").str.extract(r"^([^\s$]\S*)"),
+        )
+        .drop_nulls()
+    )
+
+
+def _kallsyms(symbols: pl.DataFrame) -> Kallsyms | None:
+    """Of several names of an address the first counts, as it does for the kernel."""
+    if not (symbols["address"] > 0).any():
+        return None
+    table = symbols.unique("address", keep="first", maintain_order=True).sort("address")
+    return Kallsyms(table["address"].to_numpy(), table["name"].to_numpy())
 
 
 def name_probes(events: pl.DataFrame, sources: SymbolSources) -> pl.DataFrame:
