@@ -85,6 +85,15 @@ def decode(op: pl.Series, operand: pl.Series, lpa2: pl.Series | None = None) -> 
     )
 
 
+def covered_bytes(operand: int) -> int | None:
+    """How many bytes the *operand* of a range operation covers; None if it names no granule."""
+    row = decode(
+        pl.Series(["ripas2e1is"]), pl.Series([operand], dtype=pl.UInt64)
+    ).row(0, named=True)  # fmt: skip
+    granule = int(GRANULE_SHIFTS[row["tg"]])
+    return None if granule == 0 else int(row["pages"]) << granule
+
+
 def _field(x: npt.NDArray[np.uint64], high: int, low: int) -> npt.NDArray[np.int64]:
     return ((x >> np.uint64(low)) & _ones(high - low + 1)).astype(np.int64)
 

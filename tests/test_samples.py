@@ -17,7 +17,11 @@ LIMIT_BYTES = 300_000
 
 README = (SAMPLES / "README.md").read_text(encoding="utf-8")
 SECTIONS = dict(re.findall(r"^## (\S+)\n(.*?)(?=^## |\Z)", README, re.MULTILINE | re.DOTALL))
-FILES = sorted(path.name for path in SAMPLES.iterdir() if path.suffix not in {".md", ".json"})
+FILES = sorted(
+    path.name
+    for path in SAMPLES.iterdir()
+    if path.is_file() and path.suffix not in {".md", ".json"}
+)
 
 
 def test_every_sample_is_described_and_every_description_has_its_sample() -> None:

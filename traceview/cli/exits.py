@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 FINE: Final = 0
+FINDING: Final = 1
 USER: Final = 2
 DEFECT: Final = 3
 BROKEN_PIPE: Final = 141

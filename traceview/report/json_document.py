@@ -28,9 +28,9 @@ ADDRESSES: Final = ("ipa", "mmu", "object_addr", "operand")
 def analysis_json(found: Contents) -> Iterator[str]:
     """The document of `traceview analyze --json`, in pieces."""
     analysis = found.analysis
-    yield from _document(
+    yield from document(
         {
-            **_header("analysis"),
+            **header("analysis"),
             "filters": str(found.filters),
             "caveats": [
                 {"code": c.code, "severity": c.severity, "text": c.text} for c in found.caveats
@@ -54,9 +54,9 @@ def info_json(analysis: Analysis, answers: Iterable[Answer]) -> Iterator[str]:
     questions = [
         {"code": a.code, "question": a.question, "answer": a.answer, "why": a.why} for a in answers
     ]
-    yield from _document(
+    yield from document(
         {
-            **_header("info"),
+            **header("info"),
             "diagnostics": diagnostics(analysis),
             "sources": rows(source_counts(analysis)),
             "questions": questions,
@@ -107,15 +107,16 @@ def rows(table: pl.DataFrame) -> Iterator[dict[str, Any]]:
         yield row
 
 
-def _header(document: str) -> dict[str, str]:
+def header(name: str) -> dict[str, str]:
+    """The members that every document begins with."""
     return {
-        "document": document,
+        "document": name,
         "schema_version": SCHEMA_VERSION,
         "traceview_version": traceview.__version__,
     }
 
 
-def _document(members: dict[str, Any]) -> Iterator[str]:
+def document(members: dict[str, Any]) -> Iterator[str]:
     """One object: a plain member on one line, the elements of an array on one line each."""
     encode = json.JSONEncoder(ensure_ascii=True, allow_nan=False).encode
     before = "{\n"
