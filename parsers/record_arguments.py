@@ -105,16 +105,18 @@ class FieldArguments:
             mine = columns[at : at + count]
             at += count
             mask = self._keep_all or self._wanted.mask(one.name, what)
-            if mask is not False:
-                self._add(part, one, code, mine, None if mask is True else mask, out)
+            if mask is True:
+                self._add(part, one, code, mine, out)
+            elif mask is not False:
+                rows = np.flatnonzero(mask)
+                some = part.take(rows)
+                self._add(some, one, code, [column[rows] for column in mine], out)
+                part.used[rows] = some.used
 
-    def _add(
-        self, part: Part, one: Field, code: int, columns: Sequence[Ints], mask: Flags | None,
-        out: Output,
-    ) -> None:  # fmt: skip
+    def _add(self, part: Part, one: Field, code: int, columns: Sequence[Ints], out: Output) -> None:
+        """One argument of all events of *part*; *columns* are its numbers."""
         if one.kind == "number" and not (self._is_probe and one.declaration.startswith("char ")):
-            keep = slice(None) if mask is None else mask
-            out.add_numbers(part.row[keep], code, columns[0][keep])
+            out.add_numbers(part.row, code, columns[0])
             return
         if one.kind == "number":
             rows, text = np.arange(len(part)), CHARACTERS.gather(columns[0] & 0xFF)
@@ -122,9 +124,6 @@ class FieldArguments:
             rows, text = self._strings(part, one, columns)
         else:
             rows, text = self._text(part, one, columns)
-        if mask is not None:
-            keep_text = mask[rows]
-            rows, text = rows[keep_text], text.filter(pl.Series(keep_text))
         out.add_texts(part.row[rows], code, text)
 
     def _text(self, part: Part, one: Field, columns: Sequence[Ints]) -> tuple[Ints, pl.Series]:
@@ -147,8 +146,9 @@ class FieldArguments:
         """An array of strings, as the kernel prints it: `{"a","b"}`."""
         whole = np.ones(len(part), dtype=np.bool_)
         items = []
-        for location in columns:
-            rows, text = self._text(part, replace(one, kind="data_loc"), [location])
+        for i, location in enumerate(columns):
+            place = replace(one, offset=one.offset + LOCATION_BYTES * i)
+            rows, text = self._text(part, place, [location])
             item = pl.Series([None], dtype=pl.String).new_from_index(0, len(part))
             items.append(item.scatter(rows, text))
             whole[np.setdiff1d(np.arange(len(part)), rows)] = False

@@ -53,6 +53,12 @@ class Part:
         """How many records there are."""
         return len(self.row)
 
+    def take(self, rows: Ints) -> Part:
+        """Some of the records."""
+        some = Part(self.data, self.row[rows], self.start[rows], self.size[rows])
+        some.used = self.used[rows]
+        return some
+
 
 class Spans(NamedTuple):
     """Bytes of records: `at` says of which record of the part."""

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from traceview.parsers.chunks import Chunk
     from traceview.parsers.classes import Classes
-    from traceview.parsers.columns import Bytes, Flags, Ints
+    from traceview.parsers.columns import Bytes, Ints
     from traceview.parsers.event_format import EventFormat, Field
     from traceview.parsers.names import Names
     from traceview.parsers.record_kinds import Kind
@@ -102,9 +102,7 @@ class RecordDecoder:
         self._kinds: list[Kind] = []
         self._kind_of = np.zeros(MAX_ID + 1, dtype=np.int16)
         self._need = np.zeros(MAX_ID + 1, dtype=np.int64)
-        self._known = np.zeros(MAX_ID + 1, dtype=np.bool_)
         for number, event in self._formats.items():
-            self._known[number] = True
             kind = kind_of(event, context)
             if kind is not None:
                 self._kinds.append(kind)
@@ -125,11 +123,11 @@ class RecordDecoder:
             ts_ns, cpu, buffer = ts_ns[rows], cpu[rows], buffer[rows]
         out = Output(ts_ns, cpu, buffer, self._tids(data, start))
         order = np.argsort(kind, kind="stable")
-        ends = np.cumsum(np.bincount(kind, minlength=len(self._kinds) + 1)).tolist()
-        for i, reader in enumerate(self._kinds):
-            mine = order[ends[i] : ends[i + 1]]
-            if mine.size:
-                reader.read(Part(data, mine, start[mine], size[mine]), out)
+        counts = np.bincount(kind)
+        ends = np.cumsum(counts)
+        for i in np.flatnonzero(counts).tolist():
+            mine = order[ends[i] - counts[i] : ends[i]]
+            self._kinds[i - 1].read(Part(data, mine, start[mine], size[mine]), out)
         return out.chunk(skipped), rows
 
     def diagnostics(self) -> list[Diagnostic]:
@@ -149,27 +147,24 @@ class RecordDecoder:
                 return np.zeros(len(start), dtype=np.int16), {}
         number = gather(data, start + self._common.id_offset, np.dtype("<u2"))
         kind = self._kind_of[number]
-        fits = inside & (size >= self._need[number])
-        if not fits.all() or not (kind.all()):
-            return kind * fits, self._left_out(number, inside, fits)
-        return kind, {}
+        kind = np.where(inside & (size >= self._need[number]), kind, LEFT_OUT)
+        others = np.flatnonzero((kind == LEFT_OUT) & inside)
+        return kind, self._left_out(number[others]) if others.size else {}
 
-    def _left_out(self, number: NDArray[np.generic], inside: Flags, fits: Flags) -> dict[str, int]:
-        """Count the records that are not decoded."""
-        present = np.bincount(number[inside], minlength=MAX_ID + 1)
-        whole = np.bincount(number[fits], minlength=MAX_ID + 1)
+    def _left_out(self, number: NDArray[np.generic]) -> dict[str, int]:
+        """Count records that are not decoded, by id: how many of each name are not wanted."""
         skipped: Counter[str] = Counter()
-        for one in np.flatnonzero(present).tolist():
-            if not self._known[one]:
-                self._trouble.unknown[one] += int(present[one])
-                continue
-            event = self._formats[one]
-            if present[one] > whole[one]:
-                self._trouble.short[event.name] += int(present[one] - whole[one])
-            if self._kind_of[one] == LEFT_OUT and whole[one]:
-                skipped[event.name] += int(whole[one])
+        ids, counts = np.unique(number, return_counts=True)
+        for one, count in zip(ids.tolist(), counts.tolist(), strict=True):
+            event = self._formats.get(one)
+            if event is None:
+                self._trouble.unknown[one] += count
+            elif self._kind_of[one] != LEFT_OUT:
+                self._trouble.short[event.name] += count
+            else:
+                skipped[event.name] += count
                 if event.name == REPEATS and event.system == FTRACE:
-                    self._trouble.repeats += int(whole[one])
+                    self._trouble.repeats += count
         return dict(skipped)
 
     def _tids(self, data: Bytes, start: Ints) -> NDArray[np.int32]:
