@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from traceview.host import read_settings
-from traceview.parsers.formats import detect
+from traceview.parsers.formats import RAW_DUMP, detect
 from traceview.parsers.source import open_source
 from traceview.trace import Settings, Trace
 from traceview.vocabulary import Vocabulary
@@ -22,14 +22,14 @@ def open_trace(
     settings: Settings | None = None,
     vocabulary: Vocabulary | None = None,
 ) -> Trace:
-    """Open *path* ("-": standard input), whatever its format.
+    """Open *path* ("-": standard input; a directory: raw ring buffers), whatever its format.
 
     Without *settings* the sidecar `PATH.host.json` beside it is used, if there is one. Raises
     ParseError when the file cannot be opened, UnknownFormatError when no parser claims it,
     SettingError when the sidecar is malformed.
     """
     source = open_source(path)
-    found = detect(source.head(), source.path)
+    found = RAW_DUMP if source.is_folder() else detect(source.head(), source.path)
     return Trace(
         path=source.path,
         format=found.name,

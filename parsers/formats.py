@@ -66,6 +66,12 @@ FORMATS: Final = (
     ),
 )  # fmt: skip
 
+# The only one that is a directory.
+RAW_DUMP: Final = Format(
+    "raw dump", "traceview.parsers.raw_dump",
+    "directory with copies of tracefs per_cpu/cpuN/trace_pipe_raw and events/",
+)  # fmt: skip
+
 
 def registered() -> tuple[Format, ...]:
     """The built-in formats, then those of third parties that could be loaded."""
@@ -87,7 +93,7 @@ def detect(head: bytes, path: str) -> Format:
     for candidate in formats:
         if candidate.claims(head):
             return candidate
-    known = "\n".join(f"  {entry.name}: {entry.what}" for entry in formats)
+    known = "\n".join(f"  {entry.name}: {entry.what}" for entry in (*formats, RAW_DUMP))
     raise UnknownFormatError(
         f"not a trace that traceview knows\nin file: {path}\nit begins with: {head[:16]!r}\n"
         f"known formats (also compressed with gzip, zstd or xz):\n{known}"

@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from traceview.parsers.ring_buffer import MARGIN_BYTES, TIME_BYTES, page_time
+from traceview.errors import ParseError, UnsupportedError
+from traceview.parsers.event_format import parse_header_page
+from traceview.parsers.ring_buffer import (
+    MARGIN_BYTES,
+    MAX_PAGE_BYTES,
+    TIME_BYTES,
+    WORD_BYTES,
+    page_time,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -26,6 +34,36 @@ GROUP_PAGES: Final = 256
 MIN_GROUP_BYTES: Final = 1 << 20
 MAX_GROUP_BYTES: Final = 1 << 23
 RUN_BYTES: Final = 1 << 16
+PIECE_BYTES: Final = 1 << 20
+
+
+def page_header(text: str, path: str) -> PageHeader:
+    """The layout of pages that *text* describes: that of a kernel of 64 bits."""
+    reading = "the page header"
+    try:
+        header = parse_header_page(text)
+    except ParseError as err:
+        raise ParseError(err.reason, path=path, reading=reading) from err
+    if header.commit_size != TIME_BYTES:
+        reason = f"pages of a kernel with longs of {header.commit_size} bytes, not 8"
+        raise UnsupportedError(reason, path=path, reading=reading)
+    if (
+        header.timestamp_offset % TIME_BYTES
+        or header.commit_offset % WORD_BYTES
+        or header.data_offset % WORD_BYTES
+        or (header.data_offset + header.data_size) % TIME_BYTES
+        or header.data_offset + header.data_size > MAX_PAGE_BYTES
+    ):
+        reason = "pages whose fields are not aligned, or that are too large"
+        raise UnsupportedError(reason, path=path, reading=reading)
+    return header
+
+
+def sliced(view: memoryview, page_bytes: int) -> Iterator[memoryview]:
+    """*view* in pieces of whole pages, so that what was read can be let go of."""
+    step = max(PIECE_BYTES // page_bytes, 1) * page_bytes
+    for at in range(0, len(view), step):
+        yield view[at : at + step]
 
 
 class CpuPages:

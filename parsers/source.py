@@ -1,5 +1,7 @@
 """The bytes of a trace: plain, gzip, zstd, xz, a zip with one trace inside, or standard input.
 
+A source may also be a directory with copies of tracefs files, ring buffers among them.
+
 Compression is recognised by content. A `Source` can be read any number of times in chunks
 (bounded memory), or at random through `view()` (a memory map; a compressed file is unpacked to
 an unnamed temporary file first). Standard input is spooled to one as well.
@@ -47,6 +49,12 @@ MAGICS = (
     (b"PK\x03\x04", "zip"),
 )
 
+
+# The ring buffers of a copy of tracefs, and what is needed to read them.
+FOLDER_FILES = (
+    "per_cpu/cpu*/trace_pipe_raw", "instances/*/per_cpu/cpu*/trace_pipe_raw",
+    "events/header_page", "instances/*/events/header_page", "events/*/*/format",
+)  # fmt: skip
 
 # What the unpackers raise on damaged or truncated input.
 UNPACKING_ERRORS = (
@@ -124,8 +132,27 @@ class Source:
             with _mapped(cast("BinaryIO", spool)) as view:
                 yield view
 
+    def is_folder(self) -> bool:
+        """Whether it is a directory: it then has no bytes of its own, but files."""
+        return isinstance(self.file, Path) and self.file.is_dir()
+
+    def files(self, pattern: str) -> list[Path]:
+        """The regular files of a directory that match *pattern*, in order of their names."""
+        root = cast("Path", self.file)
+        return sorted(file for file in root.glob(pattern) if file.is_file())
+
     def sha256(self) -> str:
-        """The digest of the file as it lies on disk, packed or not."""
+        """The digest of the file as it lies on disk, packed or not.
+
+        Of a directory: that of the digests and names of its ring buffers and what describes them,
+        as sha256sum(1) would list them.
+        """
+        if self.is_folder():
+            listed = hashlib.sha256()
+            for file in (file for pattern in FOLDER_FILES for file in self.files(pattern)):
+                name = file.relative_to(cast("Path", self.file)).as_posix()
+                listed.update(f"{Source(name, file, 0).sha256()}  {name}\n".encode())
+            return listed.hexdigest()
         with self._raw() as raw:
             return hashlib.file_digest(cast("io.BufferedReader", raw), "sha256").hexdigest()
 
@@ -149,10 +176,12 @@ class Source:
 def open_source(path: str | os.PathLike[str]) -> Source:
     """The bytes of *path* ("-": standard input).
 
-    Raises ParseError when it cannot be read or is empty, no regular file, or a zip archive
-    that does not hold exactly one file.
+    Raises ParseError when it cannot be read or is empty, no regular file, a directory without
+    ring buffers, or a zip archive that does not hold exactly one file.
     """
     name = os.fspath(path)
+    if name != "-" and os.path.isdir(name):  # noqa: PTH112 - a name with a NUL is no directory
+        return _folder(name)
     file, size = _spooled_stdin() if name == "-" else _regular(name)
     source = Source("<stdin>" if name == "-" else name, file, size)
     if not isinstance(file, Path):
@@ -165,6 +194,18 @@ def open_source(path: str | os.PathLike[str]) -> Source:
     return source
 
 
+def _folder(name: str) -> Source:
+    source = Source(name, Path(name), 0)
+    # Only such a directory may be looked through: any other may be too large.
+    if not any(source.files(pattern) for pattern in FOLDER_FILES[:2]):
+        raise ParseError(
+            "a directory is no trace file, and this one holds no per_cpu/cpuN/trace_pipe_raw,"
+            " as a copy of tracefs would",
+            path=name,
+        )
+    return source
+
+
 def _spooled_stdin() -> tuple[BinaryIO, int]:
     spool = cast("BinaryIO", tempfile.TemporaryFile(prefix="traceview-"))  # noqa: SIM115
     shutil.copyfileobj(sys.stdin.buffer, spool)
@@ -174,8 +215,6 @@ def _spooled_stdin() -> tuple[BinaryIO, int]:
 def _regular(name: str) -> tuple[Path, int]:
     try:
         status = Path(name).stat()
-        if stat.S_ISDIR(status.st_mode):
-            raise ParseError("a directory is no trace file", path=name)
         if not stat.S_ISREG(status.st_mode):
             raise ParseError("not a regular file (use - to read a pipe)", path=name)
         with Path(name).open("rb"):
@@ -183,6 +222,12 @@ def _regular(name: str) -> tuple[Path, int]:
     except (OSError, ValueError) as err:
         reason = getattr(err, "strerror", None) or str(err)
         raise ParseError(f"cannot be opened: {reason}", path=name) from err
+
+
+def mapped_file(path: Path) -> memoryview:
+    """All bytes of a file as one read-only view."""
+    with path.open("rb") as raw, _mapped(raw) as view:
+        return view
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 
 from traceview.parsers import ftrace_text
 from traceview.parsers.chunks import MAX_CPUS
+from traceview.parsers.ring_buffer_pages import page_header
 from traceview.parsers.ring_buffer_reader import (
     Recording,
     read_cmdlines,
@@ -26,10 +27,10 @@ from traceview.parsers.ring_buffer_reader import (
     read_recording,
 )
 from traceview.parsers.source import Source, drop_pages
-from traceview.parsers.trace_dat_clock import clock_diagnostics, clock_of
+from traceview.parsers.trace_dat_clock import clock_of, times_diagnostics
 from traceview.parsers.trace_dat_cpu_data import CpuDataReader
 from traceview.parsers.trace_dat_file import read_contents
-from traceview.parsers.trace_dat_pages import cpu_pages, page_header, text_pieces
+from traceview.parsers.trace_dat_pages import cpu_pages, text_pieces
 from traceview.symbols import parse_kallsyms
 from traceview.trace import Batch, Diagnostic
 
@@ -100,7 +101,7 @@ def _facts(contents: Contents) -> dict[str, Any]:
 def _diagnostics(contents: Contents) -> list[Diagnostic]:
     """What the options say that the reader of a result must know."""
     said = contents.options
-    found = clock_diagnostics(said, contents.buffers)
+    found = times_diagnostics(said, contents.buffers)
     for options, code, what in (
         (said.unknown, "unknown-option", "are not known"),
         (said.unreadable, "damaged-option", "cannot be read"),

@@ -13,19 +13,13 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from traceview.parsers.ring_buffer_clock import NANOSECOND_CLOCKS, clock_diagnostics
 from traceview.trace import Diagnostic
 
 if TYPE_CHECKING:
     from traceview.parsers.columns import Ints
     from traceview.parsers.trace_dat_options import BufferData, Options
 
-# Trace clocks that count nanoseconds (kernel/trace/trace.c: trace_clocks); uptime counts them in
-# jiffies. tsc2nsec is trace-cmd's name for cycles that TSC2NSEC converts.
-NANOSECOND_CLOCKS: Final = {
-    "local", "global", "uptime", "perf", "mono", "mono_raw", "boot", "tai", "tsc2nsec",
-}  # fmt: skip
-# Each CPU has its own idea of them.
-LOCAL_CLOCKS: Final = {"local"}
 HALF: Final = 32
 
 
@@ -55,7 +49,7 @@ def clock_of(options: Options) -> Clock:
     return Clock(options.clock, options.tsc, offset if abs(offset) < 1 << 62 else 0)
 
 
-def clock_diagnostics(options: Options, buffers: list[BufferData]) -> list[Diagnostic]:
+def times_diagnostics(options: Options, buffers: list[BufferData]) -> list[Diagnostic]:
     """What the reader of times must know."""
     clock, found = clock_of(options), []
     if clock.tsc is not None:
@@ -70,23 +64,8 @@ def clock_diagnostics(options: Options, buffers: list[BufferData]) -> list[Diagn
             " (option TIME_SHIFT)"
         )
         found.append(Diagnostic("guest-times", "warning", message))
-    if not clock.has_time:
-        message = f"the trace clock {clock.name} counts no time: events are in order, without times"
-        found.append(Diagnostic("clock-without-time", "warning", message))
-    if clock.name in LOCAL_CLOCKS or clock.name is None:
-        message = (
-            f"the trace clock is {clock.name or 'unknown'}: times of different CPUs may be off"
-            " against each other, and so may the order of events across CPUs"
-        )
-        found.append(Diagnostic("clock-not-comparable", "warning", message))
-    for one in buffers:
-        if one.clock not in (None, clock.name, "tsc2nsec"):
-            message = (
-                f"buffer {one.name!r} has the clock {one.clock}, the main buffer {clock.name}:"
-                " their events cannot be ordered against each other"
-            )
-            found.append(Diagnostic("clocks-differ", "warning", message))
-    return found
+    others = {one.name: one.clock for one in buffers if one.name}
+    return found + clock_diagnostics(clock.name, others, has_time=clock.has_time)
 
 
 def _scaled(ts: Ints, multiplier: int, shift: int) -> Ints:

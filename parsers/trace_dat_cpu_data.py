@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import zstandard
 
+from traceview.parsers.ring_buffer_pages import sliced
 from traceview.parsers.trace_dat_bytes import UNPACK_ERRORS, Cursor
 from traceview.trace import Diagnostic
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
     from traceview.parsers.trace_dat_options import CpuData
 
-PIECE_BYTES: Final = 1 << 20
 COUNT_BYTES: Final = 4
 MAX_CHUNK_PAGES: Final = 64
 # What all chunks may unpack to: a page that is nearly empty packs to a thousandth.
@@ -46,10 +46,8 @@ class CpuDataReader:
 
     def plain(self, data: CpuData, page_bytes: int, what: str) -> Iterator[memoryview]:
         """The pages of a CPU that lie in the file as they are; *what* names it."""
-        step = max(PIECE_BYTES // page_bytes, 1) * page_bytes
         end = min(data.offset + data.size, len(self.view))
-        for at in range(data.offset, end, step):
-            piece = self.view[at : min(at + step, end)]
+        for piece in sliced(self.view[data.offset : end], page_bytes):
             self.done_bytes += len(piece)
             yield piece
         if end < data.offset + data.size:

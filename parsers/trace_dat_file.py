@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from traceview.errors import ParseError, TruncatedError, UnsupportedError
 from traceview.parsers import trace_dat_options as options
 from traceview.parsers.chunks import MAX_CPUS
+from traceview.parsers.ring_buffer_clock import selected_clock
 from traceview.parsers.trace_dat_bytes import (
     MAX_PART_BYTES,
     Cursor,
@@ -212,8 +213,7 @@ def _read_cpu_table(found: Contents, cursor: Cursor, buffer: BufferData) -> None
         size = cursor.number(8, "the size of the clock")
         if size <= min(cursor.left, 4096):  # older versions wrote none
             text = bytes(cursor.take(size, "the clock")).decode("utf-8", "replace")
-            selected = options.SELECTED.search(text)
-            buffer.clock = selected[1] if selected else None
+            buffer.clock = selected_clock(text)
 
 
 class _Sections:

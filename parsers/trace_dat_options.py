@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from traceview.errors import ParseError
 from traceview.parsers.chunks import MAX_CPUS
+from traceview.parsers.ring_buffer_clock import selected_clock
 from traceview.parsers.ring_buffer_losses import parse_stats
 from traceview.parsers.trace_dat_bytes import Cursor
 
@@ -47,7 +48,6 @@ LAST_BOOT_INFO: Final = 24
 NOT_NEEDED: Final = {6: "HOOK", 10: "PROCMAPS", 23: "BTF_FILE", 25: "MODULES_FILE"}
 SECTIONS: Final = (HEADER_INFO, FTRACE_EVENTS, EVENT_FORMATS, KALLSYMS, PRINTK, CMDLINES)
 
-SELECTED: Final = re.compile(r"\[\s*([^\s\]]+)\s*\]")
 NUMBER: Final = re.compile(r"\s*([+-]?)(0[xX][0-9a-fA-F]{1,16}|\d{1,20})")
 STATS_OF: Final = re.compile(r"^\s*Buffer:\s*(.*?)\s*$", re.MULTILINE)
 CPU: Final = re.compile(r"^CPU:\s*(\d{1,5})\s*$", re.MULTILINE)
@@ -147,8 +147,7 @@ class Options:
 
     def _add_text(self, identity: int, text: str) -> None:
         if identity == TRACECLOCK:
-            selected = SELECTED.search(text)
-            self.clock = selected[1] if selected else self.clock
+            self.clock = selected_clock(text) or self.clock
         elif identity == UNAME:
             self.uname = text
         else:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from traceview.errors import ParseError, UnsupportedError
-from traceview.parsers.event_format import parse_header_page
-from traceview.parsers.ring_buffer import MAX_PAGE_BYTES, TIME_BYTES, WORD_BYTES
+from traceview.errors import ParseError
+from traceview.parsers.ring_buffer import MAX_PAGE_BYTES, TIME_BYTES
 from traceview.parsers.ring_buffer_pages import CpuPages
 from traceview.parsers.trace_dat_bytes import Cursor
 from traceview.parsers.trace_dat_file import SECTION_HEADER_BYTES, is_packed
@@ -23,25 +22,6 @@ if TYPE_CHECKING:
 
 # What text is packed in: trace-cmd takes ten pages of the host at once.
 TEXT_PAGE_BYTES: Final = 1 << 16
-
-
-def page_header(text: str, path: str) -> PageHeader:
-    """The layout of pages that *text* describes: that of a kernel of 64 bits."""
-    reading = "the page header"
-    try:
-        header = parse_header_page(text)
-    except ParseError as err:
-        raise ParseError(err.reason, path=path, reading=reading) from err
-    if header.commit_size != TIME_BYTES:
-        reason = f"pages of a kernel with longs of {header.commit_size} bytes, not 8"
-        raise UnsupportedError(reason, path=path, reading=reading)
-    if (
-        header.timestamp_offset % TIME_BYTES
-        or header.commit_offset % WORD_BYTES
-        or header.data_offset % WORD_BYTES
-    ):
-        raise UnsupportedError("pages whose head is not aligned", path=path, reading=reading)
-    return header
 
 
 def cpu_pages(contents: Contents, reader: CpuDataReader, header: PageHeader) -> list[CpuPages]:

@@ -1,0 +1,202 @@
+"""A directory with raw copies of the kernel's ring buffers: no recorder needed on the host.
+
+    DIR/per_cpu/cpuN/trace_pipe_raw      the pages of each CPU
+    DIR/events/header_page               their layout
+    DIR/events/SYSTEM/EVENT/format       the layout of events
+
+lie there as in tracefs. Optional are per_cpu/cpuN/stats, trace_clock, saved_cmdlines, saved_tgids,
+printk_formats, kprobe_events, dynamic_events, current_tracer, buffer_size_kb, a copy of
+/proc/kallsyms, the output of `uname -a` as `uname`, and instances/NAME with the same files for
+each further buffer. A copy of an instance's events/header_page says how large its pages are.
+
+tracefs itself is not read: its trace_pipe_raw would be consumed. Sources of truth:
+Documentation/trace/ftrace.rst, kernel/trace/trace.c of Linux 5.10 to 7.2.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from traceview.errors import ParseError
+from traceview.parsers.chunks import MAX_CPUS
+from traceview.parsers.ring_buffer_clock import (
+    NANOSECOND_CLOCKS,
+    clock_diagnostics,
+    selected_clock,
+)
+from traceview.parsers.ring_buffer_losses import parse_stats
+from traceview.parsers.ring_buffer_pages import CpuPages, page_header, sliced
+from traceview.parsers.ring_buffer_reader import (
+    Recording,
+    read_cmdlines,
+    read_formats,
+    read_printk_formats,
+    read_recording,
+)
+from traceview.parsers.source import drop_pages, mapped_file
+from traceview.symbols import SymbolSources, name_probes, parse_kallsyms, parse_kprobe_events
+from traceview.trace import Diagnostic
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from traceview.parsers.event_format import PageHeader
+    from traceview.parsers.ring_buffer_losses import Lane, Stats
+    from traceview.parsers.source import Source
+    from traceview.trace import Batch, Want
+
+CPU: Final = re.compile(r"^cpu(\d{1,5})$")
+MAX_FILE_BYTES: Final = 1 << 26
+MAX_FORMATS: Final = 1 << 16
+TGID: Final = re.compile(r"^\s*(\d{1,9})\s+(\d{1,9})\s*$", re.MULTILINE)
+
+
+def read(
+    source: Source, want: Want, progress: Callable[[float], None] = lambda _: None
+) -> Iterator[Batch]:
+    """The batches of the dump; *progress* hears the fraction read, 0 to 1."""
+    dump = _Dump(source, cast("Path", source.file))
+    probes = parse_kprobe_events(dump.text("kprobe_events") + dump.text("dynamic_events"))
+    symbols = SymbolSources(probes)
+    for batch in read_recording(dump.recording(), want, progress):
+        yield replace(batch, events=name_probes(batch.events, symbols))
+
+
+@dataclass(frozen=True, slots=True)
+class _Dump:
+    """The files of a dump."""
+
+    source: Source
+    root: Path
+
+    def text(self, name: str) -> str:
+        """The content of a file, empty where there is none."""
+        return self._content(self.root / name).decode("utf-8", "replace")
+
+    def recording(self) -> Recording:
+        header = self._header(self.root)
+        if header is None:
+            raise ParseError(
+                "no events/header_page: the layout of the pages is not known",
+                path=self.source.path,
+            )
+        diagnostics: list[Diagnostic] = []
+        cpus, views, stats = self._cpus(header, diagnostics)
+        clock = selected_clock(self.text("trace_clock"))
+        has_time = clock is None or clock in NANOSECOND_CLOCKS
+        others = {
+            folder.name: selected_clock(self.text(f"instances/{folder.name}/trace_clock"))
+            for folder in self._instances()
+        }
+        diagnostics += clock_diagnostics(clock, others, has_time=has_time)
+        total = max(1, sum(len(view) for view in views))
+        return Recording(
+            header=header,
+            cpus=cpus,
+            formats=read_formats(self._formats(), diagnostics),
+            comm=read_cmdlines(self.text("saved_cmdlines")),
+            tgid={int(tid): int(tgid) for tid, tgid in TGID.findall(self.text("saved_tgids"))},
+            kallsyms=parse_kallsyms(self._content(self.root / "kallsyms")),
+            printk=read_printk_formats(self.text("printk_formats")),
+            has_time=has_time,
+            stats=stats,
+            facts=self._facts(clock, has_time=has_time),
+            diagnostics=diagnostics,
+            done=lambda: sum(one.read_bytes for one in cpus) / total,
+            read_on=partial(_drop_all, views),
+        )
+
+    def _instances(self) -> list[Path]:
+        folder = self.root / "instances"
+        return sorted(one for one in folder.glob("*") if one.is_dir())
+
+    def _cpus(
+        self, header: PageHeader, diagnostics: list[Diagnostic]
+    ) -> tuple[list[CpuPages], list[memoryview], dict[Lane, Stats]]:
+        """The pages of all CPUs of all buffers, the bytes that they lie in, and their stats."""
+        cpus: list[CpuPages] = []
+        views: list[memoryview] = []
+        stats: dict[Lane, Stats] = {}
+        for folder in (self.root, *self._instances()):
+            buffer = None if folder == self.root else folder.name
+            layout = self._header(folder) or header
+            page_bytes = layout.data_offset + layout.data_size
+            for file in sorted(folder.glob("per_cpu/cpu*/trace_pipe_raw")):
+                number = CPU.match(file.parent.name)
+                if number is None or int(number[1]) >= MAX_CPUS or not file.is_file():
+                    continue
+                cpu = int(number[1])
+                view = self._mapped(file)
+                views.append(view)
+                stats[buffer, cpu] = parse_stats(
+                    self._content(file.with_name("stats")).decode("utf-8", "replace")
+                )
+                cpus.append(
+                    CpuPages(
+                        sliced(view, page_bytes), buffer=buffer, cpu=cpu, page_bytes=page_bytes,
+                        header=header,
+                    )
+                )  # fmt: skip
+        if not any(len(view) for view in views):
+            message = "all copies of trace_pipe_raw are empty (tracefs itself cannot be read so)"
+            diagnostics.append(Diagnostic("no-events", "error", message))
+        return cpus, views, stats
+
+    def _header(self, folder: Path) -> PageHeader | None:
+        for name in ("events/header_page", "header_page"):
+            content = self._content(folder / name)
+            if content:
+                return page_header(content.decode("utf-8", "replace"), str(folder / name))
+        return None
+
+    def _formats(self) -> Iterator[tuple[str, str]]:
+        files = self.source.files("events/*/*/format")
+        if len(files) > MAX_FORMATS:
+            reason = f"{len(files)} event formats are more than is plausible"
+            raise ParseError(reason, path=self.source.path)
+        for file in files:
+            yield file.parts[-3], self._content(file).decode("utf-8", "replace")
+
+    def _facts(self, clock: str | None, *, has_time: bool) -> dict[str, Any]:
+        """What the files say of the host, as columns of schema.SOURCES."""
+        cpus = {file.parent.name for file in self.source.files("per_cpu/cpu*/trace_pipe_raw")}
+        facts: dict[str, Any] = {"loss_known": True, "cpus": len(cpus) or None}
+        facts["ts_resolution_ns"] = 1 if has_time else None
+        facts["clock"] = clock
+        facts["tracer"] = self.text("current_tracer").strip() or None
+        words = self.text("uname").split()
+        if len(words) > 3 and words[0] == "Linux":
+            facts["kernel"] = words[2]
+            facts["machine"] = next(w for w in reversed(words) if w != "GNU/Linux")
+        size = self.text("buffer_size_kb").split()
+        if size and size[0].isdecimal() and len(size[0]) < 12:
+            facts["buffer_size_kb"] = int(size[0])
+        return {name: fact for name, fact in facts.items() if fact is not None}
+
+    def _mapped(self, file: Path) -> memoryview:
+        try:
+            return mapped_file(file)
+        except OSError as err:
+            raise ParseError(f"cannot be read: {err.strerror}", path=str(file)) from err
+
+    def _content(self, file: Path) -> bytes:
+        """All of a small file; nothing where there is none."""
+        if not file.is_file():
+            return b""
+        try:
+            with file.open("rb") as raw:
+                content = raw.read(MAX_FILE_BYTES + 1)
+        except OSError as err:
+            raise ParseError(f"cannot be read: {err.strerror}", path=str(file)) from err
+        if len(content) > MAX_FILE_BYTES:
+            raise ParseError("a larger file than is plausible", path=str(file))
+        return content
+
+
+def _drop_all(views: list[memoryview]) -> None:
+    for view in views:
+        drop_pages(view)
