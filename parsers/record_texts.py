@@ -14,14 +14,12 @@ from __future__ import annotations
 
 import re
 from itertools import repeat
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import numpy as np
 import polars as pl
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from traceview.parsers.columns import Bytes, Ints
     from traceview.parsers.event_format import Field
     from traceview.parsers.record_fields import Part
@@ -58,6 +56,14 @@ def _unescaped(match: re.Match[str]) -> str:
     return ESCAPES.get(match[3], match[3])
 
 
+class Symbol(Protocol):
+    """Names an address, with or without how far into the function it lies."""
+
+    def __call__(self, address: int, *, offset: bool) -> str:
+        """The name, or the address where it has none."""
+        ...
+
+
 class BinaryFormats:
     """Renders records that name their format by its address."""
 
@@ -87,15 +93,18 @@ class BinaryFormats:
             self._trouble.fields["bprint.buf"] += 1
         return text
 
-    def _symbol(self, address: int) -> str:
-        found = self._functions.names(np.array([address], dtype=np.uint64))[0]
-        return f"{address:#x}" if found is None else found
+    def _symbol(self, address: int, *, offset: bool) -> str:
+        where = np.array([address], dtype=np.uint64)
+        found = self._functions.names(where)[0]
+        if found is None:
+            return f"{address:#x}"
+        return f"{found}+{int(self._functions.offsets(where)[0]):#x}" if offset else found
 
 
 class Packed:
     """The arguments of one record, taken off one after the other."""
 
-    def __init__(self, packed: bytes, symbol: Callable[[int], str]) -> None:
+    def __init__(self, packed: bytes, symbol: Symbol) -> None:
         """*symbol* names an address."""
         self._packed, self._at, self._symbol = packed, 0, symbol
         self.is_short = False  # the format asked for more than there is
@@ -158,7 +167,7 @@ class Packed:
             return self._string()
         value = self._number(8)
         if extension[:1] in ("s", "S"):
-            return self._symbol(value)
+            return self._symbol(value, offset=extension[0] == "S")
         if extension[:1] == "e" and value >> 12 == ADDRESS_MASK >> 12:
             return str(value - (1 << 64))  # an error number
         return f"{value:016x}"
