@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from traceview.parsers.columns import Flags, Ints
 
 MAX_CPUS: Final = 1 << 13  # NR_CPUS may be 8192 at most
+NO_CPU: Final = -1
 NO_TID: Final = -1
 NO_DURATION: Final = np.iinfo(np.int64).min
 NO_DEPTH: Final = np.iinfo(np.int32).min

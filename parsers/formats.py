@@ -29,12 +29,15 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """One format: `module` holds `detect(head: bytes) -> bool` and `read(...)`."""
+    """One format: `module` holds `detect(head: bytes) -> bool` and `read(...)`.
+
+    With a `magic` (any of them) there is no detect().
+    """
 
     name: str
     module: str
     what: str
-    magic: bytes = b""
+    magic: bytes | tuple[bytes, ...] = b""
 
     def claims(self, head: bytes) -> bool:
         """Whether *head*, the start of a file, is of this format."""
@@ -57,13 +60,14 @@ FORMATS: Final = (
     ),
     Format(
         "perf.data", "traceview.parsers.perf_data", "perf.data of perf record, also through a pipe",
-        magic=b"PERFILE2",
+        magic=(b"PERFILE2", b"2ELIFREP", b"PERFFILE", b"ELIFFREP"),  # but the first: refused
     ),
     Format("perfetto", "traceview.parsers.perfetto", "Perfetto trace (.perfetto, .pftrace)"),
     Format(
         "ftrace text", "traceview.parsers.ftrace_text",
         "tracefs trace or trace_pipe, or the output of trace-cmd report or perf ftrace",
     ),
+    Format("perf script", "traceview.parsers.perf_script", "the output of perf script"),
 )  # fmt: skip
 
 # The only one that is a directory.

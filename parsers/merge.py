@@ -19,6 +19,7 @@ import polars as pl
 
 from traceview.parsers.chunks import (
     MAX_CPUS,
+    NO_CPU,
     NO_DEPTH,
     NO_DURATION,
     NO_IP,
@@ -107,7 +108,7 @@ class Merge:
         events = events.with_columns(
             self._names.column(comm).alias("comm"),
             self._names.column(out.buffer[order]).alias("buffer"),
-            _null_where("tid", NO_TID), _null_where("tgid", NO_TID),
+            _null_where("cpu", NO_CPU), _null_where("tid", NO_TID), _null_where("tgid", NO_TID),
             _null_where("probe_ip", NO_IP), _null_where("duration_ns", NO_DURATION),
             _null_where("depth", NO_DEPTH),
         ).select(list(EVENTS))  # fmt: skip
@@ -183,8 +184,9 @@ class Merge:
                 end = before_ns
             lane_of = self._names.code(hole.buffer) * MAX_CPUS + hole.cpu
             from_seq, to_seq = places.around(lane_of, hole.from_ns, end)
+            cpu = None if hole.cpu == NO_CPU else hole.cpu
             rows.append(
-                (hole.buffer, hole.cpu, hole.kind, hole.from_ns, end, from_seq, to_seq, hole.count)
+                (hole.buffer, cpu, hole.kind, hole.from_ns, end, from_seq, to_seq, hole.count)
             )
         places.leave()
         return pl.DataFrame(rows, schema=LOSSES, orient="row"), left

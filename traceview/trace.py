@@ -64,12 +64,14 @@ class Want:
     With `all_events` every event and argument is wanted (export). Otherwise events that the
     vocabulary does not ask for (`Vocabulary.wants_event`) may be counted in `Batch.skipped`
     instead of decoded, and arguments that it does not know may be left out. `batch_events`:
-    about how many events a batch should hold.
+    about how many events a batch should hold. `symbols` will name what the parser leaves unnamed:
+    it must assume no name where they say one.
     """
 
     vocabulary: Vocabulary
     all_events: bool = False
     batch_events: int = 250_000
+    symbols: SymbolSources = field(default_factory=SymbolSources)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,9 +129,9 @@ class Trace:
         Raises ParseError where nothing more can be read; damage that leaves something to read
         is a diagnostic.
         """
-        want = Want(self.vocabulary, all_events=all_events, batch_events=batch_events)
+        symbols = self.settings.symbols
+        want = Want(self.vocabulary, all_events, batch_events, symbols)
         for batch in self.read(want, progress):
-            symbols = self.settings.symbols
             yield replace(
                 batch,
                 events=name_probes(batch.events, symbols),
