@@ -34,9 +34,10 @@ from traceview.parsers.columns import texts
 from traceview.parsers.perfetto_bundles import Group, event_elements, read_bundle
 from traceview.parsers.perfetto_events import MISSING, read_columns, read_events
 from traceview.parsers.perfetto_probes import by_code, code_kprobe_events, read_legacy
-from traceview.parsers.perfetto_sched import SchedEvents, read_compact, state_texts
+from traceview.parsers.perfetto_sched import SchedEvents, read_compact
 from traceview.parsers.perfetto_streams import Streams
 from traceview.parsers.perfetto_wire import Blob
+from traceview.parsers.task_states import state_texts
 from traceview.parsers.tasks import task_of
 
 if TYPE_CHECKING:

@@ -27,6 +27,7 @@ from traceview.parsers.chunks import (
 from traceview.parsers.classes import Class
 from traceview.parsers.columns import texts
 from traceview.parsers.perfetto_wire import LENGTH, joined, packed, walk
+from traceview.parsers.task_states import state_texts
 from traceview.parsers.tasks import task_of
 
 if TYPE_CHECKING:
@@ -43,22 +44,6 @@ INTERN_TABLE: Final = 5
 # Fields of CompactSched, in the order of the columns below.
 SWITCH: Final = {"ts": 1, "prev_state": 2, "next_pid": 3, "next_prio": 4, "comm": 6}
 WAKING: Final = {"ts": 7, "pid": 8, "target_cpu": 9, "prio": 10, "comm": 11}
-
-# include/linux/sched.h and trace/events/sched.h of Linux 4.14 and later
-STATE_LETTERS: Final = "SDTtXZPI"
-PREEMPTED: Final = 1 << len(STATE_LETTERS)
-
-
-def state_text(state: int) -> str:
-    """prev_state as the kernel prints it: S, D|K, R+ ..."""
-    letters = [letter for bit, letter in enumerate(STATE_LETTERS) if state >> bit & 1]
-    return ("|".join(letters) or "R") + ("+" if state & PREEMPTED else "")
-
-
-def state_texts(states: Ints) -> pl.Series:
-    """prev_state of many switches."""
-    distinct, at = np.unique(states, return_inverse=True)
-    return pl.Series([state_text(one) for one in distinct.tolist()], dtype=pl.String).gather(at)
 
 
 @dataclass(frozen=True, slots=True)

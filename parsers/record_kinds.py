@@ -7,6 +7,8 @@ of 4 or 8 bytes, a return value (6.5), a return address (6.13: an event of its o
 argument registers up to the end of the record (6.14).
 
 The address of a uprobe is one of a program: such an event is no call of a kernel function.
+func_repeats says how often a function was called again and when last, not when in between: it is
+counted (or a tracepoint, where all events are wanted), never expanded into calls.
 
 Sources of truth: kernel/trace/trace_entries.h and trace_probe.h of Linux 5.10 to 7.2.
 """
@@ -20,11 +22,11 @@ import polars as pl
 
 from traceview.parsers.chunks import NO_DEPTH, NO_DURATION
 from traceview.parsers.classes import Class
-from traceview.parsers.perfetto_sched import state_texts
 from traceview.parsers.record_arguments import Callers, FieldArguments, RegisterArguments
 from traceview.parsers.record_fields import Layout, field_spans, text_column
 from traceview.parsers.record_names import COMM_BYTES, AddressCodes
 from traceview.parsers.record_texts import BinaryFormats
+from traceview.parsers.task_states import state_texts
 from traceview.symbols import ENTRY_SLACK_BYTES
 
 if TYPE_CHECKING:
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 # The upper half of the address space is the kernel's.
 KERNEL_ADDRESSES: Final = 1 << 63
 FTRACE: Final = "ftrace"
+PROBE_SLOT_BITS: Final = 6  # an event has few probes, but there may be thousands of events
 # Stacks and raw writes of programs: no events of their own.
 NEVER: Final = ("kernel_stack", "user_stack", "raw_data")
 PROBE_FIELDS: Final = {"__probe_func": "exit", "__probe_ip": "entry"}
@@ -83,7 +86,7 @@ class Probe:
         returns = self._phase == "exit"
         self._arguments = FieldArguments(context, event, fields, is_probe=True, keep_all=returns)
         self._layout = Layout([start, *self._arguments.numbers])
-        self._codes = AddressCodes(self._make)
+        self._codes = AddressCodes(self._make, PROBE_SLOT_BITS)
 
     def read(self, part: Part, out: Output) -> None:
         """Put the events of *part* into *out*."""

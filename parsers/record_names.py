@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     Codes = NDArray[np.uint32]
 
 SLOT_BITS: Final = 14
-SHIFT: Final = np.uint64(64 - SLOT_BITS)
 # Odd multipliers that spread neighbouring addresses: 2**64 over the golden ratio, and a prime.
 SPREAD: Final = np.uint64(0x9E3779B97F4A7C15)
 SPREAD_MORE: Final = np.uint64(0xC2B2AE3D27D4EB4F)
@@ -36,13 +35,13 @@ COMM_BYTES: Final = 16  # include/linux/sched.h: TASK_COMM_LEN
 class AddressCodes:
     """Addresses -> codes; *make* gives the codes of new addresses (distinct, ascending)."""
 
-    def __init__(self, make: Callable[[Words], Codes]) -> None:
-        """Know no address but 0."""
+    def __init__(self, make: Callable[[Words], Codes], bits: int = SLOT_BITS) -> None:
+        """Know no address but 0; remember 2^*bits* of them at most."""
         self._make = make
-        self._address = np.zeros(1 << SLOT_BITS, dtype=np.uint64)
-        self._code = np.zeros(1 << SLOT_BITS, dtype=np.uint32)
-        zero = np.zeros(1, dtype=np.uint64)
-        self._code[:] = make(zero)  # free slots hold address 0, wherever it would go
+        self._shift = np.uint64(64 - bits)
+        self._address = np.zeros(1 << bits, dtype=np.uint64)
+        # Free slots hold address 0, wherever it would go.
+        self._code = np.repeat(make(np.zeros(1, dtype=np.uint64)), 1 << bits)
 
     def look_up(self, addresses: Words) -> Codes:
         """The code of each address."""
@@ -52,7 +51,7 @@ class AddressCodes:
         return self._codes(addresses)
 
     def _codes(self, addresses: Words) -> Codes:
-        slot = (addresses * SPREAD) >> SHIFT
+        slot = (addresses * SPREAD) >> self._shift
         codes: Codes = self._code[slot]
         missed = np.flatnonzero(self._address[slot] != addresses)
         if missed.size:
@@ -60,7 +59,7 @@ class AddressCodes:
             made = self._make(distinct)
             codes[missed] = made[at]
             # Of several with the same slot the last is remembered.
-            learned = (distinct * SPREAD) >> SHIFT
+            learned = (distinct * SPREAD) >> self._shift
             self._address[learned] = distinct
             self._code[learned] = made
         return codes
@@ -72,6 +71,7 @@ class CommCodes:
     def __init__(self, names: Names) -> None:
         """Know no name."""
         self._names = names
+        self._shift = np.uint64(64 - SLOT_BITS)
         self._key = np.zeros((1 << SLOT_BITS, 2), dtype=np.uint64)
         self._code = np.full(1 << SLOT_BITS, names.code(""), dtype=np.uint32)
 
@@ -79,7 +79,7 @@ class CommCodes:
         """The codes of the names of COMM_BYTES bytes at *start*."""
         raw = gather(data, start, np.dtype(f"V{COMM_BYTES}"))
         words = raw.view(np.uint64).reshape(-1, 2)
-        slot = (words[:, 0] * SPREAD ^ words[:, 1] * SPREAD_MORE) * SPREAD >> SHIFT
+        slot = (words[:, 0] * SPREAD ^ words[:, 1] * SPREAD_MORE) * SPREAD >> self._shift
         codes: Codes = self._code[slot]
         missed = np.flatnonzero((self._key[slot] != words).any(axis=1))
         if missed.size:
