@@ -65,6 +65,7 @@ def test_the_duration_of_an_exit_is_that_of_the_local_clock(layout: writer.Event
 def test_a_clock_that_ran_backwards_gives_no_duration() -> None:
     assert only(writer.GRAPH_EXIT, calltime=11, rettime=10).duration_ns is None
     assert only(writer.GRAPH_EXIT, calltime=0, rettime=2**63).duration_ns is None
+    assert only(writer.GRAPH_EXIT, calltime=2**64 - 1, rettime=5).duration_ns is None
 
 
 def test_a_depth_that_no_stack_has_is_unknown() -> None:

@@ -84,6 +84,25 @@ def test_places_that_overlap_cannot_multiply_the_text() -> None:
     assert found.counts == {"damaged-fields": 99}
 
 
+def test_places_that_overlap_are_found_where_only_some_functions_have_the_argument() -> None:
+    event = writer.Event(
+        51, "two", ("unsigned long __probe_ip", "__data_loc char[] mmu", "__data_loc char[] ipa")
+    )
+    kernel = 0xFFFF800080000000
+    contents = [
+        event.record(__probe_ip=ip)[:16] + (9 << 16 | 24).to_bytes(4, "little") * 2 + b"x" * 9
+        for ip in (kernel, kernel + 0x100)
+    ]
+    symbols = {kernel: "__kvm_tlb_flush_vmid_ipa", kernel + 0x100: "vfs_read"}
+    taken = decode(form(event), [contents[0] + b"y" * 9], NEEDED, symbols)
+    assert taken.events[0].args == {"mmu": "x" * 9, "ipa": "x" * 9}  # it has the room
+    whole = (33 << 16).to_bytes(4, "little") * 2
+    contents = [one[:16] + whole + one[24:] for one in contents]
+    found = decode(form(event), contents, NEEDED, symbols)
+    assert [list(one.args) for one in found.events.values()] == [["mmu"], []]
+    assert found.counts == {"damaged-fields": 1}
+
+
 def test_places_behind_each_other_may_fill_the_record() -> None:
     found = decode(form(TYPED), [TYPED.record(s="a" * 3000, r="b" * 3000)])
     assert found.events[0].args == {"n": 0, "s": "a" * 3000, "r": "b" * 3000}
