@@ -92,3 +92,52 @@ def test_an_overwritten_graph_is_censored_at_its_start_and_its_loss_unknown(fold
     assert "exits-without-entry" in {found.code for _, found in analysis.diagnostics}
     cut = traceview.calls(trace).filter(pl.col("status") == "censored")
     assert cut["duration_ns"].null_count() == cut.height > 0
+
+
+REPORT = re.compile(r"^\s*\S.*-\d+\s+\[(\d+)\] \S+\s+(\d+)\.(\d{6}): ")
+DROPPED = re.compile(r"^CPU:(\d+) \[(?:(\d+) )?EVENTS DROPPED\]$")
+
+
+def reported_drops(path: str) -> list[tuple[int, int | None, int, int]]:
+    """(CPU, count, microsecond before, microsecond behind) of each loss in a trace-cmd report."""
+    last: dict[int, int] = {}
+    waiting: dict[int, int | None] = {}
+    found = []
+    for line in lines(path):
+        if match := DROPPED.match(line):
+            waiting[int(match[1])] = int(match[2]) if match[2] else None
+        elif match := REPORT.match(line):
+            cpu, now = int(match[1]), int(match[2] + match[3])
+            if cpu in waiting:
+                found.append((cpu, waiting.pop(cpu), last[cpu], now))
+            last[cpu] = now
+    return found
+
+
+def test_the_losses_of_a_trace_dat_are_those_of_trace_cmds_report() -> None:
+    """Times to the microsecond, as trace-cmd rounds them (half up)."""
+    trace = traceview.open_trace(TRACES / "6.12-max/tc-lost2.dat.zst")
+    losses = traceview.analyze(trace).losses
+    placed = losses.filter(pl.col("from_ns").is_not_null())
+    ours = [
+        (cpu, count, (start + 500) // 1000, (end + 500) // 1000)
+        for cpu, count, start, end in placed.select("cpu", "count", "from_ns", "to_ns").rows()
+    ]
+    assert ours == reported_drops("6.12-max/tc-lost2.report.txt.zst")
+    assert len(ours) == 10
+    log = (TRACES / "6.12-max/tc-lost2.record.log").read_text()
+    assert f"CPU 1: {losses['count'].sum()} events lost" in log
+
+
+def test_the_lost_samples_of_a_perf_data_are_counted_once() -> None:
+    """perf script says: 27557 samples and 60.90% of them lost, in 94 records of lost events."""
+    trace = traceview.open_trace(TRACES / "6.12-neoverse-n1/perf-kprobes-lost.perf.data.zst")
+    losses = traceview.analyze(trace).losses
+    warning = (TRACES / "6.12-neoverse-n1/perf-kprobes-lost.script.err").read_text()
+    assert "lost 94 chunks" in warning
+    placed = losses.filter(pl.col("from_ns").is_not_null() | pl.col("to_ns").is_not_null())
+    assert len(placed) == 94
+    total = losses["count"].sum()
+    assert f"Processed 27557 samples and lost {100 * total / 27557:.2f}%" in warning
+    kept = sum(len(b.events) for b in trace.batches(all_events=True))
+    assert kept + total == 27557

@@ -32,6 +32,9 @@ class Step:
     tables: int
     pte_visits: int | None
     trigger: str
+    tid: int
+    begin_ns: int  # in the clock `mono`
+    end_ns: int
 
 
 def steps(folder: str, truth: Path) -> dict[str, Step]:
@@ -49,14 +52,15 @@ def steps(folder: str, truth: Path) -> dict[str, Step]:
         block = 4096 if row["action"] == "dirtylog-dontneed" else row["block_bytes"]
         leaves = row["pages_4k"] * 4096 // block
         trigger = "memslot" if row["action"] == "memslot" else "notifier"
+        where = (trigger, row["pid"], row["mono_begin_ns"], row["mono_end_ns"])
         if row["id"].startswith("s"):
             seen = counts[name]
             tables = (seen["put_page"] - leaves) // 2
             visits = seen.get("walker")
-            found[name] = Step(seen["s2_unmap"], leaves, block, tables, visits, trigger)
+            found[name] = Step(seen["s2_unmap"], leaves, block, tables, visits, *where)
         else:
             below = -(-row["range_bytes"] // TABLE_BYTES) if block == 4096 else 0
-            found[name] = Step(1, leaves, block, below + 1, None, trigger)
+            found[name] = Step(1, leaves, block, below + 1, None, *where)
     return found
 
 
