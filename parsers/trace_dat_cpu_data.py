@@ -64,7 +64,7 @@ class CpuDataReader:
             cursor.number(COUNT_BYTES, "the number of chunks") if cursor.left >= COUNT_BYTES else 1
         )
         for _ in range(count):
-            chunk, size = self._chunk(cursor)
+            chunk, size = self._chunk(cursor, MAX_CHUNK_PAGES * page_bytes)
             if chunk is None:
                 self.ended_early.append(what)
                 yield memoryview(b"\xff" * page_bytes)
@@ -90,12 +90,15 @@ class CpuDataReader:
             found.append(Diagnostic("damaged-compression", "warning", message, self.damaged_chunks))
         return found
 
-    def _chunk(self, cursor: Cursor) -> tuple[memoryview | None, int]:
-        """The next chunk, packed, and its unpacked size; None where it cannot be."""
+    def _chunk(self, cursor: Cursor, most: int) -> tuple[memoryview | None, int]:
+        """The next chunk, packed, and its unpacked size; None where it cannot be.
+
+        One of more than *most* bytes is not unpacked.
+        """
         if cursor.left < 8:
             return None, 0
         packed, size = cursor.number(4, "packed size"), cursor.number(4, "unpacked size")
-        self._unpacked_bytes += size
+        self._unpacked_bytes += size if size <= most else 0
         plausible = PLAUSIBLE_BYTES + PLAUSIBLE_RATIO * len(self.view)
         if packed > cursor.left or self._unpacked_bytes > plausible:
             return None, 0
@@ -112,7 +115,6 @@ class CpuDataReader:
         if found is not None and len(found) == size:
             return memoryview(found)
         self.damaged_chunks += 1
-        self._unpacked_bytes -= size
         return memoryview(b"\xff" * page_bytes)
 
     def _unpacked(self, chunk: memoryview, size: int) -> bytes | None:

@@ -178,7 +178,8 @@ def _read_parts(found: Contents, cursor: Cursor) -> None:
             _read_options_and_kind(found, inner)
             _read_cpu_table(found, inner, one)
         except ParseError as err:
-            found.diagnostics.append(_unreadable(f"buffer {one.name}", err))
+            message = f"buffer {one.name!r} is left out: {err.reason}"
+            found.diagnostics.append(Diagnostic("unreadable-buffer", "error", message))
             said.buffers.remove(one)
     said.buffers.insert(0, main)
 
@@ -261,7 +262,8 @@ class _Sections:
             except ParseError as err:
                 if len(seen) == 1:
                     raise
-                found.diagnostics.append(_unreadable("further options", err))
+                message = f"options cannot be read: {err.reason}; buffers may be missing"
+                found.diagnostics.append(Diagnostic("missing-options", "error", message))
                 return
 
     def _read_options_at(self, at: int) -> int:

@@ -26,21 +26,26 @@ class Cpu:
 
 @dataclass
 class Page:
-    """Records as time and payload; `lost`: None, or how many before it, -1 if it does not say."""
+    """Records as time and payload; `lost`: what lost_before() says."""
 
     records: list[tuple[int, bytes]] = field(default_factory=list)
     lost: int | None = None
 
 
+def lost_before(page: bytes) -> int | None:
+    """How many events were lost before a page: None for none, -1 if it does not say."""
+    commit = struct.unpack_from("<I", page, 8)[0]
+    if not commit & 1 << 31:
+        return None
+    size = commit & (1 << 30) - 1
+    return struct.unpack_from("<q", page, 16 + size)[0] if commit & 1 << 30 else -1
+
+
 def read_page(page: bytes) -> Page:
     """The records of a page of a 64-bit kernel."""
     now, commit = struct.unpack_from("<QI", page)
-    size = commit & (1 << 30) - 1
-    found = Page()
-    if commit & 1 << 31:
-        stored = commit & 1 << 30
-        found.lost = struct.unpack_from("<Q", page, 16 + size)[0] if stored else -1
-    at, end = 16, 16 + size
+    found = Page(lost=lost_before(page))
+    at, end = 16, 16 + (commit & (1 << 30) - 1)
     begin = now
     while at < end:
         word = struct.unpack_from("<I", page, at)[0]

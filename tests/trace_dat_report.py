@@ -11,10 +11,16 @@ import polars as pl
 
 LINE = (
     r"^(?:\s*(?P<buffer>\S+):\s)?\s*(?P<comm>\S.*?)?-(?P<tid>\d+)\s+"
-    r"(?:\[(?P<cpu>\d+)\](?P<flags>-0x[0-9a-f]+|\s\S{5})|(?P<latency_cpu>\d+)\S{5})\s*"
+    r"(?:\[(?P<cpu>\d+)\](?P<flags>-0x[0-9a-f]+|\s[.A-Za-z]\S{4})?|(?P<latency_cpu>\d+)\S{5})\s*"
     r"(?P<seconds>\d+\.)?(?P<fraction>\d+):\s+(?P<name>\S+):(?P<rest>.*)$"
 )
 LEAF = r"\|\s+\S+\(.*\);"
+# What trace-cmd prints and the parser says in another way.
+IN_ITS_EVENT = {
+    "kernel_stack": "a stack is the argument `stack` of the event that it follows",
+    "user_stack": "a stack is the argument `stack` of the event that it follows",
+}
+ROW = ["ts_ns", "tid", "name", "leaf"]
 SAME = ("cpu", "tid", "symbol")  # of an entry and its exit
 
 
@@ -57,3 +63,20 @@ def event_rows(events: pl.DataFrame, digits: int, *, raw: bool = False) -> pl.Da
     return rows.filter(~covered).with_columns(
         ((pl.col("ts_ns") + unit // 2) // unit * unit).alias("ts_ns")
     )
+
+
+def agrees(events: pl.DataFrame, report: str, *, raw: bool) -> int:
+    """Hold the events of each CPU to a report of them; returns how many there are."""
+    printed = report_rows(report).filter(~pl.col("name").is_in(list(IN_ITS_EVENT)))
+    assert len(printed) > 0
+    digits = int(printed["digits"].to_list()[0])
+    rows = event_rows(events, digits, raw=raw)
+    for lane, mine in rows.group_by("buffer", "cpu"):
+        buffer, cpu = lane
+        theirs = printed.filter(pl.col("buffer").eq_missing(pl.lit(buffer)), pl.col("cpu") == cpu)
+        got, expected = mine.sort("seq").select(ROW), theirs.select(ROW)
+        if raw:
+            got, expected = got.drop("leaf"), expected.drop("leaf")
+        assert got.equals(expected), f"CPU {cpu} of buffer {buffer}"
+    assert len(rows) == len(printed)
+    return len(rows)

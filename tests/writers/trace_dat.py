@@ -54,6 +54,7 @@ class Trace:
     text: str | None = None  # of a latency tracer, in place of pages
     chunk_pages: int = 10
     pack_parts: bool = True
+    packed_pages: bytes | None = None  # what each CPU has, in place of its pages
     sections: list[tuple[int, bytes]] = field(default_factory=list)  # of any kind, at the end
     byte_order: int = 0
     long_bytes: int = 8
@@ -214,6 +215,8 @@ class Trace:
 
     def chunks(self, pages: list[bytes]) -> bytes:
         """Pages, packed some at a time."""
+        if self.packed_pages is not None:
+            return self.packed_pages
         step = self.chunk_pages
         groups = [b"".join(pages[i : i + step]) for i in range(0, len(pages), step)]
         out = struct.pack("<I", len(groups))
