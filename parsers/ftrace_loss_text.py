@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 LOST: Final = r"^CPU:(\d{1,5}) \[(?:LOST (?:(\d{1,18}) )?EVENTS|(?:(\d{1,18}) )?EVENTS DROPPED)\]"
 
+# A line that states a loss: its index, the CPU (None: not said), how many (None: not said).
+Lost = tuple[int, int | None, int | None]
+
 
 @dataclass(slots=True)
 class Moment:
@@ -65,38 +68,38 @@ class Losses:
 
     def place(
         self,
-        lost: list[tuple[int, int, int | None]],
+        lost: list[Lost],
         unparsed: Positions,
         line: Positions,
         events: pl.DataFrame,
     ) -> list[Hole]:
         """The holes whose end is in *events*, given the loss lines of this stretch.
 
-        *lost*: (line, CPU, count) in order. *unparsed*: lines. *line* is the line of each of
-        *events*.
+        *lost* and *unparsed* (lines) are in order; *line* is the line of each of *events*.
         """
         if line.size == 0 and not lost and not unparsed.size:
             return []
         cpu = events["cpu"].fill_null(-1).to_numpy()
         by_cpu = {number: np.flatnonzero(cpu == number) for number in np.unique(cpu).tolist()}
-        none = np.zeros(0, np.int64)
+        none, everything = np.zeros(0, np.int64), np.arange(line.size)
         closed = []
         for hole in self.open:
-            rows = np.arange(line.size) if hole.cpu is None else by_cpu.get(hole.cpu, none)
+            rows = everything if hole.cpu is None else by_cpu.get(hole.cpu, none)
             hole.after = _moment(events, rows, 0)
             closed.append(hole)
         for at, number, count in lost:
-            rows = by_cpu.get(number, none)
+            rows = everything if number is None else by_cpu.get(number, none)
+            latest = self.last if number is None else self.latest.get(number)
             first = int(np.searchsorted(line[rows], at))
-            before = _moment(events, rows, first - 1) or self.latest.get(number)
+            before = _moment(events, rows, first - 1) or latest
             after = _moment(events, rows, first)
             closed.append(Hole("lost_events", number, count, before, after))
         self._place_unparsed(np.searchsorted(line, np.sort(unparsed)), events, closed)
         self.open = [hole for hole in closed if hole.after is None]
         for number, rows in by_cpu.items():
-            latest = _moment(events, rows, rows.size - 1)
-            if number >= 0 and latest is not None:
-                self.latest[number] = latest
+            end = _moment(events, rows, rows.size - 1)
+            if number >= 0 and end is not None:
+                self.latest[number] = end
         return [hole for hole in closed if hole.after is not None]
 
     def _place_unparsed(self, places: Positions, events: pl.DataFrame, closed: list[Hole]) -> None:
@@ -113,7 +116,7 @@ class Losses:
         self.last = _moment(events, everything, everything.size - 1) or self.last
 
 
-def read_losses(lines: Lines, index: Positions) -> list[tuple[int, int, int | None]]:
+def read_losses(lines: Lines, index: Positions) -> list[Lost]:
     """The loss lines among those at *index*: (line, CPU, count)."""
     texts = lines.text(lines.starts[index], lines.ends[index])
     cpu, lost, dropped = texts.str.extract_groups(LOST).struct.unnest().iter_columns()

@@ -45,7 +45,7 @@ from traceview.parsers.ftrace_graph_head import (
 from traceview.parsers.ftrace_graph_text import GraphText
 from traceview.parsers.ftrace_header import INTERESTING, Header
 from traceview.parsers.ftrace_loss_text import Hole, Losses, loss_rows, read_losses
-from traceview.parsers.ftrace_text_chunks import whole_lines
+from traceview.parsers.ftrace_text_chunks import in_stack, whole_lines
 from traceview.parsers.ftrace_text_lines import Lines, next_of
 from traceview.parsers.ftrace_text_rows import EVENT_ROWS, NO_TIME, NONE, Found, joined
 from traceview.schema import ARGS, EVENTS, frame
@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from traceview.parsers.ftrace_graph_calls import Task
+    from traceview.parsers.ftrace_loss_text import Lost
     from traceview.parsers.ftrace_text_lines import Mask, Positions
     from traceview.parsers.ftrace_text_rows import Heads
     from traceview.parsers.source import Source
@@ -110,7 +111,7 @@ def read(
     reader = Reader(want)
     reader.tasks.first = _first_tasks(source, chunk_bytes)
     chunks = source.chunks(progress, min(chunk_bytes, max(64 * want.batch_events, 1 << 16)))
-    for chunk in whole_lines(chunks, hold_stacks=want.all_events):
+    for chunk in whole_lines(chunks, in_stack if want.all_events else None):
         reader.take(chunk)
         if reader.is_full:
             yield reader.batch()
@@ -201,9 +202,7 @@ class Reader:
             texts = lines.text(lines.starts[rows], lines.ends[rows])
             self.header.read(texts.filter(texts.str.contains(INTERESTING)).to_list())
 
-    def _lines(
-        self, lines: Lines, found: Found
-    ) -> tuple[list[tuple[int, int, int | None]], Positions]:
+    def _lines(self, lines: Lines, found: Found) -> tuple[list[Lost], Positions]:
         """Read every line; return the loss lines, and the lines that announce a stack trace."""
         heads = self.event_heads.read(lines, numbers_are_ns=self.header.trace_cmd)
         taken = np.zeros(len(lines), np.bool_)
@@ -255,7 +254,7 @@ class Reader:
             shown = text if len(text) <= SHOWN_CHARS else f"{text[:SHOWN_CHARS]}..."
             self.first_unparsed = f"line {self.line + int(first[0])}: {shown!r}"
 
-    def _store(self, lines: Lines, found: Found, lost: list[tuple[int, int, int | None]]) -> None:
+    def _store(self, lines: Lines, found: Found, lost: list[Lost]) -> None:
         rows = pl.concat([pl.DataFrame(schema=EVENT_ROWS), *found.events])
         if len(found.events) > 1:
             rows = rows.sort("line")
@@ -357,7 +356,7 @@ def _is_layout(
     lines: Lines,
     rows: Positions,
     switches: Switches,
-    lost: list[tuple[int, int, int | None]],
+    lost: list[Lost],
 ) -> Mask:
     """Which lines say nothing by themselves, or were read already."""
     texts = lines.text(lines.starts[rows], lines.ends[rows])

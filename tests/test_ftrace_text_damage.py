@@ -9,7 +9,7 @@ import pytest
 from tests.ftrace_text_reading import read
 from tests.writers.ftrace_text import STYLES, Events, Graph, GraphOptions, Task, insn_header
 from traceview.errors import TraceviewError
-from traceview.parsers.ftrace_text_chunks import KEPT_BYTES, LINE_BYTES, whole_lines
+from traceview.parsers.ftrace_text_chunks import KEPT_BYTES, LINE_BYTES, in_stack, whole_lines
 
 PROBE = "s2_unmap: (kvm_pgtable_stage2_unmap+0x0/0xc8) pgt=0xffff0000c0ab1140 addr=0x80000000"
 
@@ -165,6 +165,6 @@ def test_stacks_stay_with_their_event_however_the_file_is_cut() -> None:
     data = b"e1\n => f\n => g\ne2\n => h\n"
     for size in range(1, len(data)):
         pieces = [data[at : at + size] for at in range(0, len(data), size)]
-        chunks = list(whole_lines(iter(pieces), hold_stacks=True))
+        chunks = list(whole_lines(iter(pieces), in_stack))
         assert b"".join(chunks) == data
         assert not [chunk for chunk in chunks if chunk.startswith(b" =>")]
