@@ -1,0 +1,239 @@
+"""Where a sample fell: `ffff8000800f7afc func+0x10 ([kernel.kallsyms])`, on its line or below it.
+
+Without a call chain address, function and file stand at the end of the event's line. With one, each
+frame has a line of its own below, behind a tab, innermost first, and a blank line ends the chain.
+An address has 16 columns, so it is read in place; what follows takes few distinct values.
+
+Functions are those that perf found on the machine where the text was made. Where that was another
+machine than the recorded one, perf names kernel addresses wrongly and does not say so.
+
+Sources of truth: tools/perf/util/evsel_fprintf.c (sample__fprintf_sym, sample__fprintf_callchain),
+tools/perf/util/symbol_fprintf.c, 4.4 to 7.2.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import polars as pl
+
+from traceview.parsers.ftrace_text_lines import distinct, nullable
+from traceview.parsers.ftrace_text_rows import NONE, looked_up
+from traceview.schema import CPUMODE, CPUMODES, conform, list_column
+from traceview.symbols import ENTRY_SLACK_BYTES
+
+if TYPE_CHECKING:
+    from traceview.parsers.ftrace_text_lines import Lines, Mask, Positions, Words
+    from traceview.parsers.perf_script_head import ScriptHeads
+
+ADDRESS_BYTES: Final = 16
+NO_DIGIT, SPACE = 0xFF, 0xFE
+DIGITS: Final = np.full(256, NO_DIGIT, np.uint8)
+DIGITS[list(b"0123456789abcdef")] = range(16)
+DIGITS[ord(" ")] = SPACE
+
+# Flags (`-F +flags`) stand between an event's name and what it says, in one of these widths.
+FLAG_BYTES: Final = (24, 18, 22)
+# ` name+0x10 (file)`, and without the offset, the file, or both. A name may hold spaces and
+# parentheses, but does not begin with one.
+FUNCTIONS: Final = (
+    re.compile(r" ([^(\s].*?)\+0x([0-9a-f]{1,16})(?: \(.*)?"),
+    re.compile(r" ([^(\s].*?)()(?: \(.*)?"),
+)
+FUNCTION_CHARS: Final = 4096  # what is longer is none, and not worth remembering
+UNKNOWN: Final = "[unknown]"
+NO_OFFSET, MAX_OFFSET = -1, np.iinfo(np.int64).max
+SHOWN_BY: Final = 50  # lines that show which fields there are
+# Where nothing stands in its place, because other fields come before: the last address.
+LAST_ADDRESS: Final = (
+    r"^.* (?<ip>[0-9a-f]{16}| +[0-9a-f]{5,15})(?<function>(?: [^ =]+)?(?: \([^()]*\))?)$"
+)
+
+
+@dataclass(slots=True)
+class Frames:
+    """Frames by line: the `line` of the event that they are below, address, function, offset.
+
+    `function` is an index into `names`; `offset` is NO_OFFSET where it was not printed.
+    """
+
+    event: Positions
+    ip: Words
+    function: Positions
+    offset: Positions
+    names: list[str | None]
+
+    def of(self, lines: Positions) -> Frames:
+        """The frames of the events at *lines* (ascending), `event` as an index into them."""
+        at = np.searchsorted(lines, self.event)
+        mine = at < lines.size
+        mine[mine] = lines[at[mine]] == self.event[mine]
+        return Frames(at[mine], self.ip[mine], self.function[mine], self.offset[mine], self.names)
+
+    def innermost(self) -> Positions:
+        """The row of each event's first frame."""
+        return np.flatnonzero(np.diff(self.event, prepend=-1) != 0)
+
+
+def find_frames(lines: Lines, index: Positions) -> tuple[Mask, Words]:
+    """Which of the lines at *index* are frames of a call chain, and those frames' addresses."""
+    start = lines.starts[index] + 1
+    found: Mask = lines.buffer[start - 1] == ord("\t")
+    found &= start + ADDRESS_BYTES <= lines.ends[index]
+    rows = np.flatnonzero(found)
+    ip, found[rows] = addresses(lines, start[rows])
+    return found, ip[found[rows]]
+
+
+def read_frames(lines: Lines, index: Positions, ip: Words, event: Positions) -> Frames:
+    """The frames on the lines at *index*, which are below the events at the lines *event*."""
+    start = lines.starts[index] + 1 + ADDRESS_BYTES
+    function, offset, names = _functions(lines, start, lines.ends[index])
+    return Frames(event, ip, function, offset, names)
+
+
+def addresses(lines: Lines, at: Positions) -> tuple[Words, Mask]:
+    """The address in the 16 columns from each position, and whether one stands alone there."""
+    digits = DIGITS[lines.buffer[at[:, None] + np.arange(ADDRESS_BYTES)]]
+    blank = digits == SPACE
+    valid = (digits != NO_DIGIT).all(axis=1) & ~blank[:, -1]
+    valid &= ~(blank[:, 1:] & ~blank[:, :-1]).any(axis=1)
+    valid &= np.isin(lines.buffer[at + ADDRESS_BYTES], (ord(" "), ord("\n")))
+    digits = np.where(blank, 0, digits)
+    octets = digits[:, ::2] << 4 | (digits[:, 1::2] & 0xF)
+    return np.ascontiguousarray(octets).view(">u8")[:, 0].astype(np.uint64), valid
+
+
+def sample_rows(
+    lines: Lines, heads: ScriptHeads, frames: Frames, names: pl.Series
+) -> tuple[pl.DataFrame, pl.Series]:
+    """The samples at *heads* as rows of schema.SAMPLES, but for `line` instead of `seq`.
+
+    Also their addresses, null where the text has none.
+    """
+    of_sample = frames.of(heads.heads.line)
+    ip, valid, symbol = _on_the_line(lines, heads)
+    first = of_sample.innermost()
+    has_chain = of_sample.event[first]
+    ip[has_chain], valid[has_chain] = of_sample.ip[first], True
+    at_ip = looked_up(of_sample.names, of_sample.function[first])
+    symbol = symbol.scatter(has_chain, at_ip) if has_chain.size else symbol
+    rows = heads.heads.frame().drop("tgid")
+    ips = nullable(ip, valid, pl.UInt64())
+    rows = rows.with_columns(
+        names.alias("event"),
+        pl.Series("cpumode", [*CPUMODES], dtype=CPUMODE).gather(heads.cpumode),
+        nullable(heads.period, heads.period != NONE).alias("period"),
+        ips.alias("ip"),
+        symbol.alias("symbol"),
+        *_chains(of_sample, len(rows)),
+    )
+    return conform("samples", rows.rename({"line": "seq"})).rename({"seq": "line"}), ips
+
+
+def name_probes_by_frame(rows: pl.DataFrame, frames: Frames) -> pl.DataFrame:
+    """*rows* of events with the `symbol` of entry probes that have a frame saying it.
+
+    Only where the frame is the probe's own address and says that it is a function's entry: perf
+    on another machine than the recorded one gives wrong names, with large offsets.
+    """
+    nameless = rows["symbol"].is_null() & rows["probe_ip"].is_not_null()
+    nameless &= (rows["evidence"] == "kprobe") & (rows["phase"] == "entry")
+    if not frames.event.size or not nameless.any():
+        return rows
+    at = np.flatnonzero(nameless.to_numpy())
+    mine = frames.of(rows["line"].to_numpy()[at])
+    first = mine.innermost()
+    offset, ip = mine.offset[first], rows["probe_ip"].to_numpy()[at[mine.event[first]]]
+    entry = (offset >= 0) & (offset <= ENTRY_SLACK_BYTES) & (ip == mine.ip[first])
+    first = first[entry]
+    names = looked_up(mine.names, mine.function[first])
+    return rows.with_columns(rows["symbol"].scatter(at[mine.event[first]], names))
+
+
+def without_address(lines: Lines, heads: ScriptHeads) -> Positions:
+    """Where the text of each tracepoint ends: before the address that `-F +ip` adds, if it did.
+
+    It did if the first lines all end in one.
+    """
+    end = heads.heads.end
+    few = slice(0, SHOWN_BY)
+    texts = lines.text(heads.name_end[few], end[few])
+    if not len(texts) or not texts.str.contains(LAST_ADDRESS).all():
+        return end
+    texts = lines.text(heads.name_end, end)
+    groups = texts.str.extract_groups(LAST_ADDRESS).struct.unnest()
+    width = groups["ip"].str.len_bytes() + groups["function"].str.len_bytes()
+    without: Positions = end - width.fill_null(0).to_numpy().astype(np.int64)
+    return without
+
+
+def _on_the_line(lines: Lines, heads: ScriptHeads) -> tuple[Words, Mask, pl.Series]:
+    """Address and function that stand on the sample's own line."""
+    size, end = heads.heads.line.size, heads.heads.end
+    ip, valid = np.zeros(size, np.uint64), np.zeros(size, np.bool_)
+    stop = end.copy()
+    # Behind `name: ` or the flags comes one space, then the address.
+    for before in (0, *FLAG_BYTES):
+        at = heads.name_end + len(": ") + before + 1
+        rows = np.flatnonzero(~valid & (at + ADDRESS_BYTES <= end))
+        rows = rows[lines.buffer[at[rows] - 1] == ord(" ")]
+        value, good = addresses(lines, at[rows])
+        rows = rows[good]
+        ip[rows], valid[rows], stop[rows] = value[good], True, at[rows] + ADDRESS_BYTES
+    rest = np.flatnonzero(~valid & (heads.name_end + len(": ") < end))
+    if rest.size:
+        texts = lines.text(heads.name_end[rest], end[rest])
+        groups = texts.str.extract_groups(LAST_ADDRESS).struct.unnest()
+        found = groups["ip"].is_not_null().to_numpy()
+        rest = rest[found]
+        digits = groups["ip"].drop_nulls().str.strip_chars(" ")
+        ip[rest] = digits.str.to_integer(base=16, dtype=pl.UInt64).to_numpy()
+        valid[rest] = True
+        width = groups["function"].drop_nulls().str.len_bytes().to_numpy().astype(np.int64)
+        stop[rest] = end[rest] - width
+    function, _, names = _functions(lines, stop, end)
+    return ip, valid, looked_up(names, function)
+
+
+def _functions(
+    lines: Lines, start: Positions, stop: Positions
+) -> tuple[Positions, Positions, list[str | None]]:
+    """What stands behind each address: the index of its function, the offset; and the names."""
+    index, texts = distinct(lines.text(start, stop))
+    read = [function(text) for text in texts]
+    offsets = np.array([offset for _, offset in read], np.int64)
+    return index, offsets[index], [name for name, _ in read]
+
+
+def function(text: str) -> tuple[str | None, int]:
+    """The function that *text* names, and the offset in it (NO_OFFSET: not printed)."""
+    return (None, NO_OFFSET) if len(text) > FUNCTION_CHARS else _cached_function(text)
+
+
+@lru_cache(maxsize=50_000)
+def _cached_function(text: str) -> tuple[str | None, int]:
+    match = next((m for form in FUNCTIONS if (m := form.fullmatch(text))), None)
+    if match is None or match[1] == UNKNOWN:
+        return None, NO_OFFSET
+    return match[1], min(int(match[2], 16), MAX_OFFSET) if match[2] else NO_OFFSET
+
+
+def _chains(frames: Frames, size: int) -> list[pl.Series]:
+    """Addresses and functions as lists; null without a call chain, or where none has a name."""
+    counts = np.bincount(frames.event, minlength=size)
+    offsets = np.concatenate([[0], np.cumsum(counts)])
+    functions = looked_up(frames.names, frames.function)
+    named = np.zeros(size, np.bool_)
+    named[frames.event[functions.is_not_null().to_numpy()]] = True
+    chains = list_column(pl.Series(frames.ip), offsets)
+    names = list_column(functions, offsets)
+    some = pl.select(
+        callchain=pl.when(pl.Series(counts > 0)).then(chains),
+        frames=pl.when(pl.Series(named)).then(names),
+    )
+    return some.get_columns()
