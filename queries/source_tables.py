@@ -12,6 +12,7 @@ from traceview.queries.breakdown import Traced, break_down
 from traceview.queries.call_table import names
 from traceview.queries.calls import OPEN, CallStream
 from traceview.queries.functions import categorical
+from traceview.queries.further_probes import FurtherProbes
 from traceview.queries.instructions import Instructions, count_per_unmap
 from traceview.queries.resolution import Resolution
 from traceview.queries.rows import NIL
@@ -64,6 +65,7 @@ class SourceTables:
         self._steps = steps
         self._markers = Markers(step_pattern)
         self._instructions = Instructions()
+        self._further_probes = FurtherProbes()
         self._samples = Samples(self._stream.functions)
         self._switches = Switches()
         self._resolution = Resolution()
@@ -101,7 +103,8 @@ class SourceTables:
         self._found.extend(batch.diagnostics)
         for name, count in batch.skipped.items():
             self._skipped[name] = self._skipped.get(name, 0) + count
-        self._count_events(batch.events)
+        counts = self._count_events(batch.events)
+        batch = self._further_probes.without(batch, counts)
         self._resolution.add(batch.events)
         self._markers.add(batch)
         self._instructions.add(batch)
@@ -129,6 +132,8 @@ class SourceTables:
         by_status = dict(unmaps.group_by("status").len().iter_rows())
         ours = (
             ("unnamed-probes", "warning", counts["unnamed_probes"], _UNNAMED),
+            ("further-probes", "info", self._further_probes.left_out,
+             "records of further probes on the entry or return of a function that has one"),
             ("censored-unmaps", "warning", by_status.get("censored", 0),
              "unmaps have no entry or no exit in the trace, and enter no statistics"),
             ("contaminated-unmaps", "warning", by_status.get("contaminated", 0),
@@ -146,12 +151,13 @@ class SourceTables:
 
     # ---- per batch
 
-    def _count_events(self, events: pl.DataFrame) -> None:
+    def _count_events(self, events: pl.DataFrame) -> pl.DataFrame:
         counts = events.group_by("name", "symbol", "phase", "evidence").len("count")
         self._part("event_counts", conform("event_counts", counts))
         first, last = events["ts_ns"].min(), events["ts_ns"].max()
         if isinstance(first, int) and isinstance(last, int):
             self._span_ns += [first, last]
+        return counts
 
     def _take(self, chunk: Chunk) -> None:
         placed = place(chunk)
