@@ -65,24 +65,30 @@ class Merge:
 
     def ready(self, before_ns: int) -> Iterator[Batch]:
         """The events before *before_ns*, once they are enough for a batch."""
-        if self._waiting < self._batch_events:
-            return
+        if self._waiting >= self._batch_events:
+            # Nothing but the batch stays in memory while it is looked at.
+            batch = self._ready(before_ns)
+            if batch is not None:
+                yield from self._sliced(batch)
+
+    def _ready(self, before_ns: int) -> Batch | None:
         held = joined_chunks(self._held)
         leaving = held.ts_ns < before_ns
         count = int(leaving.sum())
         # Few can leave: look again when as many have come once more.
         self._waiting = 0 if count < self._batch_events // 2 else len(held) - count
         self._held = [held]
-        if count >= self._batch_events // 2:
-            yield from self._leave(held, leaving, before_ns)
+        return self._leave(held, leaving, before_ns) if count >= self._batch_events // 2 else None
 
     def rest(self, holes: list[Hole]) -> Iterator[Batch]:
         """Everything that is left, and the *holes* that nothing closes."""
         held = joined_chunks(self._held)
         held = replace(held, holes=[*held.holes, *holes])
-        yield from self._leave(held, np.ones(len(held), dtype=np.bool_), FOREVER)
+        batch = self._leave(held, np.ones(len(held), dtype=np.bool_), FOREVER)
+        del held
+        yield from self._sliced(batch)
 
-    def _leave(self, held: Chunk, leaving: Flags, before_ns: int) -> Iterator[Batch]:
+    def _leave(self, held: Chunk, leaving: Flags, before_ns: int) -> Batch:
         """Number the events that are *leaving*, all of them before *before_ns*; keep the others."""
         out = kept(held, leaving)
         order = np.argsort(out.ts_ns, kind="stable")
@@ -121,7 +127,7 @@ class Merge:
             kept(held, ~leaving), comms=_select(held.comms, ~said), holes=holes, skipped={}
         )
         self._held = [rest]
-        yield from self._sliced(Batch(events, args, losses, samples, held.skipped))
+        return Batch(events, args, losses, samples, held.skipped)
 
     def _sliced(self, batch: Batch) -> Iterator[Batch]:
         """*batch* in pieces of the size that was asked for; losses come with the first."""
