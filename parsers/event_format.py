@@ -27,6 +27,7 @@ from traceview.errors import ParseError
 
 # A record fits into a sub-buffer of 64 KiB at most, and its size is a 16-bit number in perf.data.
 MAX_RECORD_BYTES: Final = 1 << 16
+MAX_PAGE_BYTES: Final = 1 << 24  # 2^8 pages of 64 KiB (trace.c: buffer_subbuf_size_write)
 MAX_ID: Final = (1 << 16) - 1  # common_type has 16 bits
 MAX_FIELDS: Final = 1024
 NUMBER_SIZES: Final = (1, 2, 4, 8)
@@ -146,7 +147,7 @@ def parse_header_page(text: str) -> PageHeader:
 
     Raises ParseError when a field is missing or lies where it cannot.
     """
-    fields = {one.name: one for one in _fields(text, "header_page")}
+    fields = {one.name: one for one in _fields(text, "header_page", MAX_PAGE_BYTES)}
     missing = [name for name in ("timestamp", "commit", "data") if name not in fields]
     if missing:
         raise _nonsense(f"the page header lacks {missing[0]}", "header_page")
@@ -160,17 +161,18 @@ def parse_header_page(text: str) -> PageHeader:
     )
 
 
-def _fields(text: str, name: str) -> tuple[Field, ...]:
-    found = [_field(match, name) for match in FIELD.finditer(text)]
+def _fields(text: str, name: str, most: int = MAX_RECORD_BYTES) -> tuple[Field, ...]:
+    """The fields of *text*, which end within *most* bytes."""
+    found = [_field(match, name, most) for match in FIELD.finditer(text)]
     if len(found) > MAX_FIELDS:
         raise _nonsense(f"{len(found)} fields", name)
     return tuple(found)
 
 
-def _field(match: re.Match[str], event: str) -> Field:
+def _field(match: re.Match[str], event: str, most: int) -> Field:
     declaration = " ".join(match["declaration"].split())
     offset, size = int(match["offset"]), int(match["size"])
-    if offset + size > MAX_RECORD_BYTES:
+    if offset + size > most:
         raise _nonsense(f"{declaration} ends at byte {offset + size} of its record", event)
     signed = int(match["signed"] or "0") != 0
     parsed = DECLARATION.match(declaration)

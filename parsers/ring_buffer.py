@@ -47,8 +47,6 @@ SIZE_MASK: Final = MISSED_STORED - 1
 
 WORD_BYTES: Final = 4
 TIME_BYTES: Final = 8
-# A sub-buffer may have 2^8 pages of 64 KiB at most (trace.c: buffer_subbuf_size_write).
-MAX_PAGE_BYTES: Final = 1 << 24
 # Behind the data of the last page, so that a word behind a head can always be looked at.
 MARGIN_BYTES: Final = 16
 

@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from traceview.errors import ParseError, UnsupportedError
-from traceview.parsers.event_format import parse_header_page
+from traceview.parsers.event_format import MAX_PAGE_BYTES, parse_header_page
 from traceview.parsers.ring_buffer import (
     MARGIN_BYTES,
-    MAX_PAGE_BYTES,
     TIME_BYTES,
     WORD_BYTES,
     page_time,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from traceview.errors import ParseError
-from traceview.parsers.ring_buffer import MAX_PAGE_BYTES, TIME_BYTES
+from traceview.parsers.event_format import MAX_PAGE_BYTES
+from traceview.parsers.ring_buffer import TIME_BYTES
 from traceview.parsers.ring_buffer_pages import CpuPages
 from traceview.parsers.trace_dat_bytes import Cursor
 from traceview.parsers.trace_dat_file import SECTION_HEADER_BYTES, is_packed

@@ -122,6 +122,17 @@ def test_pages_of_any_size_are_read(size: int) -> None:
     assert [ts - T for ts, _ in one(content, size=size).records[:3]] == [1, 2, 3]
 
 
+@pytest.mark.parametrize("size", [4096, 65536, 1 << 24])
+def test_the_page_header_says_how_large_pages_are(size: int) -> None:
+    header = page_header(writer.header_page(size), "x.dat")
+    assert header.data_offset + header.data_size == size
+
+
+def test_pages_that_are_larger_than_the_kernel_allows_are_refused() -> None:
+    with pytest.raises(ParseError):
+        page_header(writer.header_page(1 << 25), "x.dat")
+
+
 def test_lost_events_are_marked_and_counted() -> None:
     content = writer.data(b"a" * 4, 1)
     found = decode(
