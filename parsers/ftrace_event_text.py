@@ -107,9 +107,10 @@ class EventText:
         self.probes.read(lines, bodies.take(probes), located.take(probes), evidence, found)
         self._tracepoints(lines, bodies.take(tracepoints), found)
         self.instructions.read(lines, bodies.take(of(INSTRUCTION)), found)
-        functions = bodies.take(of(OTHER, FUNCTION))
-        is_stack = self._functions(lines, functions, found)
-        stacks = np.sort(np.concatenate((of(STACK), of(OTHER, FUNCTION)[is_stack])))
+        functions, stacks = of(OTHER, FUNCTION), of(STACK)
+        if functions.size:
+            is_stack = self._functions(lines, bodies.take(functions), found)
+            stacks = np.sort(np.concatenate((stacks, functions[is_stack])))
         self._stacks(bodies.take(stacks), found)
         graph = bodies.take(of(GRAPH))
         graph.heads.body = graph.payload

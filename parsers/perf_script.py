@@ -34,16 +34,16 @@ from traceview.parsers.ftrace_text_chunks import whole_lines
 from traceview.parsers.ftrace_text_lines import Lines, distinct
 from traceview.parsers.ftrace_text_rows import EVENT_ROWS, NONE, Found, looked_up
 from traceview.parsers.perf_script_chain import (
+    behind_payloads,
     find_frames,
     name_probes_by_frame,
     read_frames,
     sample_rows,
-    without_address,
 )
 from traceview.parsers.perf_script_checks import Shapes, Times
 from traceview.parsers.perf_script_head import EVENT, NAMELESS, SIDE_BAND, HeadReader
 from traceview.parsers.perf_script_notes import Notes, comments
-from traceview.schema import ARGS, EVENTS, SAMPLES, frame
+from traceview.schema import ARGS, CPUMODES, EVENTS, SAMPLES, frame
 from traceview.trace import Batch, Diagnostic
 
 if TYPE_CHECKING:
@@ -59,11 +59,12 @@ if TYPE_CHECKING:
 CHUNK_BYTES: Final = 4 * 1024 * 1024
 HEAD_LINES: Final = 400
 SHOWN_CHARS: Final = 100
+SHOWN_TYPES: Final = 30
 ARGS_PER_EVENT: Final = 2  # a batch is full, too, when it has so many arguments
 TIME_BYTES: Final = 12  # `%12s`
 
 HEADER_LINES: Final = re.compile(rb"\s*# ========\s*\n# captured on\s*:")
-RECORD: Final = r"^(PERF_RECORD_\w+|DEFERRED CALLCHAIN)"
+RECORD: Final = r"^(PERF_RECORD_[A-Z0-9_]{2,30}|DEFERRED CALLCHAIN)"
 LOST: Final = re.compile(r"PERF_RECORD_LOST lost (\d{1,18})")
 # Lines below an event that say nothing that is kept: the source line of a frame, instructions,
 # the payload of a bpf-output event; registers, branches and so on, behind a call chain.
@@ -77,6 +78,7 @@ TIMELESS: Final = (
     r"^ *\S.{0,14}? +\d{1,7}(?:/\d{1,7})? +"
     r"(?:\[\d{3,5}\] +(?:\d+ +)?[A-Za-z_][\w/:,=.-]*:|(?:\d+ +)?[A-Za-z_]\w*:[\w.-]+:)(?: |$)"
 )
+GUEST_MODES: Final = [CPUMODES.index(mode) for mode in ("guest_kernel", "guest_user")]
 NEEDED: Final = "perf script -F +time,+event prints them"
 
 
@@ -157,6 +159,8 @@ class Reader:
     tracepoints: int = 0
     without_payload: int = 0
     loss_lines: int = 0
+    of_host: bool = False
+    shows_guest: bool = False
     times: Times = field(default_factory=Times)
     shapes: Shapes = field(default_factory=Shapes)
     events: list[pl.DataFrame] = field(default_factory=list)
@@ -164,6 +168,7 @@ class Reader:
     samples: list[pl.DataFrame] = field(default_factory=list)
     holes: list[Hole] = field(default_factory=list)
     skipped: Counter[str] = field(default_factory=Counter)
+    records: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
         self.event_text = EventText(self.want, Header())
@@ -178,9 +183,9 @@ class Reader:
         found.unparsed.append(heads.heads.line[heads.kind == NAMELESS])
         self._refuse(lines, heads, found)
         lost = self._side_band(lines, heads.take(heads.kind == SIDE_BAND), found)
-        samples = self._events(lines, heads.take(heads.kind == EVENT), frames, found)
+        samples, on_line = self._events(lines, heads.take(heads.kind == EVENT), frames, found)
         self._count_unparsed(lines, found)
-        self._store(lines, found, lost, frames, samples)
+        self._store(lines, found, lost, (frames, on_line), samples)
         self.line += len(lines)
         self._refuse_differences()
 
@@ -211,7 +216,7 @@ class Reader:
         types = texts.str.extract(RECORD)
         among = among & types.is_not_null().to_numpy()
         for name, count in types.filter(among).value_counts().iter_rows():
-            self.skipped[name] += count
+            self.records[name.removeprefix("PERF_RECORD_")] += count
         return among
 
     def _side_band(self, lines: Lines, heads: ScriptHeads, found: Found) -> list[Lost]:
@@ -233,9 +238,10 @@ class Reader:
 
     def _events(
         self, lines: Lines, heads: ScriptHeads, frames: Frames, found: Found
-    ) -> pl.DataFrame:
-        """Read events; return the rows of the samples among them."""
+    ) -> tuple[pl.DataFrame, Frames]:
+        """Read events; return the rows of samples, and the addresses on lines of others."""
         self.times.take(heads.heads.ts_ns)
+        self.shows_guest |= bool(np.isin(heads.cpumode, GUEST_MODES).any())
         index, names = distinct(lines.text(heads.heads.body, heads.name_end))
         whole = self.shapes.are_whole(heads.shape, index, names)
         found.unparsed.append(heads.heads.line[~whole])
@@ -248,11 +254,12 @@ class Reader:
         rows, ips = sample_rows(lines, heads.take(sampled), frames, name)
         found.add(heads.heads.take(sampled), "sample", name=name, phase="instant", probe_ip=ips)
         others = heads.take(~sampled)
-        others.heads.end = without_address(lines, others)
+        others.heads.end, on_line = behind_payloads(lines, others)
         self.tracepoints += others.heads.line.size
         self.without_payload += int((payload[~sampled] >= others.heads.end).sum())
         self.event_text.read(lines, others.heads, found)
-        return rows
+        self.of_host |= any(name.startswith("kvm:") for name in names)
+        return rows, on_line
 
     def _refuse(self, lines: Lines, heads: ScriptHeads, found: Found) -> None:
         """Raise UnsupportedError if there was no event yet, and these lines show why."""
@@ -290,13 +297,15 @@ class Reader:
         lines: Lines,
         found: Found,
         lost: list[Lost],
-        frames: Frames,
+        frames: tuple[Frames, Frames],
         samples: pl.DataFrame,
     ) -> None:
         rows = pl.concat([pl.DataFrame(schema=EVENT_ROWS), *found.events])
         if len(found.events) > 1:
             rows = rows.sort("line")
-        rows = name_probes_by_frame(rows, frames)
+        for some in frames:
+            rows = name_probes_by_frame(rows, some)
+        self.of_host |= bool((rows["evidence"] == "kprobe").any())
         line = rows["line"].to_numpy()
         rows = rows.with_columns(seq=pl.Series(np.arange(self.seq, self.seq + line.size)))
         unparsed = np.concatenate([np.zeros(0, np.int64), *found.unparsed])
@@ -365,6 +374,22 @@ class Reader:
                 "losses-not-shown",
                 "info",
                 "the text shows no loss: perf script prints losses only with --show-lost-events",
+            )
+        if self.of_host and not self.shows_guest and not self.notes.guest_samples:
+            yield Diagnostic(
+                "guest-cpumode",
+                "info",
+                "perf script prints no samples with guest cpumode, which on arm64 is also the"
+                " host's own code while a vCPU is loaded: if there were any, they are missing here",
+            )
+        if self.records:
+            shown = sorted(self.records.most_common(SHOWN_TYPES))
+            types = ", ".join(f"{name} {count}" for name, count in shown)
+            yield Diagnostic(
+                "records-not-used",
+                "info",
+                f"records that say nothing of events, by type: {types}",
+                self.records.total(),
             )
         if self.tracepoints and self.without_payload == self.tracepoints:
             yield Diagnostic(

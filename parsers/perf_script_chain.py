@@ -22,8 +22,8 @@ import numpy as np
 import polars as pl
 
 from traceview.parsers.ftrace_text_lines import distinct, nullable
-from traceview.parsers.ftrace_text_rows import NONE, looked_up
-from traceview.schema import CPUMODE, CPUMODES, conform, list_column
+from traceview.parsers.ftrace_text_rows import LINE, NONE, looked_up
+from traceview.schema import CPUMODE, CPUMODES, SAMPLES, conform, list_column
 from traceview.symbols import ENTRY_SLACK_BYTES
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ DIGITS: Final = np.full(256, NO_DIGIT, np.uint8)
 DIGITS[list(b"0123456789abcdef")] = range(16)
 DIGITS[ord(" ")] = SPACE
 
+SAMPLE_ROWS: Final = {"line": LINE, **{name: t for name, t in SAMPLES.items() if name != "seq"}}
 # Flags (`-F +flags`) stand between an event's name and what it says, in one of these widths.
 FLAG_BYTES: Final = (24, 18, 22)
 # ` name+0x10 (file)`, and without the offset, the file, or both. A name may hold spaces and
@@ -44,7 +45,8 @@ FUNCTIONS: Final = (
     re.compile(r" ([^(\s].*?)\+0x([0-9a-f]{1,16})(?: \(.*)?"),
     re.compile(r" ([^(\s].*?)()(?: \(.*)?"),
 )
-FUNCTION_CHARS: Final = 4096  # what is longer is none, and not worth remembering
+SYMBOL_BYTES: Final = 600  # 512 (KSYM_NAME_LEN), and an offset
+FUNCTION_CHARS: Final = 1024  # what is longer is none, and not worth remembering
 UNKNOWN: Final = "[unknown]"
 NO_OFFSET, MAX_OFFSET = -1, np.iinfo(np.int64).max
 SHOWN_BY: Final = 50  # lines that show which fields there are
@@ -96,6 +98,12 @@ def read_frames(lines: Lines, index: Positions, ip: Words, event: Positions) -> 
     return Frames(event, ip, function, offset, names)
 
 
+def no_frames() -> Frames:
+    """None at all."""
+    none = np.zeros(0, np.int64)
+    return Frames(none, none.astype(np.uint64), none, none, [])
+
+
 def addresses(lines: Lines, at: Positions) -> tuple[Words, Mask]:
     """The address in the 16 columns from each position, and whether one stands alone there."""
     digits = DIGITS[lines.buffer[at[:, None] + np.arange(ADDRESS_BYTES)]]
@@ -115,6 +123,8 @@ def sample_rows(
 
     Also their addresses, null where the text has none.
     """
+    if heads.heads.line.size == 0:
+        return pl.DataFrame(schema=SAMPLE_ROWS), pl.Series(dtype=pl.UInt64)
     of_sample = frames.of(heads.heads.line)
     ip, valid, symbol = _on_the_line(lines, heads)
     first = of_sample.innermost()
@@ -155,21 +165,40 @@ def name_probes_by_frame(rows: pl.DataFrame, frames: Frames) -> pl.DataFrame:
     return rows.with_columns(rows["symbol"].scatter(at[mine.event[first]], names))
 
 
-def without_address(lines: Lines, heads: ScriptHeads) -> Positions:
-    """Where the text of each tracepoint ends: before the address that `-F +ip` adds, if it did.
+def behind_payloads(lines: Lines, heads: ScriptHeads) -> tuple[Positions, Frames]:
+    """Where each tracepoint's own text ends, and the address behind it that `-F +ip` adds.
 
-    It did if the first lines all end in one.
+    It is there if the first lines all end in one.
     """
     end = heads.heads.end
     few = slice(0, SHOWN_BY)
-    texts = lines.text(heads.name_end[few], end[few])
-    if not len(texts) or not texts.str.contains(LAST_ADDRESS).all():
-        return end
-    texts = lines.text(heads.name_end, end)
-    groups = texts.str.extract_groups(LAST_ADDRESS).struct.unnest()
-    width = groups["ip"].str.len_bytes() + groups["function"].str.len_bytes()
-    without: Positions = end - width.fill_null(0).to_numpy().astype(np.int64)
-    return without
+    groups = _last_addresses(lines.text(heads.name_end[few], end[few]))
+    if not len(groups) or groups["ip"].null_count():
+        return end, no_frames()
+    words = 1 + int(groups["function"].str.count_matches(" ").max())  # type: ignore[arg-type]
+    stop = start = end
+    for _ in range(words):
+        stop = start - lines.spaces_before(start)
+        start = stop - lines.word_before(stop, SYMBOL_BYTES)
+    _, valid = addresses(lines, stop - ADDRESS_BYTES)
+    valid &= lines.buffer[stop - ADDRESS_BYTES - 1] == ord(" ")
+    valid &= stop - ADDRESS_BYTES > heads.name_end
+    odd = np.flatnonzero(~valid)
+    if odd.size:
+        groups = _last_addresses(lines.text(heads.name_end[odd], end[odd]))
+        width = groups["function"].str.len_bytes().fill_null(0).to_numpy().astype(np.int64)
+        stop[odd] = np.where(groups["ip"].is_not_null(), end[odd] - width, 0)
+    found = np.flatnonzero(stop > heads.name_end)
+    stop = stop[found]
+    ip, _ = addresses(lines, stop - ADDRESS_BYTES)
+    without = end.copy()
+    without[found] = stop - ADDRESS_BYTES
+    function, offset, names = _functions(lines, stop, end[found])
+    return without, Frames(heads.heads.line[found], ip, function, offset, names)
+
+
+def _last_addresses(texts: pl.Series) -> pl.DataFrame:
+    return texts.str.extract_groups(LAST_ADDRESS).struct.unnest()
 
 
 def _on_the_line(lines: Lines, heads: ScriptHeads) -> tuple[Words, Mask, pl.Series]:
@@ -188,7 +217,7 @@ def _on_the_line(lines: Lines, heads: ScriptHeads) -> tuple[Words, Mask, pl.Seri
     rest = np.flatnonzero(~valid & (heads.name_end + len(": ") < end))
     if rest.size:
         texts = lines.text(heads.name_end[rest], end[rest])
-        groups = texts.str.extract_groups(LAST_ADDRESS).struct.unnest()
+        groups = _last_addresses(texts)
         found = groups["ip"].is_not_null().to_numpy()
         rest = rest[found]
         digits = groups["ip"].drop_nulls().str.strip_chars(" ")
@@ -215,7 +244,7 @@ def function(text: str) -> tuple[str | None, int]:
     return (None, NO_OFFSET) if len(text) > FUNCTION_CHARS else _cached_function(text)
 
 
-@lru_cache(maxsize=50_000)
+@lru_cache(maxsize=20_000)
 def _cached_function(text: str) -> tuple[str | None, int]:
     match = next((m for form in FUNCTIONS if (m := form.fullmatch(text))), None)
     if match is None or match[1] == UNKNOWN:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from traceview.parsers.ftrace_text_lines import Mask, Positions
+
+KNOWN_NAMES: Final = 100_000
 
 
 @dataclass(slots=True)
@@ -76,6 +78,8 @@ class Shapes:
         kinds, kind, counts = np.unique(
             name * width + shape, return_inverse=True, return_counts=True
         )
+        if len(self.seen) > KNOWN_NAMES:  # a file of nothing but different names
+            self.seen.clear()
         for code, count in zip(kinds.tolist(), counts.tolist(), strict=True):
             self.seen.setdefault(names[code // width], Counter())[code % width] += count
         usual = [self.seen[names[code // width]].most_common(1)[0][0] for code in kinds.tolist()]

@@ -223,14 +223,15 @@ def _times(lines: Lines, colons: Positions) -> Times:
 
 def _before_time_of_day(lines: Lines, start: Positions) -> Positions:
     """Where the head ends: before `2026-11-22 16:09:59.316675 `, if that comes before the time."""
-    stop = start - lines.spaces_before(start)
-    for width in (len("2026-11-22 16:09:59.316675"), len("2026-11-22 16:09:59.316675000")):
-        day = np.maximum(stop - width, 0)
+    stop, end = start - lines.spaces_before(start), start.copy()
+    for digits in (6, 9):
+        rows = np.flatnonzero(lines.buffer[stop - digits - 1] == ord("."))
+        day = stop[rows] - len("2026-11-22 16:09:59.") - digits
         there = lines.is_digit(day)
-        for at, mark in ((4, "-"), (7, "-"), (10, " "), (13, ":"), (16, ":"), (19, ".")):
+        for at, mark in ((4, "-"), (7, "-"), (10, " "), (13, ":"), (16, ":")):
             there &= lines.buffer[day + at] == ord(mark)
-        start = np.where(there, day, start)
-    return start
+        end[rows[there]] = day[there]
+    return end
 
 
 def _named(

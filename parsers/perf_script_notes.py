@@ -4,7 +4,7 @@ Header lines begin with `#` and state facts of the recorded host. Messages go to
 but many a text was made with `2>&1`: they say what was lost or left out, and are no events.
 
 Sources of truth: tools/perf/util/header.c (perf_header__fprintf_info, print_event_desc,
-print_clockid, print_clock_data), tools/perf/util/session.c (perf_session__warn_about_errors),
+print_clock_data), tools/perf/util/session.c (perf_session__warn_about_errors),
 tools/perf/builtin-script.c, 4.4 to 7.2.
 """
 
@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from traceview.parsers.perf_attr import CLOCKS, PERF_CLOCK
 from traceview.trace import Diagnostic
 
 if TYPE_CHECKING:
@@ -25,15 +27,15 @@ if TYPE_CHECKING:
 
     from traceview.parsers.ftrace_text_lines import Lines, Mask, Positions
 
-INTERESTING: Final = r"^# (?:os release|arch|nrcpus online|cpuid|clockid|event) ?:"
-FACT: Final = re.compile(r"# (?P<key>os release|arch|nrcpus online|cpuid|clockid) ?: (?P<value>.+)")
+KEYS: Final = r"(?P<key>os release|arch|nrcpus online|cpuid|cmdline|reference time|event)"
+INTERESTING: Final = rf"^# {KEYS} ?:"
+FACT: Final = re.compile(rf"# {KEYS} ?: (?P<value>.+)")
 EVENT: Final = re.compile(
     r"# event : name = (?P<name>.+?),(?: ,)? (?:id = \{[^}]*\}, )?type = (?P<type>\d{1,10})\b"
 )
-CLOCKS: Final = {
-    "monotonic": "mono", "monotonic_raw": "mono_raw", "boottime": "boot", "realtime": "realtime",
-    "tai": "tai",
-}  # fmt: skip
+CLOCKID: Final = re.compile(r", use_clockid = 1\b.*, clockid = (\d{1,3})\b")
+WALL: Final = re.compile(r" = (\d{9,11})\.\d{6} \(TOD\)")
+KNOWN_EVENTS: Final = 100_000
 TRACEPOINT_TYPE: Final = 2  # PERF_TYPE_TRACEPOINT
 MIDR: Final = re.compile(r"0x[0-9a-f]{16}")
 
@@ -55,17 +57,21 @@ TRACEPOINT: Final = re.compile(r"[A-Za-z_][\w-]*:([\w.$@-]+)")
 class Notes:
     """What was said so far. `facts` are columns of schema.SOURCES."""
 
-    facts: dict[str, Any] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=lambda: {"tracer": "perf"})
+    clocks: list[str] = field(default_factory=list)
     types: dict[str, int] = field(default_factory=dict)  # of events, by name
     lost: list[str] = field(default_factory=list)
     guest_samples: int = 0
 
     def read_header(self, lines: Lines, index: Positions) -> None:
         """Take in those of the lines at *index*, which begin with `#`, that say something."""
+        if index.size == 0:
+            return
         texts = lines.text(lines.starts[index], lines.ends[index])
         for text in texts.filter(texts.str.contains(INTERESTING)):
-            if match := EVENT.match(text):
+            if (match := EVENT.match(text)) and len(self.types) < KNOWN_EVENTS:
                 self.types[match["name"]] = int(match["type"])
+                self._clock(text)
             elif match := FACT.fullmatch(text):
                 self._fact(match["key"], match["value"].strip())
 
@@ -78,9 +84,18 @@ class Notes:
             self.facts["cpus"] = int(value)
         elif key == "cpuid" and MIDR.fullmatch(value):
             self.facts["midr"] = value
-        elif key == "clockid":
-            name = value.split(" ", maxsplit=1)[0]
-            self.facts["clock"] = CLOCKS.get(name, name)
+        elif key == "cmdline":
+            self.facts["tracer_options"] = value
+        elif key == "reference time" and (match := WALL.search(value)):
+            at = datetime.fromtimestamp(int(match[1]), UTC)
+            self.facts["recorded_at"] = at.isoformat(timespec="seconds")
+
+    def _clock(self, event: str) -> None:
+        match = CLOCKID.search(event)
+        number = int(match[1]) if match else None
+        clock = PERF_CLOCK if number is None else CLOCKS.get(number, f"clockid {number}")
+        self.clocks = [*dict.fromkeys([*self.clocks, clock])]
+        self.facts["clock"] = ", ".join(self.clocks)
 
     def read_messages(self, texts: pl.Series) -> Mask:
         """Which of *texts* are messages of perf; what they say is taken in."""

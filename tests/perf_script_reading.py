@@ -87,6 +87,9 @@ def differences(data: bytes, *, all_events: bool, **reading: int) -> list[str]:
         found.append(f"args: extra {list(mine - other)[:3]}, missing {list(other - mine)[:3]}")
     if table.skipped != reference.skipped:
         found.append(f"skipped {table.skipped}, not {reference.skipped}")
+    records = table.diagnostics.get("records-not-used")
+    if (records.count if records else 0) != reference.records.total():
+        found.append(f"records {records}, not {reference.records}")
     if table.unparsed != reference.unparsed:
         shown = table.diagnostics.get("unparsed-lines")
         found.append(f"unparsed {shown}, not {reference.unparsed}")

@@ -31,6 +31,7 @@ class ScriptReference(Reference):
     """What a file says, as plain rows."""
 
     samples: list[dict[str, Any]] = field(default_factory=list)
+    records: Counter[str] = field(default_factory=Counter)
     owner: str | None = None  # what the lines below belong to: an event, something else, nothing
     pending: list[tuple[int, str | None, int | None]] = field(default_factory=list)
     shapes: dict[str, Counter[int]] = field(default_factory=dict)
@@ -67,7 +68,7 @@ class ScriptReference(Reference):
             self._end_chain()
             self.owner = None
             if match := re.match(r"PERF_RECORD_\w+", line):
-                self.skipped[match[0]] += 1
+                self.records[match[0].removeprefix("PERF_RECORD_")] += 1
             elif line.strip(" \t\r") and line[0] != "#" and not any(m in line for m in MESSAGES):
                 self._unparse()
 
@@ -78,18 +79,23 @@ class ScriptReference(Reference):
         elif rest.startswith("PERF_RECORD_LOST "):
             self._unparse()
         elif match := re.match(r"PERF_RECORD_\w+|DEFERRED CALLCHAIN", rest):
-            self.skipped[match[0]] += 1
+            self.records[match[0].removeprefix("PERF_RECORD_")] += 1
         elif head["name"] is None or self._usual(head["name"]) & ~head["shape"]:
             self._unparse()
         elif is_sampled(head):
             self._sample(head)
         else:
             payload = head["payload"]
+            on_line = None
             if self.cut_address:
-                payload = split_address(payload)[0]
+                payload, tail = split_address(payload)
+                on_line = ADDRESS.fullmatch(f"{tail:>16}")
             before = len(self.events)
             self._body(head, f"{head['name']}:" + (f" {payload}" if payload else ""), comment=False)
             self.owner = "event" if len(self.events) > before else "other"
+            if on_line is not None:
+                self.pending.append((int(on_line[1], 16), *function(on_line[2])))
+                self._end_chain()
 
     def _usual(self, name: str) -> int:
         return self.shapes[name].most_common(1)[0][0]

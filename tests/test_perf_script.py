@@ -157,6 +157,13 @@ def test_a_probe_with_a_call_chain_is_named_by_it_and_is_no_sample() -> None:
     assert table.arg("size") == [0x1000]
 
 
+def test_a_probe_with_its_address_on_the_line_is_named_by_it() -> None:
+    script = Script(TRACEPOINT | {"ip", "sym", "symoff", "dso"})
+    for frame in (Frame(UNMAP, "kvm_pgtable_stage2_unmap"), Frame(UNMAP, "other", 0x9D389)):
+        script.tracepoint("kvmlab:s2_unmap", KPROBE, SECOND, frames=(frame,))
+    assert read(script.text()).column("symbol") == ["kvm_pgtable_stage2_unmap", None]
+
+
 def test_a_name_that_does_not_begin_at_the_probe_names_nothing() -> None:
     # perf on another machine than the recorded one prints such offsets.
     script = Script(chains=True)
@@ -257,17 +264,36 @@ def test_the_header_gives_facts() -> None:
 # nrcpus online : 2
 # nrcpus avail : 4
 # cpuid : 0x00000000414fd0c1
-# event : name = cycles, , id = { 1 }, type = 0 (PERF_TYPE_HARDWARE), size = 144
+# cmdline : /usr/bin/perf record -a
+# event : name = kvm:x, , id = { 1 }, type = 2 (X), size = 144, use_clockid = 1, clockid = 1
 # clockid frequency: 1000 MHz
 # clockid: monotonic (1)
+# reference time: 2026-11-22 16:09:58.102393 = 1795363798.102393 (TOD) = 30.892897600 (monotonic)
 # ========
 #
 """
     facts = read(text + one_line("kvm:x", "")).facts
     assert facts == {
         "kernel": "6.12.95+deb12-arm64", "machine": "aarch64", "cpus": 2, "clock": "mono",
-        "midr": "0x00000000414fd0c1", "loss_known": False, "ts_resolution_ns": 1000,
+        "midr": "0x00000000414fd0c1", "recorded_at": "2026-11-22T16:09:58+00:00", "tracer": "perf",
+        "tracer_options": "/usr/bin/perf record -a", "loss_known": False, "ts_resolution_ns": 1000,
     }  # fmt: skip
+
+
+def test_the_clock_is_that_of_perf_unless_the_header_says_another() -> None:
+    event = "# event : name = cycles, , id = { 1 }, type = 0 (X), size = 144, sample_id_all = 1\n"
+    assert read(event + one_line("kvm:x", "")).facts["clock"] == "perf"
+    assert "clock" not in one("kvm:x", "").facts
+
+
+def test_samples_with_guest_cpumode_may_be_missing() -> None:
+    shown = DEFAULT | {"misc"}
+    assert "guest-cpumode" in one("kvmlab:s2_unmap", KPROBE, fields=shown).diagnostics
+    assert "guest-cpumode" in one("kvm:kvm_entry", "PC: 0x1").diagnostics
+    assert "guest-cpumode" not in sampled(shown, chains=True).diagnostics
+    script = Script(shown)
+    script.tracepoint("kvmlab:s2_unmap", KPROBE, SECOND, misc="G")
+    assert "guest-cpumode" not in read(script.text()).diagnostics
 
 
 def test_a_loss_lies_between_two_events_of_its_cpu() -> None:
@@ -335,11 +361,11 @@ def test_records_of_other_types_are_counted() -> None:
     script.tracepoint("irq:irq_handler_entry", "", SECOND)
     table = read(script.text(), all_events=True)
     assert table.unparsed == 0
-    assert table.skipped == {
-        "PERF_RECORD_COMM": 2, "PERF_RECORD_FORK": 1, "PERF_RECORD_MMAP2": 1,
-        "PERF_RECORD_SWITCH": 1, "PERF_RECORD_SWITCH_CPU_WIDE": 1, "PERF_RECORD_NAMESPACES": 1,
-        "PERF_RECORD_FINISHED_ROUND": 1,
-    }  # fmt: skip
+    assert table.skipped == {}
+    assert table.diagnostics["records-not-used"].count == 8
+    assert table.diagnostics["records-not-used"].message.endswith(
+        "COMM 2, FINISHED_ROUND 1, FORK 1, MMAP2 1, NAMESPACES 1, SWITCH 1, SWITCH_CPU_WIDE 1"
+    )
     assert "time-goes-back" not in table.diagnostics
     assert table.column("name") == ["irq_handler_entry"]
 
