@@ -227,6 +227,8 @@ class _Sections:
         found = self._found
         found.compression = cursor.string("the compression")
         cursor.string("the version of the compression")
+        if found.compression != "none":
+            block_unpacker(found.compression, found.path)  # or refuse the file by its name
         at = cursor.number(8, "the place of the options")
         self._read_options(at)
         said = found.options

@@ -56,7 +56,10 @@ def cpu_pages(contents: Contents, reader: CpuDataReader, header: PageHeader) -> 
 
 def text_pieces(contents: Contents, reader: CpuDataReader) -> Iterator[memoryview]:
     """The text of the first buffer, of a file without pages."""
-    buffer = contents.buffers[0]
+    buffer, *others = contents.buffers
+    if others:
+        message = f"the text of {len(others)} further buffers is not read"
+        contents.diagnostics.append(Diagnostic("unread-text", "warning", message, len(others)))
     if contents.version < 7:
         yield from reader.plain(buffer.cpus[0], 1, "the text")
         return

@@ -115,9 +115,17 @@ def test_an_instance_with_another_clock_is_read_and_named() -> None:
     one = Buffer({0: points(T)}, name="one", clock="boot")
     found = read(trace(Buffer({0: points(T)}), one).write())
     assert len(found.events) == 2
+    assert len(found.diagnostics) == 1
     assert "'one' has the clock boot, the main buffer mono" in (
         found.diagnostics["clocks-differ"].message
     )
+
+
+def test_a_clock_that_all_instances_share_is_not_doubted() -> None:
+    buffers = [Buffer({}, clock="local"), Buffer({0: points(T)}, name="one", clock="local")]
+    found = read(trace(*buffers, clock="mono").write())
+    assert found.facts["clock"] == "mono"
+    assert found.diagnostics == {}
 
 
 def test_the_local_clock_cannot_be_compared_between_cpus() -> None:
@@ -251,6 +259,12 @@ def test_text_of_a_latency_tracer_is_read_as_text(version: int, compression: str
     assert found.facts["tracer"] == "wakeup"
     assert found.facts["clock"] == "global"
     assert found.facts["kernel"] == "6.12.0-arm64"
+
+
+def test_an_unknown_clock_of_a_text_is_not_made_up() -> None:
+    found = read(trace(text="# tracer: nop\n", clock="global", compression="none").write())
+    assert len(found.events) == 0
+    assert found.facts["clock"] == "global"
 
 
 def test_a_task_is_called_what_sched_switch_says_from_then_on() -> None:
