@@ -93,6 +93,7 @@ def analyze(
                 deliver("calls", call_table.rows(chunk))
                 deliver("instructions", tables.instructions)
                 deliver("samples", tables.samples)
+            del batch, chunk  # while the next batch is read, this one need not be in memory
         chunk = tables.finish()
         if sink is not None:
             deliver("calls", call_table.rows(chunk))

@@ -8,6 +8,7 @@ not read, comes with the batches: `Batch.facts` and `Batch.diagnostics`.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import polars as pl
@@ -131,12 +132,8 @@ class Trace:
         """
         symbols = self.settings.symbols
         want = Want(self.vocabulary, all_events, batch_events, symbols)
-        for batch in self.read(want, progress):
-            yield replace(
-                batch,
-                events=name_probes(batch.events, symbols),
-                samples=name_frames(batch.samples, symbols),
-            )
+        # A loop here would keep each batch in memory until the next one is read.
+        return map(partial(_named, symbols=symbols), self.read(want, progress))
 
     def sources(self) -> pl.DataFrame:
         """One row of schema.SOURCES: what the file, the sidecar and the user say of the host.
@@ -169,3 +166,11 @@ class Trace:
             sources=self.source_row(facts),
             diagnostics=tuple(d for b in batches for d in b.diagnostics),
         )
+
+
+def _named(batch: Batch, *, symbols: SymbolSources) -> Batch:
+    return replace(
+        batch,
+        events=name_probes(batch.events, symbols),
+        samples=name_frames(batch.samples, symbols),
+    )
