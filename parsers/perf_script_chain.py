@@ -14,7 +14,8 @@ tools/perf/util/symbol_fprintf.c, 4.4 to 7.2.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
@@ -47,13 +48,20 @@ FUNCTIONS: Final = (
 )
 SYMBOL_BYTES: Final = 600  # 512 (KSYM_NAME_LEN), and an offset
 FUNCTION_CHARS: Final = 1024  # what is longer is none, and not worth remembering
+# Lines below an event that say nothing that is kept: the source line of a frame, instructions,
+# the payload of a bpf-output event; registers, branches and so on, behind a call chain.
+BELOW: Final = (
+    r"^(?:  [^ ]|\t[0-9a-f]{16}\t|\t\t| {6}(?:BPF output:| {11}) [0-9a-f]{4}:"
+    r"| ?(?:ilen: \d|insn: |ABI:\d| *\w{1,8}:0x[0-9a-f]{1,16} |0x[0-9a-f]{1,16}(?:\([^)]*\))?/0x"
+    r"|\S+\+0x[0-9a-f]{1,16}(?:\([^)]*\))?/\S))"
+)
+BELOW_BYTES: Final = re.compile(BELOW.encode())
 UNKNOWN: Final = "[unknown]"
 NO_OFFSET, MAX_OFFSET = -1, np.iinfo(np.int64).max
 SHOWN_BY: Final = 50  # lines that show which fields there are
 # Where nothing stands in its place, because other fields come before: the last address.
-LAST_ADDRESS: Final = (
-    r"^.* (?<ip>[0-9a-f]{16}| +[0-9a-f]{5,15})(?<function>(?: [^ =]+)?(?: \([^()]*\))?)$"
-)
+COLUMNS: Final = "|".join(f" {{{16 - n}}}[0-9a-f]{{{n}}}" for n in range(16, 0, -1))
+LAST_ADDRESS: Final = rf"^.* (?<ip>{COLUMNS})(?<function>(?: [^ =]+)?(?: \([^()]*\))?)$"
 
 
 @dataclass(slots=True)
@@ -79,6 +87,14 @@ class Frames:
     def innermost(self) -> Positions:
         """The row of each event's first frame."""
         return np.flatnonzero(np.diff(self.event, prepend=-1) != 0)
+
+
+def is_below(line: bytes) -> bool:
+    """Whether *line* belongs to the event above it."""
+    if line[:1] in b"\t" or not line.strip():
+        return True
+    # An event without a name may begin with two spaces, as the source line of a frame does.
+    return BELOW_BYTES.match(line) is not None and b": " not in line[16:]
 
 
 def find_frames(lines: Lines, index: Positions) -> tuple[Mask, Words]:
@@ -165,36 +181,50 @@ def name_probes_by_frame(rows: pl.DataFrame, frames: Frames) -> pl.DataFrame:
     return rows.with_columns(rows["symbol"].scatter(at[mine.event[first]], names))
 
 
-def behind_payloads(lines: Lines, heads: ScriptHeads) -> tuple[Positions, Frames]:
-    """Where each tracepoint's own text ends, and the address behind it that `-F +ip` adds.
+@dataclass(slots=True)
+class PayloadEnds:
+    """Finds where the text of tracepoints ends: at the address that `-F +ip` adds, if it did.
 
-    It is there if the first lines all end in one.
+    It did if most of the lines that were looked at end in one, each chunk's first. `words`: how
+    many there are behind the address, by how often.
     """
-    end = heads.heads.end
-    few = slice(0, SHOWN_BY)
-    groups = _last_addresses(lines.text(heads.name_end[few], end[few]))
-    if not len(groups) or groups["ip"].null_count():
-        return end, no_frames()
-    words = 1 + int(groups["function"].str.count_matches(" ").max())  # type: ignore[arg-type]
-    stop = start = end
-    for _ in range(words):
-        stop = start - lines.spaces_before(start)
-        start = stop - lines.word_before(stop, SYMBOL_BYTES)
-    _, valid = addresses(lines, stop - ADDRESS_BYTES)
-    valid &= lines.buffer[stop - ADDRESS_BYTES - 1] == ord(" ")
-    valid &= stop - ADDRESS_BYTES > heads.name_end
-    odd = np.flatnonzero(~valid)
-    if odd.size:
-        groups = _last_addresses(lines.text(heads.name_end[odd], end[odd]))
-        width = groups["function"].str.len_bytes().fill_null(0).to_numpy().astype(np.int64)
-        stop[odd] = np.where(groups["ip"].is_not_null(), end[odd] - width, 0)
-    found = np.flatnonzero(stop > heads.name_end)
-    stop = stop[found]
-    ip, _ = addresses(lines, stop - ADDRESS_BYTES)
-    without = end.copy()
-    without[found] = stop - ADDRESS_BYTES
-    function, offset, names = _functions(lines, stop, end[found])
-    return without, Frames(heads.heads.line[found], ip, function, offset, names)
+
+    looked_at: int = 0
+    words: Counter[int] = field(default_factory=Counter)
+
+    def read(self, lines: Lines, heads: ScriptHeads) -> tuple[Positions, Frames]:
+        """The end of each tracepoint's own text, and the addresses behind it."""
+        end = heads.heads.end
+        few = slice(0, SHOWN_BY)
+        groups = _last_addresses(lines.text(heads.name_end[few], end[few]))
+        self.looked_at += len(groups)
+        self.words.update(groups["function"].drop_nulls().str.count_matches(" ").to_list())
+        if self.words.total() * 2 <= self.looked_at:
+            return end, no_frames()
+        stop = self._ends_of_addresses(lines, heads)
+        found = np.flatnonzero(stop > heads.name_end)
+        stop = stop[found]
+        ip, _ = addresses(lines, stop - ADDRESS_BYTES)
+        without = end.copy()
+        without[found] = stop - ADDRESS_BYTES
+        function, offset, names = _functions(lines, stop, end[found])
+        return without, Frames(heads.heads.line[found], ip, function, offset, names)
+
+    def _ends_of_addresses(self, lines: Lines, heads: ScriptHeads) -> Positions:
+        """Where the address of each line ends; 0 where it has none."""
+        start = stop = end = heads.heads.end
+        for _ in range(1 + self.words.most_common(1)[0][0]):
+            stop = start - lines.spaces_before(start)
+            start = stop - lines.word_before(stop, SYMBOL_BYTES)
+        at = stop - ADDRESS_BYTES
+        _, valid = addresses(lines, at)
+        valid &= (lines.buffer[at - 1] == ord(" ")) & (at > heads.name_end)
+        odd = np.flatnonzero(~valid)
+        if odd.size:
+            groups = _last_addresses(lines.text(heads.name_end[odd], end[odd]))
+            width = groups["function"].str.len_bytes().fill_null(0).to_numpy().astype(np.int64)
+            stop[odd] = np.where(groups["ip"].is_not_null(), end[odd] - width, 0)
+        return stop
 
 
 def _last_addresses(texts: pl.Series) -> pl.DataFrame:

@@ -35,7 +35,8 @@ KNOWN_TASKS: Final = 100_000
 MAX_SECONDS: Final = 9_223_372_035  # beyond: no time (perf prints 2^64-1 where there is none)
 US_NS, SECOND_NS = 1000, 1_000_000_000
 
-NUMBER: Final = r"(?=[ \d-]{5}) *-?\d{1,10}"
+# Right-aligned in five columns at least.
+NUMBER: Final = r" *(?: {4}\d| {3}[-\d]\d| {2}[-\d]\d{2}| [-\d]\d{3}|[-\d]\d{4,10})"
 # The letters of PERF_RECORD_MISC_*: cpumode, and what side-band records say.
 MISC: Final = r"(?:KUH|KGg|K|U|G)?(?:M|E|Sp?)?"
 THREAD: Final = rf"(?:(?P<pid>{NUMBER})/(?P<tid>(?=[ \d-]{{5}})-?\d{{1,10}} *)|(?P<one>{NUMBER}))"
@@ -61,6 +62,12 @@ CPUMODE_OF: Final = {
 }  # fmt: skip
 MISC_TAIL: Final = re.compile(r"(?:M|E|Sp?)$")
 UNKNOWN_COMM: Final = re.compile(r"(?::-?\d+)?")  # perf's word for a name that it does not know
+
+# An event without a time, which is refused.
+TIMELESS: Final = (
+    r"^ *\S.{0,14}? +\d{1,7}(?:/\d{1,7})? +"
+    r"(?:\[\d{3,5}\] +(?:\d+ +)?[A-Za-z_][\w/:,=.-]*:|(?:\d+ +)?[A-Za-z_]\w*:[\w.-]+:)(?: |$)"
+)
 
 # What a line is: an event, a record of another type (PERF_RECORD_*), or without an event's name.
 EVENT, SIDE_BAND, NAMELESS = range(3)

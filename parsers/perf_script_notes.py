@@ -49,8 +49,12 @@ MESSAGE: Final = (
 LOST: Final = re.compile(r"Processed \d+ (?:events|samples) and lost (?:\d+ chunks|[\d.]+%)!")
 GUEST: Final = re.compile(r"(\d{1,18}) unprocessable samples recorded\.")
 
-MODIFIERS: Final = re.compile(r"[ukhIGHpPSDWebRX]+")
-TRACEPOINT: Final = re.compile(r"[A-Za-z_][\w-]*:([\w.$@-]+)")
+# Counters and clocks: `cycles`, `cycles:ppp`, `armv8_pmuv3/cycles/u`, `mem:0xffff8000:w`.
+SAMPLED: Final = re.compile(
+    r"\[?[\w. -]+\]?(?::[ukhIGHpPSDWebRX]+)?|[\w.-]+/[!-~]*|mem:0x[0-9a-f]+[:/\w]*"
+)
+# An event may be called what its user likes, but not in other characters than these.
+NAME_TEXT: Final = re.compile(r"[!-~]+")
 
 
 @dataclass(slots=True)
@@ -116,8 +120,7 @@ class Notes:
         """
         if name in self.types:
             return self.types[name] != TRACEPOINT_TYPE
-        match = TRACEPOINT.fullmatch(name)
-        return match is None or MODIFIERS.fullmatch(match[1]) is not None
+        return SAMPLED.fullmatch(name) is not None
 
     def diagnostics(self) -> Iterator[Diagnostic]:
         """What the messages say about losses and about samples that are not shown."""

@@ -16,7 +16,7 @@ from tests.ftrace_text_reference import Reference
 TIME = re.compile(r"(\d{1,11})\.(\d{9}|\d{6}):(?= |$)")
 TIME_OF_DAY = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.(?:\d{9}|\d{6}) *$")
 NAMED = re.compile(r" *(?:(\d{1,18}) +)?([A-Za-z_\[]\S*):(?: (.*))?")
-THREAD = re.compile(r"(?:(?<= )|^)(?=[ \d-]{5})( *-?\d{1,10})(?:/(-?\d{1,10}))?$")
+THREAD = re.compile(r"(?:(?<= )|^)( *-?\d{1,11})(?:/(-?\d{1,10}))?$")
 ADDRESS = re.compile(r"(?=.{16}(?: |$))( *[0-9a-f]+)(?: (.*))?")
 MODES = {"K": "kernel", "U": "user", "KUH": "hypervisor", "G": "guest_kernel", "KGg": "guest_user"}
 MISC = re.compile(r"(KUH|KGg|K|U|G)?(?:M|E|Sp?)?")
@@ -45,7 +45,8 @@ class ScriptReference(Reference):
         for head in sorted(heads, key=lambda head: int(head["shape"])):
             self.shapes.setdefault(head["name"], Counter())[head["shape"]] += 1
         payloads = [head["payload"] for head in heads if not is_sampled(head)]
-        self.cut_address = bool(payloads) and all(split_address(p)[1] for p in payloads[:50])
+        ends = [split_address(payload)[1] != "" for payload in payloads[:50]]
+        self.cut_address = sum(ends) * 2 > len(ends)
         for line in lines:
             self._line(line)
         self._end_chain()
@@ -80,7 +81,7 @@ class ScriptReference(Reference):
             self._unparse()
         elif match := re.match(r"PERF_RECORD_\w+|DEFERRED CALLCHAIN", rest):
             self.records[match[0].removeprefix("PERF_RECORD_")] += 1
-        elif head["name"] is None or self._usual(head["name"]) & ~head["shape"]:
+        elif not self._is_believed(head):
             self._unparse()
         elif is_sampled(head):
             self._sample(head)
@@ -97,8 +98,14 @@ class ScriptReference(Reference):
                 self.pending.append((int(on_line[1], 16), *function(on_line[2])))
                 self._end_chain()
 
-    def _usual(self, name: str) -> int:
-        return self.shapes[name].most_common(1)[0][0]
+    def _is_believed(self, head: dict[str, Any]) -> bool:
+        """Whether there is a name that can be one, and no field is missing that its like have."""
+        name = head["name"]
+        if name is None or not re.fullmatch(r"[!-~]+", name):
+            return False
+        usual: int = self.shapes[name].most_common(1)[0][0]
+        missing: int = usual & ~head["shape"]
+        return missing == 0
 
     def _sample(self, head: dict[str, Any]) -> None:
         match = ADDRESS.fullmatch(head["payload"].strip("\n")[1:]) or ADDRESS.fullmatch(
@@ -197,7 +204,7 @@ def before_time(text: str) -> dict[str, Any] | None:
     elif match := re.fullmatch(r"(?! {8})(.{8} +(?:\d+(?= .{3,4}$)|\d+/\d+)) +(\d{1,4})", text):
         head.update(cpu=int(match[2]), shape=4)
         text = match[1]
-    if match := THREAD.search(text):
+    if (match := THREAD.search(text)) and len(match[1]) >= 5:
         ids = [known(word) for word in (match[1], match[2]) if word is not None]
         head.update(tid=ids[-1], shape=head["shape"] + len(ids) // 2 + 2)
         if len(ids) == 2:
@@ -216,15 +223,16 @@ def known(word: str) -> int | None:
 
 def is_sampled(head: dict[str, Any]) -> bool:
     """Whether the event is no tracepoint."""
-    match = re.fullmatch(r"[A-Za-z_][\w-]*:([\w.$@-]+)", head["name"])
-    modifiers = match is not None and re.fullmatch(r"[ukhIGHpPSDWebRX]+", match[1]) is not None
-    return (match is None or modifiers) and not head["payload"].lstrip(" ").startswith("(")
+    name = head["name"]
+    modified = re.fullmatch(r"[^:]*:[ukhIGHpPSDWebRX]+", name) is not None
+    sampled = ":" not in name or "/" in name or modified or name.startswith("mem:")
+    return sampled and not head["payload"].lstrip(" ").startswith("(")
 
 
 def split_address(payload: str) -> tuple[str, str]:
     """The payload of a tracepoint, and the address with its function behind it, if there is one."""
     match = re.fullmatch(
-        r"(.*) ((?:[0-9a-f]{16}| +[0-9a-f]{5,15})(?: [^ =]+)?(?: \([^()]*\))?)", f" {payload}"
+        r"(.*) ((?= *[0-9a-f]+(?: |$))[ 0-9a-f]{16}(?: [^ =]+)?(?: \([^()]*\))?)", f" {payload}"
     )
     return (payload, "") if match is None else (match[1].removeprefix(" "), match[2])
 

@@ -34,7 +34,7 @@ class Frame:
 
 @dataclass
 class Script:
-    """A text under construction. `columns`: how wide thread IDs are (5 before perf 5.17)."""
+    """A text under construction. `columns`: how wide thread IDs are (5 in older perf)."""
 
     fields: frozenset[str] = DEFAULT
     ns: bool = False
