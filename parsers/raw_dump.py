@@ -38,7 +38,6 @@ from traceview.parsers.ring_buffer_reader import (
 )
 from traceview.parsers.source import drop_pages, mapped_file
 from traceview.symbols import SymbolSources, name_probes, parse_kallsyms, parse_kprobe_events
-from traceview.trace import Diagnostic
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -47,7 +46,7 @@ if TYPE_CHECKING:
     from traceview.parsers.event_format import PageHeader
     from traceview.parsers.ring_buffer_losses import Lane, Stats
     from traceview.parsers.source import Source
-    from traceview.trace import Batch, Want
+    from traceview.trace import Batch, Diagnostic, Want
 
 CPU: Final = re.compile(r"^cpu(\d{1,5})$")
 MAX_FILE_BYTES: Final = 1 << 26
@@ -60,8 +59,8 @@ def read(
 ) -> Iterator[Batch]:
     """The batches of the dump; *progress* hears the fraction read, 0 to 1."""
     dump = _Dump(source, cast("Path", source.file))
-    probes = parse_kprobe_events(dump.text("kprobe_events") + dump.text("dynamic_events"))
-    symbols = SymbolSources(probes)
+    defined = "\n".join((dump.text("kprobe_events"), dump.text("dynamic_events")))
+    symbols = SymbolSources(parse_kprobe_events(defined))
     for batch in read_recording(dump.recording(), want, progress):
         yield replace(batch, events=name_probes(batch.events, symbols))
 
@@ -85,7 +84,7 @@ class _Dump:
                 path=self.source.path,
             )
         diagnostics: list[Diagnostic] = []
-        cpus, views, stats = self._cpus(header, diagnostics)
+        cpus, views, stats = self._cpus(header)
         clock = selected_clock(self.text("trace_clock"))
         has_time = clock is None or clock in NANOSECOND_CLOCKS
         others = {
@@ -115,7 +114,7 @@ class _Dump:
         return sorted(one for one in folder.glob("*") if one.is_dir())
 
     def _cpus(
-        self, header: PageHeader, diagnostics: list[Diagnostic]
+        self, header: PageHeader
     ) -> tuple[list[CpuPages], list[memoryview], dict[Lane, Stats]]:
         """The pages of all CPUs of all buffers, the bytes that they lie in, and their stats."""
         cpus: list[CpuPages] = []
@@ -141,9 +140,6 @@ class _Dump:
                         header=header,
                     )
                 )  # fmt: skip
-        if not any(len(view) for view in views):
-            message = "all copies of trace_pipe_raw are empty (tracefs itself cannot be read so)"
-            diagnostics.append(Diagnostic("no-events", "error", message))
         return cpus, views, stats
 
     def _header(self, folder: Path) -> PageHeader | None:

@@ -77,12 +77,6 @@ class Pages:
     damaged_at: Ints
 
 
-def group_bytes(size: int) -> tuple[Bytes, int]:
-    """Room for *size* bytes of pages, aligned, and how many bytes there are with the margin."""
-    room = -(-size // TIME_BYTES) * TIME_BYTES + MARGIN_BYTES
-    return np.zeros(room // TIME_BYTES, dtype=np.uint64).view(np.uint8), room
-
-
 def page_time(page: Bytes | memoryview, header: PageHeader) -> int:
     """The time at which a page begins, as it stands there."""
     at = header.timestamp_offset

@@ -26,6 +26,9 @@ from traceview.trace import Batch, Diagnostic
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
+    from numpy.typing import NDArray
+
+    from traceview.parsers.chunks import Hole
     from traceview.parsers.columns import Ints
     from traceview.parsers.event_format import EventFormat, PageHeader
     from traceview.parsers.ring_buffer_losses import Lane, Stats
@@ -87,7 +90,7 @@ def read_recording(
     cpu = np.array([one.cpu for one in recording.cpus], dtype=np.int32)
     buffer = np.array([names.code(one.buffer) for one in recording.cpus], dtype=np.uint32)
     hit: set[int] = set()
-    yield Batch(facts=recording.facts, diagnostics=tuple(recording.diagnostics))
+    yield Batch(facts=recording.facts, diagnostics=tuple(_first(recording)))
     for group in groups(recording.cpus):
         records, holes = _records(recording, group, followers, cpu, buffer)
         chunk, _ = decoder.decode(group.data, records)
@@ -104,13 +107,21 @@ def read_recording(
     progress(1.0)
 
 
+def _first(recording: Recording) -> list[Diagnostic]:
+    """What is known before the first event."""
+    if any(one.next_time() is not None for one in recording.cpus):
+        return recording.diagnostics
+    nothing = Diagnostic("no-events", "error", "no CPU has recorded events: all buffers are empty")
+    return [*recording.diagnostics, nothing]
+
+
 def _records(
     recording: Recording,
     group: Group,
     followers: Followers,
-    cpu: np.ndarray,
-    buffer: np.ndarray,
-) -> tuple[Records, list[Any]]:
+    cpu: NDArray[np.int32],
+    buffer: NDArray[np.uint32],
+) -> tuple[Records, list[Hole]]:
     """The records of the pages of *group*, and the holes that they close."""
     pages = read_pages(group.data, group.start, group.size, group.full, recording.header)
     pages = replace(pages, ts_ns=recording.to_ns(pages.ts_ns))

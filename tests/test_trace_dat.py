@@ -261,10 +261,17 @@ def test_text_of_a_latency_tracer_is_read_as_text(version: int, compression: str
     assert found.facts["kernel"] == "6.12.0-arm64"
 
 
-def test_an_unknown_clock_of_a_text_is_not_made_up() -> None:
+def test_a_text_without_events_still_says_its_clock() -> None:
     found = read(trace(text="# tracer: nop\n", clock="global", compression="none").write())
     assert len(found.events) == 0
     assert found.facts["clock"] == "global"
+
+
+@pytest.mark.parametrize("version", [6, 7])
+def test_a_file_without_events_says_so(version: int) -> None:
+    found = read(trace(Buffer({}), version=version).write())
+    assert len(found.events) == 0
+    assert found.diagnostics["no-events"].severity == "error"
 
 
 def test_a_task_is_called_what_sched_switch_says_from_then_on() -> None:
