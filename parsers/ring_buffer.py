@@ -142,12 +142,12 @@ def _walk(words: NDArray[np.uint32], begin: Ints, end: Ints, damaged_at: Ints) -
         is_head[at] = True
         head = words[at]
         step = WORDS[head & TYPE_MASK]
-        asking = np.flatnonzero(step == 0)
+        asking = (step == 0).nonzero()[0]
         if len(asking):
             step[asking] = _asked(words, at[asking], head[asking], end[asking])
         following = at + step
         inside = following < end
-        if not inside.all():
+        if np.count_nonzero(inside) < len(at):
             beyond = np.flatnonzero(following > end)
             if len(beyond):
                 is_head[at[beyond]] = False
