@@ -39,6 +39,11 @@ def at_first(index: Index) -> list[Diagnostic]:
     for damage, where in zip(index.damages, ("", " of the packed records"), strict=False):
         found += _damage(damage, where)
     found += _unread(index)
+    if index.packed_twice:
+        message = (
+            f"packed records inside packed ones, which perf never writes: {index.packed_twice}"
+        )
+        found.append(Diagnostic("packed-twice", "warning", message, index.packed_twice))
     throttled = index.counts[THROTTLE]
     if throttled:
         message = (

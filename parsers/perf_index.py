@@ -92,6 +92,7 @@ class Index:
         self.pieces: list[Piece] = []
         self.packed: list[tuple[int, int]] = []
         self.counts: Counter[int] = Counter()
+        self.packed_twice = 0  # packed records that came out of packed records
         self.auxtrace_bytes = 0
         self.damages: list[Damage] = []
         self.streams: list[memoryview] = []
@@ -171,6 +172,8 @@ class Index:
             self.session.feature(1, view[beyond.begin : beyond.stop])
         elif kind == AUXTRACE and beyond:
             self.auxtrace_bytes += beyond.stop - beyond.begin
+        elif kind in (COMPRESSED, COMPRESSED2) and len(self.streams) > 1:
+            self.packed_twice += 1
         elif kind in (COMPRESSED, COMPRESSED2):
             size = int(window.heads[row]) >> 48
             stop = beyond.stop if beyond else place + size

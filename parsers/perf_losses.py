@@ -44,16 +44,21 @@ class Losses:
 
     def seen(self, stamps: Stamps) -> None:
         """Records without losses among them, in the order of the file."""
-        self._last_ns[stamps.cpu] = stamps.ts_ns
+        cpu, ts_ns = stamps.cpu, stamps.ts_ns
+        if not ts_ns.all():  # what perf made up says no time
+            timed = np.flatnonzero(ts_ns)
+            cpu, ts_ns = cpu[timed], ts_ns[timed]
+        self._last_ns[cpu] = ts_ns
 
     def lost(self, stamps: Stamps, rows: Ints, counts: Words) -> list[Hole]:
         """The holes of the LOST records *rows*, whose *counts* are given, among others."""
-        order = np.argsort(stamps.cpu, kind="stable")
-        cpu, ts_ns = stamps.cpu[order], stamps.ts_ns[order]
-        before = np.append(0, ts_ns[:-1])
-        first = np.append(True, cpu[1:] != cpu[:-1])
+        timed = np.flatnonzero(stamps.ts_ns)
+        order = timed[np.argsort(stamps.cpu[timed], kind="stable")]
+        cpu = stamps.cpu[order]
+        before = np.roll(stamps.ts_ns[order], 1)
+        first = np.flatnonzero(np.diff(cpu, prepend=-2))  # of each CPU
         before[first] = self._last_ns[cpu[first]]
-        from_ns = np.empty_like(before)
+        from_ns = np.zeros_like(stamps.ts_ns)
         from_ns[order] = before
         self.seen(stamps)
         columns = (stamps.cpu[rows], from_ns[rows], stamps.ts_ns[rows], counts)

@@ -166,7 +166,7 @@ def _read(view: memoryview, at: int, end: int, want: int) -> tuple[Window, str]:
     last = (size % 8 != 0) | (kind == AUXTRACE) | (kind == TRACING_DATA) | (kind == COMPRESSED2)
     broken = int(bad.argmax()) if bad.any() else len(begins)
     for record in np.flatnonzero(last).tolist():
-        if record > broken:
+        if record > broken or (record == broken and kind[record] != COMPRESSED2):
             break
         stop = _stop(view, at + 8 * int(begins[record]), end)
         if stop is not None:
@@ -215,7 +215,7 @@ def _bad(kind: NDArray[np.uint32], size: Ints) -> Flags:
 
 def _behind_damage(view: memoryview, at: int, end: int, damage: Damage) -> int:
     """Note the damage at *at* and find where records go on (*end*, where they do not)."""
-    found = _resync(view, at + 8, end)
+    found = _resync(view, at, end)
     if found is None and _is_cut(view, at, end):
         damage.truncated_at = at
         damage.lost_bytes += end - at
@@ -239,22 +239,39 @@ def _is_cut(view: memoryview, at: int, end: int) -> bool:
 
 
 def _resync(view: memoryview, at: int, end: int) -> int | None:
-    """The first place at or behind *at*, in steps of 8 bytes, from which records follow."""
+    """The first place behind *at* from which records follow.
+
+    Near the damage at any byte, because what is lost may have been of any length; farther away in
+    steps of 8 bytes.
+    """
+    near = [_first_chain(view, at + 1 + shift, end) for shift in range(8)]
+    found = [one for one in near if one is not None]
+    if found:
+        return min(found)
     while at < end:
-        stop = min(at + SEARCH_BYTES, end)
-        words = _words(view, at, stop)
-        size = (words >> 48).view(np.int64)
-        sound = ~_bad(words.astype(np.uint32), size) & (size % 8 == 0)
-        follows = np.minimum(np.arange(len(words)) + (size >> 3), len(words))
-        # A chain that leaves the stretch proves nothing, unless it ends where the records do.
-        fits = np.append(sound, stop == end)
-        for _ in range(HOPS):
-            fits[:-1] = sound & fits[follows]
-        found = np.flatnonzero(fits[:-1])
-        usable = len(words) if stop == end else len(words) - HOPS * MAX_RECORD_BYTES // 8
-        if found.size and found[0] < usable:
-            return at + 8 * int(found[0])
-        if stop == end:
-            return None
-        at += 8 * usable
+        at += SEARCH_BYTES - HOPS * MAX_RECORD_BYTES
+        place = _first_chain(view, at, end)
+        if place is not None:
+            return place
     return None
+
+
+def _first_chain(view: memoryview, at: int, end: int) -> int | None:
+    """The first place from which records follow, in SEARCH_BYTES from *at* in steps of 8 bytes.
+
+    Not behind the last bytes of these, unless they are the last of all.
+    """
+    stop = min(at + SEARCH_BYTES, end)
+    if at >= stop:
+        return None
+    words = _words(view, at, stop)
+    size = (words >> 48).view(np.int64)
+    sound = ~_bad(words.astype(np.uint32), size) & (size % 8 == 0)
+    follows = np.minimum(np.arange(len(words)) + (size >> 3), len(words))
+    # A chain that leaves the stretch proves nothing, unless it ends where the records do.
+    fits = np.append(sound, stop == end and (stop - at) % 8 == 0)
+    for _ in range(HOPS):
+        fits[:-1] = sound & fits[follows]
+    found = np.flatnonzero(fits[:-1])
+    usable = len(words) if stop == end else len(words) - HOPS * MAX_RECORD_BYTES // 8
+    return at + 8 * int(found[0]) if found.size and found[0] < usable else None

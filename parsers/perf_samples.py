@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from traceview.parsers import perf_attr as a
-from traceview.parsers.chunks import Chunk, Numbers, Samples, Texts, joined_chunks
+from traceview.parsers.chunks import NO_TID, Chunk, Numbers, Samples, Texts, joined_chunks
 from traceview.parsers.classes import Class
 from traceview.parsers.perf_columns import callchains, read_samples
 from traceview.parsers.perf_layout import UNKNOWN
@@ -139,7 +139,10 @@ class SampleDecoder:
         buffer = np.zeros(len(columns.ts_ns), dtype=np.uint32)
         records = Records(columns.raw, columns.raw_size, columns.ts_ns, columns.cpu, buffer)
         chunk, which = self._records.decode(words.view(np.uint8), records)
-        return replace(chunk, tid=columns.tid[which], what=self.probes.named(chunk.what)), which
+        tid = columns.tid[which]
+        if (tid == NO_TID).any():  # the task has left its process; the record has its number still
+            tid = np.where(tid == NO_TID, chunk.tid, tid)
+        return replace(chunk, tid=tid, what=self.probes.named(chunk.what)), which
 
     def _sampling(
         self, words: Words, columns: Columns, event: Ints, mode: NDArray[np.uint8]
