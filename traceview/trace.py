@@ -71,7 +71,7 @@ class Want:
 
     vocabulary: Vocabulary
     all_events: bool = False
-    batch_events: int = 250_000
+    batch_events: int = 150_000
     symbols: SymbolSources = field(default_factory=SymbolSources)
 
 
@@ -122,7 +122,7 @@ class Trace:
         self,
         *,
         all_events: bool = False,
-        batch_events: int = 250_000,
+        batch_events: int = 150_000,
         progress: Callable[[float], None] = lambda _: None,
     ) -> Iterator[Batch]:
         """Read the file from its start and yield its batches, probes named (see symbols.py).

@@ -37,6 +37,10 @@ def why_no_unmap(analysis: Analysis) -> Iterator[str]:
     functions = counts.filter(pl.col("evidence").is_in(FUNCTIONS))
     nameless = functions.filter(pl.col("symbol").is_null() & (pl.col("evidence") != "insn"))
     unmaps = recorded.hits(analysis.sources["source_id"], "unmap")
+    if len(analysis.samples):
+        inside = plural(len(analysis.samples), "sample")
+        yield f"no unmap was recorded as such; {inside} fell inside unmaps (below)"
+        return
     if unmaps:
         yield f"no unmap: no call of {names(unmaps)} was recorded, only points inside it"
     else:
