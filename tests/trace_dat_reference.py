@@ -37,8 +37,9 @@ def lost_before(page: bytes) -> int | None:
     commit = struct.unpack_from("<I", page, 8)[0]
     if not commit & 1 << 31:
         return None
-    size = commit & (1 << 30) - 1
-    return struct.unpack_from("<q", page, 16 + size)[0] if commit & 1 << 30 else -1
+    end = 16 + (commit & (1 << 30) - 1)
+    stored = commit & 1 << 30 and end + 8 <= len(page)
+    return struct.unpack_from("<q", page, end)[0] if stored else -1
 
 
 def read_page(page: bytes) -> Page:
