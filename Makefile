@@ -23,7 +23,7 @@ demo: $(INSTALLED) ## analyse a bundled Perfetto trace; tables and JSON go to tr
 	@echo "wrote $(OUT)/analysis.json (docs/json.md)"
 
 test: $(INSTALLED) ## run the tests
-	$(BIN)/pytest -n 2 $(PYTEST_ARGS)
+	$(BIN)/pytest -n 2 -rs $(PYTEST_ARGS)
 
 check: $(INSTALLED) ## formatting, lint, types, spelling, then the tests
 	$(BIN)/ruff format --check .
