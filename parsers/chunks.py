@@ -46,7 +46,7 @@ class Samples:
     """What samples have beyond other events: `row` of the event, and its callchain.
 
     `frames` says how many of the addresses in `ip` belong to each sample, innermost first;
-    `cpumode` is an index into schema.CPUMODES.
+    `cpumode` is an index into schema.CPUMODES; a `period` of 0 is not known.
     """
 
     row: Ints

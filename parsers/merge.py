@@ -257,7 +257,7 @@ def _samples(out: Chunk, seq: Ints, events: pl.DataFrame) -> pl.DataFrame:
         pl.Series("cpumode", samples.cpumode).replace_strict(
             range(len(CPUMODES)), CPUMODES, return_dtype=CPUMODE
         ),
-        pl.Series("period", samples.period),
+        pl.Series("period", samples.period).replace(0, None),
         list_column(pl.Series(samples.ip), offsets).alias("callchain"),
     )
     return conform("samples", rows.sort("seq"))

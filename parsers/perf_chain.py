@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 SAMPLE: Final = 9
 SEGMENT_WORDS: Final = 1 << 10
-GUESS_WORDS: Final = 64
+GUESS_WORDS: Final = 32
+STEPS: Final = 8  # before it is looked whether all chains have ended
 MIN_SEGMENTS: Final = 32
 SIZE_SHIFT: Final = 51  # of a header: its size in words, that is in bytes from bit 48
 
@@ -32,9 +33,12 @@ def chain(words: Words) -> Ints:
         return _one_by_one(words, 0, len(words))[0]
     guess = _guesses(words, segments)
     stop = np.append(guess[1:], len(words))
-    rows, end = _lockstep(words, guess, stop)
+    rows = _lockstep(words, guess, stop)
+    inside = rows < stop
+    last = rows[inside.sum(axis=0) - 1, np.arange(segments)]
+    end = last + _sizes(words, last)
     if (end == stop)[:-1].all():
-        whole: Ints = rows.T[(rows < stop).T]
+        whole: Ints = rows.T[inside.T]
         return whole
     return _joined(words, rows, guess, stop, end)
 
@@ -48,18 +52,20 @@ def _guesses(words: Words, segments: int) -> Ints:
     return guess
 
 
-def _lockstep(words: Words, guess: Ints, stop: Ints) -> tuple[Ints, Ints]:
-    """The chains from each of *guess* to its *stop*: step by step, and where each ends.
-
-    A chain that has ended repeats an end, which is not below its stop.
-    """
-    rows, at, last = [], guess, len(words) - 1
+def _lockstep(words: Words, guess: Ints, stop: Ints) -> Ints:
+    """The chains from each of *guess*, step by step; one that reaches its *stop* stays there."""
+    rows, at = [guess], guess
     while True:
+        at = np.minimum(at + _sizes(words, at), stop)
         rows.append(at)
-        size = (words[np.minimum(at, last)] >> SIZE_SHIFT).view(np.int64)
-        at = np.where(at < stop, at + np.maximum(size, 1), at)
-        if (at >= stop).all():
-            return np.array(rows), at
+        if len(rows) % STEPS == 0 and (at == stop).all():
+            return np.array(rows)
+
+
+def _sizes(words: Words, at: Ints) -> Ints:
+    """The words that records at *at* have, one at least."""
+    heads = words.take(at, mode="clip")  # a chain may stand at the end
+    return np.maximum((heads >> SIZE_SHIFT).view(np.int64), 1)
 
 
 def _joined(words: Words, rows: Ints, guess: Ints, stop: Ints, end: Ints) -> Ints:

@@ -64,12 +64,10 @@ class Columns:
 
 def read_samples(layouts: Layouts, words: Words, at: Ints, length: Ints, event: Ints) -> Columns:
     """The fields of the samples at *at*, of *length* words, of these events (or UNKNOWN)."""
-    if len(layouts.layouts) == 1:
-        return _read(layouts.layouts[0], words, at, length)
+    of = layouts.of_events(event)
+    if of.size and of.min() == of.max() != UNKNOWN:
+        return _read(layouts.layouts[int(of[0])], words, at, length)
     found = Columns.blank(len(at))
-    of = np.full(len(at), UNKNOWN)
-    known = event != UNKNOWN
-    of[known] = layouts.of_event[event[known]]
     for number, layout in enumerate(layouts.layouts):
         mine = np.flatnonzero(of == number)
         if mine.size:
@@ -87,24 +85,25 @@ def _read(layout: Layout, words: Words, at: Ints, length: Ints) -> Columns:
         if whole.size:
             found.put(whole, _read(layout, words, at[whole], length[whole]))
         return found
-    found, fields = Columns.blank(len(at)), layout.fields
+    fields, spans, zeros = layout.fields, layout.spans(words, at, length), np.zeros_like(at)
+    bad, ts_ns, ip, period = spans.bad, zeros, zeros.view(np.uint64), zeros
+    cpu = np.full(len(at), NO_CPU, dtype=np.int32)
+    tid = np.full(len(at), NO_TID, dtype=np.int32)
     if a.TIME in fields:
-        found.ts_ns = words[at + fields[a.TIME]].view(np.int64)
+        ts_ns = words[at + fields[a.TIME]].view(np.int64)
+        bad = bad | (ts_ns.view(np.uint64) >= MAX_TIME_NS)
     if a.CPU in fields:
-        found.cpu = words[at + fields[a.CPU]].astype(np.uint32).view(np.int32)
+        cpu = words[at + fields[a.CPU]].astype(np.uint32).view(np.int32)
+        bad = bad | (cpu < NO_CPU) | (cpu >= MAX_CPUS)
     if a.TID in fields:
-        tid = (words[at + fields[a.TID]] >> 32).astype(np.uint32).view(np.int32)
-        found.tid = np.maximum(tid, NO_TID)
+        tid = np.maximum(words[at + fields[a.TID]].view(np.int32)[1::2], NO_TID)
     if a.IP in fields:
-        found.ip = words[at + fields[a.IP]]
+        ip = words[at + fields[a.IP]]
     if a.PERIOD in fields:
-        found.period = words[at + fields[a.PERIOD]].view(np.int64)
-    spans = layout.spans(words, at, length)
-    found.chain, found.frames = spans.chain, spans.frames
-    found.raw, found.raw_size = spans.raw, spans.raw_size
-    found.bad = spans.bad | (found.ts_ns.view(np.uint64) >= MAX_TIME_NS)
-    found.bad |= (found.cpu < NO_CPU) | (found.cpu >= MAX_CPUS)
-    return found
+        period = words[at + fields[a.PERIOD]].view(np.int64)
+    return Columns(
+        ts_ns, cpu, tid, ip, period, spans.chain, spans.frames, spans.raw, spans.raw_size, bad
+    )  # fmt: skip
 
 
 def callchains(words: Words, columns: Columns) -> tuple[Ints, Words]:

@@ -125,7 +125,7 @@ def _unread(index: Index) -> list[Diagnostic]:
     known = frozenset(NAMES) - READ - AUX
     if any(index.counts[kind] for kind in known):
         total = sum(index.counts[kind] for kind in known)
-        message = f"records that say nothing of events, by type: {_by_type(index, known)}"
+        message = f"records that are not used, by type: {_by_type(index, known)}"
         found.append(Diagnostic("records-not-used", "info", message, total))
     unknown = frozenset(index.counts) - frozenset(NAMES)
     if unknown:

@@ -208,7 +208,7 @@ class Index:
             return
         at, length = window.at, window.length
         cuts = np.searchsorted(at, np.arange(0, int(at[-1]) + 1, PIECE_BYTES // 8))
-        bounds = [*np.unique(cuts).tolist(), len(at)]
+        bounds = [*cuts[np.flatnonzero(np.diff(cuts, prepend=-1))].tolist(), len(at)]
         timed = np.where(ts_ns > 0, ts_ns, FOREVER)
         for begin, end in pairwise(bounds):
             stop = int(at[end - 1] + length[end - 1])

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 IN_SAMPLES: Final = (
     a.IDENTIFIER, a.IP, a.TID, a.TIME, a.ADDR, a.ID, a.STREAM_ID, a.CPU, a.PERIOD,
 )  # fmt: skip
+STAMPS: Final = (a.TIME, a.CPU, a.TID)
 BEHIND_OTHERS: Final = (a.IDENTIFIER, a.CPU, a.STREAM_ID, a.ID, a.TIME, a.TID)
 MAX_DENSE_ID: Final = 1 << 20
 MAX_TIME_NS: Final = 1 << 62
@@ -158,6 +159,8 @@ class Layouts:
         self.of_event = np.array([numbers[_key(one.attr)] for one in self.events], dtype=np.int64)
         first = {numbers[_key(one.attr)]: one.attr for one in reversed(self.events)}
         self.layouts = [Layout.of(first[number]) for number in range(len(distinct))]
+        places = [[one.fields.get(bit) for bit in STAMPS] for one in self.layouts]
+        self._stamped_alike = bool(places) and all(one == places[0] for one in places)
         self._to_id = self._behind_id = None
         if len(self.events) > 1:
             self._to_id = _same([one.attr.words_to_id for one in self.events], session)
@@ -198,9 +201,10 @@ class Layouts:
 
     def stamps_of_samples(self, words: Words, at: Ints, length: Ints) -> Stamps:
         """The stamps of the samples at *at*, of *length* words."""
-        if len(self.layouts) == 1:
-            one = self.layouts[0]
-            return _stamps(words, np.where(length < one.words, UNKNOWN, at), one.fields)
+        if self._stamped_alike:
+            one = min(self.layouts, key=lambda one: one.words)
+            short = length < one.words
+            return _stamps(words, np.where(short, UNKNOWN, at) if short.any() else at, one.fields)
         found = blank_stamps(len(at))
         event = self.events_of_samples(words, at, length)
         for rows, one in self._by_layout(event):
@@ -219,10 +223,18 @@ class Layouts:
             put_stamps(found, rows, _stamps(words, end, fields))
         return found
 
+    def of_events(self, event: Ints) -> Ints:
+        """The layout of each event, UNKNOWN where that is."""
+        if not self.events:
+            return np.full(len(event), UNKNOWN)
+        found = self.of_event[event]
+        return np.where(event == UNKNOWN, UNKNOWN, found) if (event == UNKNOWN).any() else found
+
     def _by_layout(self, event: Ints) -> Iterator[tuple[Ints, Layout]]:
         """Which of *event* have each layout."""
+        of = self.of_events(event)
         for number, one in enumerate(self.layouts):
-            rows = np.flatnonzero((event != UNKNOWN) & (self.of_event[event] == number))
+            rows = np.flatnonzero(of == number)
             if rows.size:
                 yield rows, one
 
@@ -259,24 +271,24 @@ def put_stamps(found: Stamps, rows: Ints, part: Stamps) -> None:
 
 def _stamps(words: Words, at: Ints, fields: dict[int, int]) -> Stamps:
     """The stamps of records at *at*, or UNKNOWN where a record is too short to have any."""
-    found = blank_stamps(len(at))
-    short = at == UNKNOWN
-    if short.any():
-        rows = np.flatnonzero(~short)
-        if rows.size:
-            put_stamps(found, rows, _stamps(words, at[rows], fields))
+    count = len(at)
+    if count and at.min() == UNKNOWN:
+        found, rows = blank_stamps(count), np.flatnonzero(at != UNKNOWN)
+        put_stamps(found, rows, _stamps(words, at[rows], fields))
         return found
-    ts_ns, cpu, pid, tid = found
+    ts_ns, cpu = np.zeros(count, dtype=np.int64), np.full(count, NO_CPU, dtype=np.int32)
+    pid = tid = np.full(count, NO_TID, dtype=np.int32)
     if a.TIME in fields:
         ts_ns = words[at + fields[a.TIME]].view(np.int64)
-        ts_ns = np.where(ts_ns.view(np.uint64) < MAX_TIME_NS, ts_ns, 0)
+        if count and ts_ns.view(np.uint64).max() >= MAX_TIME_NS:
+            ts_ns = np.where(ts_ns.view(np.uint64) < MAX_TIME_NS, ts_ns, 0)
     if a.CPU in fields:
         cpu = words[at + fields[a.CPU]].astype(np.uint32).view(np.int32)
-        cpu = np.where(cpu.view(np.uint32) < MAX_CPUS, cpu, NO_CPU)
+        if count and cpu.view(np.uint32).max() >= MAX_CPUS:
+            cpu = np.where(cpu.view(np.uint32) < MAX_CPUS, cpu, NO_CPU)
     if a.TID in fields:
-        both = words[at + fields[a.TID]]
-        pid, tid = both.astype(np.uint32).view(np.int32), (both >> 32).astype(np.int32)
-        pid, tid = np.maximum(pid, NO_TID), np.maximum(tid, NO_TID)
+        pids_and_tids = np.maximum(words[at + fields[a.TID]].view(np.int32), NO_TID)
+        pid, tid = pids_and_tids[::2], pids_and_tids[1::2]
     return Stamps(ts_ns, cpu, pid, tid)
 
 

@@ -51,7 +51,9 @@ def read_data(source: Source, want: Want, progress: Callable[[float], None]) -> 
             index.read(packed.view, 0, len(packed.view), lambda done: progress(half + done * half))
         session.name_events()
         decoder = SampleDecoder(session, index.layouts, want, names, classes)
-        facts = {**session.final_facts(), "traced": decoder.probes.traced()}
+        facts = session.final_facts()
+        if traced := decoder.probes.traced():
+            facts["traced"] = traced
         found += at_first(index)
         yield Batch(losses=index.losses.rows(), facts=facts, diagnostics=tuple(found))
         tracing = session.tracing

@@ -57,7 +57,7 @@ MAX_TYPE: Final = 128
 HEADER_BYTES: Final = 8
 COMPRESSED2_BYTES: Final = 16  # its header and data_size
 MAX_RECORD_BYTES: Final = 1 << 16
-WINDOW_BYTES: Final = 1 << 22
+WINDOW_BYTES: Final = 1 << 21
 FIRST_WINDOW_BYTES: Final = 1 << 12  # behind a record that ended a window: so may the next
 SEARCH_BYTES: Final = 1 << 20
 # Where so much is broken the file is no trace any more; looking on would take for ever.

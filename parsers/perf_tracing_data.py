@@ -72,8 +72,10 @@ def _read(section: Section, found: TracingData, formats: list[tuple[str, str]]) 
     _formats(section, FTRACE, formats)
     for _ in range(section.u32()):
         _formats(section, section.line(), formats)
-    found.kallsyms = parse_kallsyms(section.take(section.u32()))
-    found.printk = read_printk_formats(_text(section, section.u32()))
+    if kallsyms := section.take(section.u32()):
+        found.kallsyms = parse_kallsyms(kallsyms)
+    if printk := _text(section, section.u32()):
+        found.printk = read_printk_formats(printk)
     if version != WITHOUT_CMDLINES:
         found.comm = read_cmdlines(_text(section, section.u64()))
 

@@ -310,6 +310,7 @@ def read_sample(
         sample.cpu = cpu if cpu >= 0 else None
     if attr.has(8):
         sample.period = words.u64() or sample.period
+    sample.period = sample.period or None
     if attr.has(4):
         read_values(words, attr.read_format)
     sample.callchain = frames(words) if attr.has(5) else []

@@ -129,7 +129,7 @@ def meant(sample: w.Sample) -> Read:
     found.cpumode = MODES[sample.misc]
     found.period = sample.period if event.has(w.PERIOD) else event.period
     if event.flags & w.FREQ and not event.has(w.PERIOD):
-        found.period = 0
+        found.period = None
     chain = list(sample.chain[:-1] if 12345 in sample.chain else sample.chain)
     found.callchain = (
         [ip for ip in chain if ip < (1 << 64) - 4095] if event.has(w.CALLCHAIN) else []

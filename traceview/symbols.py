@@ -160,10 +160,12 @@ def name_probes(events: pl.DataFrame, sources: SymbolSources) -> pl.DataFrame:
     touched. A definition by event name wins over an address; for a probe, an address inside a
     function, beyond its entry, becomes `instant`.
     """
+    if not (sources.probes or sources.kallsyms):
+        return events
     traced = pl.col("evidence").is_in(["kprobe", "fprobe", "fgraph", "function"])
     nameless = pl.col("symbol").is_null() & traced
     rows = events.filter(nameless).select(KEYS).unique()
-    if rows.is_empty() or not (sources.probes or sources.kallsyms):
+    if rows.is_empty():
         return events
     known = rows.join(_defined(sources.probes), on="name", how="left", maintain_order="left")
     if sources.kallsyms is not None:
