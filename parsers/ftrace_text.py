@@ -18,7 +18,6 @@ diagnostic `unparsed-lines`. Sources of truth: see the modules of each part.
 from __future__ import annotations
 
 import re
-from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -44,12 +43,14 @@ from traceview.parsers.ftrace_graph_head import (
 )
 from traceview.parsers.ftrace_graph_text import GraphText
 from traceview.parsers.ftrace_header import INTERESTING, Header
-from traceview.parsers.ftrace_loss_text import Hole, Losses, loss_rows, read_losses
+from traceview.parsers.ftrace_loss_text import Hole, read_losses
 from traceview.parsers.ftrace_text_chunks import in_stack, whole_lines
 from traceview.parsers.ftrace_text_lines import Lines, next_of
-from traceview.parsers.ftrace_text_rows import EVENT_ROWS, NO_TIME, NONE, Found, joined
-from traceview.schema import ARGS, EVENTS, frame
-from traceview.trace import Batch, Diagnostic
+from traceview.parsers.ftrace_text_rows import NO_TIME, NONE, Found, joined
+from traceview.parsers.source import CHUNK_BYTES
+from traceview.parsers.text_batch import TextBatch, read_batches
+from traceview.parsers.text_times import TimeOrder
+from traceview.trace import Diagnostic
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -59,13 +60,10 @@ if TYPE_CHECKING:
     from traceview.parsers.ftrace_text_lines import Mask, Positions
     from traceview.parsers.ftrace_text_rows import Heads
     from traceview.parsers.source import Source
-    from traceview.trace import Want
+    from traceview.trace import Batch, Want
 
-CHUNK_BYTES: Final = 4 * 1024 * 1024
 HEAD_LINES: Final = 200
-SHOWN_CHARS: Final = 100
 LAYOUT: Final = r"^(?:#|cpus=\d|version = \d| ?=> | \(Overruns: )"
-ARGS_PER_EVENT: Final = 2  # a batch is full, too, when it has so many arguments
 
 TRACER_LINE: Final = re.compile(rb"\s*# tracer: \S")
 EVENT_BODY: Final = r"^(?:[\w.$/:-]+:(?: |$)|.* <-|<.*stack trace)"
@@ -110,13 +108,8 @@ def read(
     """Yield the batches of *source*; see Trace.batches."""
     reader = Reader(want)
     reader.tasks.first = _first_tasks(source, chunk_bytes)
-    chunks = source.chunks(progress, min(chunk_bytes, max(64 * want.batch_events, 1 << 16)))
-    for chunk in whole_lines(chunks, in_stack if want.all_events else None):
-        reader.take(chunk)
-        if reader.is_full:
-            yield reader.batch()
-    reader.finish()
-    yield reader.batch(tuple(dict.fromkeys(source.damage)))
+    belongs = in_stack if want.all_events else None
+    yield from read_batches(reader, source, progress, chunk_bytes, belongs)
 
 
 def _first_tasks(source: Source, chunk_bytes: int) -> dict[int, Task]:
@@ -157,21 +150,12 @@ class Reader:
     event_text: EventText = field(init=False)
     tasks: CurrentTasks = field(default_factory=CurrentTasks)
     open_calls: OpenCalls = field(default_factory=OpenCalls)
-    losses: Losses = field(default_factory=Losses)
-    line: int = 1
-    seq: int = 0
-    skipped_events: int = 0
-    unparsed: int = 0
-    first_unparsed: str = ""
-    backwards: int = 0
-    latest_ns: int = NO_TIME
+    times: TimeOrder = field(default_factory=TimeOrder)
     graph_times: bool = False
-    events: list[pl.DataFrame] = field(default_factory=list)
-    args: list[pl.DataFrame] = field(default_factory=list)
-    holes: list[Hole] = field(default_factory=list)
-    skipped: Counter[str] = field(default_factory=Counter)
+    filling: TextBatch = field(init=False)
 
     def __post_init__(self) -> None:
+        self.filling = TextBatch(self.want.batch_events)
         self.graph_text = GraphText(self.want)
         self.event_text = EventText(self.want, self.header)
 
@@ -185,9 +169,7 @@ class Reader:
             self._instructions(found)
         if self.want.all_events:
             _add_stacks(lines, stacks, found)
-        self._count_unparsed(lines, found)
         self._store(lines, found, lost)
-        self.line += len(lines)
 
     def _instructions(self, found: Found) -> None:
         instructions = self.event_text.instructions
@@ -245,56 +227,23 @@ class Reader:
         self.graph_text.read(lines, graph, found, depths=True)
         self.graph_text.read_fields(lines, raw, found)
 
-    def _count_unparsed(self, lines: Lines, found: Found) -> None:
-        rows = np.concatenate([np.zeros(0, np.int64), *found.unparsed])
-        self.unparsed += rows.size
-        if rows.size and not self.first_unparsed:
-            first = rows.min(keepdims=True)
-            text = lines.text(lines.starts[first], lines.ends[first])[0]
-            shown = text if len(text) <= SHOWN_CHARS else f"{text[:SHOWN_CHARS]}..."
-            self.first_unparsed = f"line {self.line + int(first[0])}: {shown!r}"
-
     def _store(self, lines: Lines, found: Found, lost: list[Lost]) -> None:
-        rows = pl.concat([pl.DataFrame(schema=EVENT_ROWS), *found.events])
-        if len(found.events) > 1:
-            rows = rows.sort("line")
-        rows = self.open_calls.name_exits(rows)
-        line = rows["line"].to_numpy()
-        rows = rows.with_columns(seq=pl.Series(np.arange(self.seq, self.seq + line.size)))
-        if self.seq == 0 and line.size and self.header.overwritten:
-            self.losses.open.append(Hole("overwritten", None, self.header.overwritten))
-        unparsed = np.concatenate([np.zeros(0, np.int64), *found.unparsed])
-        self.holes += self.losses.place(lost, unparsed, line, rows)
-        self._times(rows["ts_ns"])
-        seq_of_line = np.full(len(lines), -1)
-        seq_of_line[line] = np.arange(self.seq, self.seq + line.size)
-        for args in found.args:
-            seq = pl.Series("seq", seq_of_line[args["line"].to_numpy()])
-            self.args.append(args.with_columns(seq).select(*ARGS))
-        self.events.append(rows.select(*EVENTS))
-        self.skipped += found.skipped
-        self.skipped_events += found.skipped.total()
-        self.seq += line.size
-
-    def _times(self, ts_ns: pl.Series) -> None:
-        times = ts_ns.drop_nulls().to_numpy()
-        if times.size:
-            self.backwards += int((np.diff(times, prepend=max(self.latest_ns, 0)) < 0).sum())
-            self.latest_ns = int(times[-1])
-
-    @property
-    def is_full(self) -> bool:
-        """Whether the batch holds as much as the caller wants at once."""
-        size = self.want.batch_events
-        events = sum(map(len, self.events))
-        return events >= size or sum(map(len, self.args)) >= ARGS_PER_EVENT * size
+        rows = self.open_calls.name_exits(found.rows())
+        if len(rows):
+            self._add_overwritten()
+        self.filling.add(lines, found, rows, lost)
+        self.times.take(rows["ts_ns"].drop_nulls().to_numpy())
 
     def finish(self) -> None:
         """The file ends: what is still open will not be closed."""
-        if self.seq == 0 and self.header.overwritten:
-            self.losses.open.append(Hole("overwritten", None, self.header.overwritten))
-        self.holes += self.losses.open
-        self.losses.open = []
+        self._add_overwritten()
+        self.filling.close_losses()
+
+    def _add_overwritten(self) -> None:
+        """What the header counts is missing before the first event."""
+        if self.filling.seq == 0 and self.header.overwritten:
+            hole = Hole("overwritten", None, self.header.overwritten)
+            self.filling.losses.open.append(hole)
 
     def batch(self, diagnostics: tuple[Diagnostic, ...] | None = None) -> Batch:
         """What was read since the last batch; *diagnostics* of the source end the trace."""
@@ -304,28 +253,13 @@ class Reader:
             facts["ts_resolution_ns"] = 1000
         elif NANOSECONDS in kinds or (NUMBER in kinds and self.header.trace_cmd):
             facts["ts_resolution_ns"] = 1
-        batch = Batch(
-            events=pl.concat([frame("events"), *self.events]),
-            args=pl.concat([frame("args"), *self.args]),
-            losses=loss_rows(self.holes),
-            skipped=dict(self.skipped),
-            facts=facts,
-            diagnostics=() if diagnostics is None else (*diagnostics, *self._diagnostics()),
-        )
-        self.events, self.args, self.holes, self.skipped = [], [], [], Counter()
-        return batch
+        found = () if diagnostics is None else (*diagnostics, *self._diagnostics())
+        return self.filling.taken(facts, found)
 
     def _diagnostics(self) -> Iterator[Diagnostic]:
         kinds = self.event_heads.kinds
-        if self.unparsed:
-            yield Diagnostic(
-                "unparsed-lines",
-                "warning",
-                f"{self.unparsed} lines were not understood, the first is {self.first_unparsed}",
-                self.unparsed,
-            )
-        if self.seq == 0 and self.skipped_events == 0:
-            yield Diagnostic("no-events", "warning", "the trace holds no events")
+        yield from self.filling.about_unparsed()
+        yield from self.filling.about_no_events()
         if RELATIVE in kinds:
             yield Diagnostic(
                 "relative-times",
@@ -335,13 +269,7 @@ class Reader:
             )
         if NUMBER in kinds:
             yield _about_numbers(trace_cmd=self.header.trace_cmd)
-        if self.backwards:
-            yield Diagnostic(
-                "time-goes-back",
-                "info",
-                f"{self.backwards} events have an earlier time than the one printed before them",
-                self.backwards,
-            )
+        yield from self.times.diagnostics()
 
 
 def _about_numbers(*, trace_cmd: bool) -> Diagnostic:

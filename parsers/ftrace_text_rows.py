@@ -154,6 +154,15 @@ class Found:
             )
         )
 
+    def rows(self) -> pl.DataFrame:
+        """The events in order of lines."""
+        rows = pl.concat([pl.DataFrame(schema=EVENT_ROWS), *self.events])
+        return rows.sort("line") if len(self.events) > 1 else rows
+
+    def unparsed_lines(self) -> Positions:
+        """The lines that were not understood, in no order."""
+        return np.concatenate([np.zeros(0, np.int64), *self.unparsed])
+
     def add_args(self, line: Positions, name: pl.Series | str, **columns: pl.Series) -> None:
         """One argument per line: `value` (Int64), `text` (String), or both."""
         if line.size == 0:

@@ -23,12 +23,13 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from traceview.parsers import ftrace_text
-from traceview.parsers.ftrace_text_chunks import whole_lines
 from traceview.parsers.ftrace_text_lines import Lines
 from traceview.parsers.perf_script_chain import BELOW, find_frames, is_below
 from traceview.parsers.perf_script_head import EVENT, TIMELESS, HeadReader
 from traceview.parsers.perf_script_notes import Notes, comments
 from traceview.parsers.perf_script_reader import Reader
+from traceview.parsers.source import CHUNK_BYTES
+from traceview.parsers.text_batch import read_batches
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from traceview.parsers.source import Source
     from traceview.trace import Batch, Want
 
-CHUNK_BYTES: Final = 4 * 1024 * 1024
 HEAD_LINES: Final = 400
 
 HEADER_LINES: Final = re.compile(rb"\s*# ========\s*\n# captured on\s*:")
@@ -86,10 +86,4 @@ def read(
     Raises UnsupportedError where the text lacks the fields time or event.
     """
     reader = Reader(want, source.path)
-    chunks = source.chunks(progress, min(chunk_bytes, max(64 * want.batch_events, 1 << 16)))
-    for chunk in whole_lines(chunks, is_below):
-        reader.take(chunk)
-        if reader.is_full:
-            yield reader.batch()
-    reader.finish()
-    yield reader.batch(tuple(dict.fromkeys(source.damage)))
+    yield from read_batches(reader, source, progress, chunk_bytes, is_below)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from traceview.parsers.ftrace_text_rows import NO_TIME
+from traceview.parsers.text_times import TimeOrder
 from traceview.trace import Diagnostic
 
 if TYPE_CHECKING:
@@ -29,24 +30,21 @@ class Times:
     """The times of the events so far."""
 
     first_ns: int | None = None
-    latest_ns: int = NO_TIME
     count: int = 0
-    backwards: int = 0
+    order: TimeOrder = field(default_factory=TimeOrder)
 
     def take(self, ts_ns: Positions) -> None:
         """Look at the times of further events."""
         times = ts_ns[ts_ns != NO_TIME]
-        if times.size:
-            self.backwards += int((np.diff(times, prepend=max(self.latest_ns, 0)) < 0).sum())
-            self.latest_ns = int(times[-1])
-            self.count += times.size
-            if self.first_ns is None:
-                self.first_ns = int(times[0])
+        self.order.take(times)
+        self.count += times.size
+        if self.first_ns is None and times.size:
+            self.first_ns = int(times[0])
 
     @property
     def are_differences(self) -> bool:
         """Whether they count from event to event: perf prints events in time order."""
-        return self.first_ns == 0 and self.backwards * 5 > self.count
+        return self.first_ns == 0 and self.order.backwards * 5 > self.count
 
     def diagnostics(self) -> Iterator[Diagnostic]:
         """What is odd about them."""
@@ -57,13 +55,7 @@ class Times:
                 "times count from the first event (perf script --reltime): they compare with no"
                 " other source",
             )
-        if self.backwards:
-            yield Diagnostic(
-                "time-goes-back",
-                "info",
-                f"{self.backwards} events have an earlier time than the one printed before them",
-                self.backwards,
-            )
+        yield from self.order.diagnostics()
 
 
 @dataclass(slots=True)

@@ -13,14 +13,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-import polars as pl
 
 from traceview.errors import UnsupportedError
 from traceview.parsers.ftrace_event_text import EventText
 from traceview.parsers.ftrace_header import Header
-from traceview.parsers.ftrace_loss_text import Hole, Losses, loss_rows
+from traceview.parsers.ftrace_loss_text import Hole
 from traceview.parsers.ftrace_text_lines import Lines, distinct
-from traceview.parsers.ftrace_text_rows import EVENT_ROWS, NONE, Found, looked_up
+from traceview.parsers.ftrace_text_rows import NONE, Found, looked_up
 from traceview.parsers.perf_script_chain import (
     BELOW,
     PayloadEnds,
@@ -32,21 +31,22 @@ from traceview.parsers.perf_script_chain import (
 from traceview.parsers.perf_script_checks import Shapes, Times
 from traceview.parsers.perf_script_head import EVENT, NAMELESS, SIDE_BAND, TIMELESS, HeadReader
 from traceview.parsers.perf_script_notes import NAME_TEXT, Notes, comments
-from traceview.schema import ARGS, CPUMODES, EVENTS, SAMPLES, frame
-from traceview.trace import Batch, Diagnostic
+from traceview.parsers.text_batch import TextBatch
+from traceview.schema import CPUMODES
+from traceview.trace import Diagnostic
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    import polars as pl
 
     from traceview.parsers.ftrace_loss_text import Lost
     from traceview.parsers.ftrace_text_lines import Mask
     from traceview.parsers.perf_script_chain import Frames
     from traceview.parsers.perf_script_head import ScriptHeads
-    from traceview.trace import Want
+    from traceview.trace import Batch, Want
 
-SHOWN_CHARS: Final = 100
 SHOWN_TYPES: Final = 30
-ARGS_PER_EVENT: Final = 2  # a batch is full, too, when it has so many arguments
 
 RECORD: Final = r"^(PERF_RECORD_[A-Z0-9_]{2,30}|DEFERRED CALLCHAIN)"
 LOST: Final = re.compile(r"PERF_RECORD_LOST lost (\d{1,18})")
@@ -63,12 +63,6 @@ class Reader:
     heads: HeadReader = field(default_factory=HeadReader)
     notes: Notes = field(default_factory=Notes)
     event_text: EventText = field(init=False)
-    losses: Losses = field(default_factory=Losses)
-    line: int = 1
-    seq: int = 0
-    skipped_events: int = 0
-    unparsed: int = 0
-    first_unparsed: str = ""
     tracepoints: int = 0
     without_payload: int = 0
     loss_lines: int = 0
@@ -77,14 +71,11 @@ class Reader:
     times: Times = field(default_factory=Times)
     shapes: Shapes = field(default_factory=Shapes)
     ends: PayloadEnds = field(default_factory=PayloadEnds)
-    events: list[pl.DataFrame] = field(default_factory=list)
-    args: list[pl.DataFrame] = field(default_factory=list)
-    samples: list[pl.DataFrame] = field(default_factory=list)
-    holes: list[Hole] = field(default_factory=list)
-    skipped: Counter[str] = field(default_factory=Counter)
     records: Counter[str] = field(default_factory=Counter)
+    filling: TextBatch = field(init=False)
 
     def __post_init__(self) -> None:
+        self.filling = TextBatch(self.want.batch_events)
         self.event_text = EventText(self.want, Header())
 
     def take(self, chunk: bytes) -> None:
@@ -98,9 +89,11 @@ class Reader:
         self._refuse(lines, heads, found)
         lost = self._side_band(lines, heads.take(heads.kind == SIDE_BAND), found)
         samples, on_line = self._events(lines, heads.take(heads.kind == EVENT), frames, found)
-        self._count_unparsed(lines, found)
-        self._store(lines, found, lost, (frames, on_line), samples)
-        self.line += len(lines)
+        rows = found.rows()
+        for some in (frames, on_line):
+            rows = name_probes_by_frame(rows, some)
+        self.of_host |= bool((rows["evidence"] == "kprobe").any())
+        self.filling.add(lines, found, rows, lost, samples)
         self._refuse_differences()
 
     def _without_head(self, lines: Lines, heads: ScriptHeads, found: Found) -> Frames:
@@ -180,12 +173,12 @@ class Reader:
     def _refuse(self, lines: Lines, heads: ScriptHeads, found: Found) -> None:
         """Raise UnsupportedError if there was no event yet, and these lines show why."""
         events = int((heads.kind == EVENT).sum())
-        if self.seq or self.skipped_events or not found.unparsed:
+        if self.filling.saw_events or not found.unparsed:
             return
         nameless = int((heads.kind == NAMELESS).sum())
         if nameless > max(events, 1):  # one may be the end of a file that was cut
             raise UnsupportedError(f"the events have no names\n{NEEDED}", path=self.path)
-        rows = np.concatenate(found.unparsed)
+        rows = found.unparsed_lines()
         texts = lines.text(lines.starts[rows], lines.ends[rows])
         texts = texts.filter(~texts.str.starts_with("\t"))
         if not events and texts.str.contains(TIMELESS).sum() * 2 > len(texts):
@@ -199,93 +192,29 @@ class Reader:
                 path=self.path,
             )
 
-    def _count_unparsed(self, lines: Lines, found: Found) -> None:
-        rows = np.concatenate([np.zeros(0, np.int64), *found.unparsed])
-        self.unparsed += rows.size
-        if rows.size and not self.first_unparsed:
-            first = rows.min(keepdims=True)
-            text = lines.text(lines.starts[first], lines.ends[first])[0]
-            shown = text if len(text) <= SHOWN_CHARS else f"{text[:SHOWN_CHARS]}..."
-            self.first_unparsed = f"line {self.line + int(first[0])}: {shown!r}"
-
-    def _store(
-        self,
-        lines: Lines,
-        found: Found,
-        lost: list[Lost],
-        frames: tuple[Frames, Frames],
-        samples: pl.DataFrame,
-    ) -> None:
-        rows = pl.concat([pl.DataFrame(schema=EVENT_ROWS), *found.events])
-        if len(found.events) > 1:
-            rows = rows.sort("line")
-        for some in frames:
-            rows = name_probes_by_frame(rows, some)
-        self.of_host |= bool((rows["evidence"] == "kprobe").any())
-        line = rows["line"].to_numpy()
-        rows = rows.with_columns(seq=pl.Series(np.arange(self.seq, self.seq + line.size)))
-        unparsed = np.concatenate([np.zeros(0, np.int64), *found.unparsed])
-        self.holes += self.losses.place(lost, unparsed, line, rows)
-        seq_of_line = np.full(len(lines), -1)
-        seq_of_line[line] = np.arange(self.seq, self.seq + line.size)
-        for args in found.args:
-            seq = pl.Series("seq", seq_of_line[args["line"].to_numpy()])
-            self.args.append(args.with_columns(seq).select(*ARGS))
-        seq = pl.Series("seq", seq_of_line[samples["line"].to_numpy()])
-        self.samples.append(samples.with_columns(seq).select(*SAMPLES))
-        self.events.append(rows.select(*EVENTS))
-        self.skipped += found.skipped
-        self.skipped_events += found.skipped.total()
-        self.seq += line.size
-
-    @property
-    def is_full(self) -> bool:
-        """Whether the batch holds as much as the caller wants at once."""
-        size = self.want.batch_events
-        events = sum(map(len, self.events))
-        return events >= size or sum(map(len, self.args)) >= ARGS_PER_EVENT * size
-
     def finish(self) -> None:
         """The file ends: what is still open will not be closed."""
-        self.holes += self.losses.open
-        self.losses.open = []
+        self.filling.close_losses()
         if self.notes.lost and not self.loss_lines:
-            self.holes.append(Hole("lost_events", None, None))
+            self.filling.holes.append(Hole("lost_events", None, None))
 
     def batch(self, diagnostics: tuple[Diagnostic, ...] | None = None) -> Batch:
         """What was read since the last batch; *diagnostics* of the source end the trace."""
         facts = {"loss_known": self._loss_known, **self.notes.facts}
         if self.heads.resolution_ns is not None:
             facts["ts_resolution_ns"] = self.heads.resolution_ns
-        batch = Batch(
-            events=pl.concat([frame("events"), *self.events]),
-            args=pl.concat([frame("args"), *self.args]),
-            losses=loss_rows(self.holes),
-            samples=pl.concat([frame("samples"), *self.samples]),
-            skipped=dict(self.skipped),
-            facts=facts,
-            diagnostics=() if diagnostics is None else (*diagnostics, *self._diagnostics()),
-        )
-        self.events, self.args, self.samples, self.holes = [], [], [], []
-        self.skipped = Counter()
-        return batch
+        found = () if diagnostics is None else (*diagnostics, *self._diagnostics())
+        return self.filling.taken(facts, found)
 
     @property
     def _loss_known(self) -> bool:
         return bool(self.loss_lines or self.notes.lost)
 
     def _diagnostics(self) -> Iterator[Diagnostic]:
-        if self.unparsed:
-            yield Diagnostic(
-                "unparsed-lines",
-                "warning",
-                f"{self.unparsed} lines were not understood, the first is {self.first_unparsed}",
-                self.unparsed,
-            )
+        yield from self.filling.about_unparsed()
         yield from self.notes.diagnostics()
-        if self.seq == 0 and self.skipped_events == 0:
-            yield Diagnostic("no-events", "warning", "the trace holds no events")
-        elif not self._loss_known:
+        yield from self.filling.about_no_events()
+        if self.filling.saw_events and not self._loss_known:
             yield Diagnostic(
                 "losses-not-shown",
                 "info",
