@@ -39,6 +39,7 @@ FORMAT_LOST: Final = 1 << 4
 FREQ: Final = 1 << 10
 SAMPLE_ID_ALL: Final = 1 << 18
 USE_CLOCKID: Final = 1 << 25
+WRITE_BACKWARD: Final = 1 << 27
 
 CLOCKS: Final = {
     0: "realtime", 1: "mono", 2: "process_cputime", 3: "thread_cputime", 4: "mono_raw",

@@ -12,7 +12,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from traceview.errors import UnsupportedError
-from traceview.parsers.perf_attr import MIN_ATTR_BYTES, Attr, Event, parse_attr
+from traceview.parsers.perf_attr import (
+    MIN_ATTR_BYTES,
+    WRITE_BACKWARD,
+    Attr,
+    Event,
+    parse_attr,
+)
 from traceview.parsers.perf_features import DIR_FORMAT, READERS, TRACING_DATA
 from traceview.parsers.perf_section import Section, text
 from traceview.parsers.perf_tracing_data import parse_tracing_data
@@ -106,9 +112,14 @@ class Session:
         if found.damage:
             self.unreadable.append(f"tracing data ({found.damage})")
 
+    @property
+    def overwrites(self) -> bool:
+        """Whether buffers kept their last records only (perf record --overwrite)."""
+        return any(event.attr.flags & WRITE_BACKWARD for event in self.events)
+
     def final_facts(self) -> dict[str, Any]:
         """Columns of schema.SOURCES."""
-        facts = {"tracer": "perf", "loss_known": True, **self.facts}
+        facts = {"tracer": "perf", "loss_known": not self.overwrites, **self.facts}
         if self.cpuid and facts.get("machine") in ARM64:
             facts["midr"] = self.cpuid
         clocks = dict.fromkeys(event.attr.clock for event in self.events)
@@ -134,6 +145,12 @@ class Session:
             )  # fmt: skip
         if self.tracing is not None:
             found += self.tracing.diagnostics
+        if self.overwrites:
+            message = (
+                "recorded with --overwrite: the buffer of each CPU holds its last events only; how"
+                " many are gone, and from when on, nobody counted"
+            )
+            found.append(Diagnostic("overwritten", "warning", message))
         if self.tracing is None and any(event.is_tracepoint for event in self.events):
             message = (
                 "the file has no tracing data (it was cut off, or perf record did not end in"

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import tempfile
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from tests import reading
 from tests.perf_data_reference import Recording, Sample
 from traceview.parsers import perf_data
-from traceview.parsers.source import Source
 from traceview.trace import Want
 from traceview.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from traceview.symbols import SymbolSources
-    from traceview.trace import Batch, Diagnostic
 
 EVENT_COLUMNS = ["ts_ns", "cpu", "tid", "name", "phase", "evidence", "symbol", "probe_ip"]
 SAMPLE_COLUMNS = ["cpumode", "period", "callchain"]
@@ -25,46 +22,8 @@ EVERYTHING = Want(Vocabulary.builtin(), all_events=True)
 NEEDED = Want(Vocabulary.builtin())
 
 
-@dataclass
-class Read:
+class Read(reading.Read):
     """All batches of a recording."""
-
-    batches: list[Batch]
-
-    @property
-    def events(self) -> pl.DataFrame:
-        return pl.concat([batch.events for batch in self.batches])
-
-    @property
-    def args(self) -> pl.DataFrame:
-        return pl.concat([batch.args for batch in self.batches])
-
-    @property
-    def losses(self) -> pl.DataFrame:
-        return pl.concat([batch.losses for batch in self.batches])
-
-    @property
-    def samples(self) -> pl.DataFrame:
-        return pl.concat([batch.samples for batch in self.batches])
-
-    @property
-    def skipped(self) -> dict[str, int]:
-        found: dict[str, int] = {}
-        for batch in self.batches:
-            for name, count in batch.skipped.items():
-                found[name] = found.get(name, 0) + count
-        return found
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        return {name: fact for batch in self.batches for name, fact in batch.facts.items()}
-
-    @property
-    def diagnostics(self) -> dict[str, Diagnostic]:
-        return {one.code: one for batch in self.batches for one in batch.diagnostics}
-
-    def column(self, name: str) -> list[Any]:
-        return self.events[name].to_list()
 
     def plain(self) -> list[Sample]:
         """The events as the reference has them."""
@@ -88,10 +47,7 @@ class Read:
 
 
 def read(content: bytes, want: Want = EVERYTHING) -> Read:
-    with tempfile.TemporaryFile() as file:
-        file.write(content)
-        file.flush()
-        return Read(list(perf_data.read(Source("perf.data", file, len(content)), want)))
+    return Read(reading.read_file(perf_data.read, content, want))
 
 
 def knowing(symbols: SymbolSources) -> Want:

@@ -200,6 +200,15 @@ def test_losses_that_are_counted_twice_count_once_and_the_rest_has_no_place() ->
     assert found.diagnostics["filtered-samples"].count == 50
 
 
+def test_buffers_that_were_overwritten_leave_the_loss_unknown() -> None:
+    event = replace(CLOCK, flags=w.SAMPLE_ID_ALL | 1 << 27)
+    body = b"".join(w.Sample(event, at).record() for at in (30, 20, 10))  # the last one first
+    found = read(file(event, body=body))
+    assert found.column("ts_ns") == [10, 20, 30]
+    assert found.facts["loss_known"] is False
+    assert "overwritten" in found.diagnostics
+
+
 def test_a_task_has_the_name_that_it_had_at_the_time() -> None:
     body = w.Stamp(CLOCK).comm(5, "sh") + w.Stamp(CLOCK, 20, tid=5).fork(6, 5)
     body += w.Stamp(CLOCK, 40).comm(6, "kvmunmap", pid=5)
