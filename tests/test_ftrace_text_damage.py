@@ -142,8 +142,8 @@ def test_windows_line_ends_and_zero_bytes_and_other_encodings_are_read() -> None
     odd = data.replace(b"\n", b"\r\n").replace(b"comm", b"c\xffm\x00").replace(b"note", b"n\xe9te")
     table = read(odd)
     assert table.column("comm") == ["c\ufffdm\0", "x"]
-    assert table.arg("buf") == {1: "n\ufffdte"}
-    assert table.arg("addr") == {0: 0x80000000}
+    assert table.arg_by_seq("buf") == {1: "n\ufffdte"}
+    assert table.arg_by_seq("addr") == {0: 0x80000000}
     assert "unparsed-lines" not in table.diagnostics
 
 

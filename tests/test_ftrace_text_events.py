@@ -145,12 +145,12 @@ def test_arguments_keep_their_type() -> None:
     )
     events.event("p: (f+0x0/0x8) a=0x10 e=sym+0x0/0x8 [kvm] g=18446744073709551615")
     table = read(events.text(), all_events=True)
-    assert table.arg("a") == {0: -1, 1: 16}
-    assert table.arg("b") == {0: -5}
-    assert table.arg("c") == {0: "x = y"}
-    assert table.arg("d") == {0: "="}
-    assert table.arg("g") == {0: "{0x1,0x2}", 1: -1}
-    assert table.arg("e")[1] == "sym+0x0/0x8 [kvm]"
+    assert table.arg_by_seq("a") == {0: -1, 1: 16}
+    assert table.arg_by_seq("b") == {0: -5}
+    assert table.arg_by_seq("c") == {0: "x = y"}
+    assert table.arg_by_seq("d") == {0: "="}
+    assert table.arg_by_seq("g") == {0: "{0x1,0x2}", 1: -1}
+    assert table.arg_by_seq("e")[1] == "sym+0x0/0x8 [kvm]"
 
 
 def test_only_known_arguments_are_read_unless_everything_is_wanted() -> None:
@@ -160,7 +160,7 @@ def test_only_known_arguments_are_read_unless_everything_is_wanted() -> None:
     events.event("c: (g+0x1/0x2 <- __kvm_tlb_flush_vmid_ipa) ret=6")
     table = read(events.text())
     assert table.args["name"].to_list() == ["mmu", "ipa", "level", "whatever", "ret"]
-    assert read(events.text(), all_events=True).arg("other") == {0: 4}
+    assert read(events.text(), all_events=True).arg_by_seq("other") == {0: 4}
 
 
 def test_unwanted_tracepoints_are_counted_by_name() -> None:
@@ -172,7 +172,7 @@ def test_unwanted_tracepoints_are_counted_by_name() -> None:
     assert table.column("name") == ["irq_handler_entry"]
     everything = read(events.text(), all_events=True)
     assert everything.skipped == {}
-    assert everything.arg("x") == {0: 1, 1: 1, 2: 1, 3: 1}
+    assert everything.arg_by_seq("x") == {0: 1, 1: 1, 2: 1, 3: 1}
 
 
 @pytest.mark.parametrize(
@@ -189,7 +189,7 @@ def test_markers_keep_the_words_that_were_written(style: str, body: str) -> None
     events = Events(style)
     events.event(body)
     table = read(events.text())
-    assert table.arg("buf") == {0: "KVMLAB begin s01.1 a: b"}
+    assert table.arg_by_seq("buf") == {0: "KVMLAB begin s01.1 a: b"}
     assert table.column("name") == ["print"]
     assert table.column("evidence") == ["marker"]
 
@@ -204,8 +204,8 @@ def test_function_lines_name_the_function_and_its_caller() -> None:
     assert table.column("symbol") == ["f"] * 5
     assert table.column("evidence") == ["function"] * 5
     assert table.column("phase") == ["entry"] * 5
-    assert table.arg("parent_ip") == {0: "g", 1: "g [kvm]", 2: "g", 3: "g+0x8/0x10"}
-    assert read(text + "".join(events.lines)).arg("parent_ip") == {}
+    assert table.arg_by_seq("parent_ip") == {0: "g", 1: "g [kvm]", 2: "g", 3: "g+0x8/0x10"}
+    assert read(text + "".join(events.lines)).arg_by_seq("parent_ip") == {}
 
 
 @pytest.mark.parametrize(("announce", "arrow"), [
@@ -224,7 +224,7 @@ def test_stack_traces_never_break_the_lines_around_them(announce: str, arrow: st
     assert "unparsed-lines" not in table.diagnostics
     for chunk in (50, 1 << 20):
         everything = read(events.text(), all_events=True, chunk_bytes=chunk)
-        assert everything.arg("stack") == {1: "f\ng (ffff800080060d88)"}
+        assert everything.arg_by_seq("stack") == {1: "f\ng (ffff800080060d88)"}
         assert everything.column("name")[1] == "kernel_stack"
 
 
@@ -306,16 +306,21 @@ def test_executed_instructions_have_their_operands() -> None:
         table = read(text, chunk_bytes=chunk)
         assert set(table.column("evidence")) == {"insn"}
         assert table.column("phase") == ["entry", *["instant"] * 5, "exit"]
-        assert table.arg("op") == {1: "ripas2e1is", 2: "ipas2e1is", 3: "vmalle1is", 5: "civac"}
-        assert table.arg("option") == {4: "ish"}
-        assert table.arg("ipa") == {1: 0x80000000, 2: 0x80000000}
-        assert table.arg("pages") == {1: 16, 2: 1}
-        assert table.arg("level") == {2: 3}
-        assert table.arg("operand")[5] == 0xFFFF0000BF8B3440 - (1 << 64)
+        assert table.arg_by_seq("op") == {
+            1: "ripas2e1is",
+            2: "ipas2e1is",
+            3: "vmalle1is",
+            5: "civac",
+        }
+        assert table.arg_by_seq("option") == {4: "ish"}
+        assert table.arg_by_seq("ipa") == {1: 0x80000000, 2: 0x80000000}
+        assert table.arg_by_seq("pages") == {1: 16, 2: 1}
+        assert table.arg_by_seq("level") == {2: 3}
+        assert table.arg_by_seq("operand")[5] == 0xFFFF0000BF8B3440 - (1 << 64)
     assert table.facts["clock"] == "instructions executed per vCPU"
     assert table.facts["origin"] == "emulated"
     assert table.facts["lpa2"] is True
-    assert read(text, all_events=True).arg("pc")[4] == 0xFFFF800080096C34 - (1 << 64)
+    assert read(text, all_events=True).arg_by_seq("pc")[4] == 0xFFFF800080096C34 - (1 << 64)
 
 
 def test_a_tracepoint_called_like_an_instruction_is_none_outside_such_a_file() -> None:

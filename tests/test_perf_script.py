@@ -468,8 +468,8 @@ def test_batches_are_as_large_as_was_asked() -> None:
         script.tracepoint("kvmlab:s2_unmap", KPROBE, number * 1000 + 1)
     data = script.text()
     small = read(data, batch_events=1000)
-    assert small.batches > 3
+    assert len(small.batches) > 3
     whole = read(data)
-    assert whole.batches == 1
+    assert len(whole.batches) == 1
     for name in ("events", "args", "samples"):
         assert getattr(small, name).equals(getattr(whole, name))

@@ -61,7 +61,7 @@ def test_events_of_all_cpus_come_in_time_order(version: int, compression: str) -
     words = args.filter(pl.col("name") == "word")["text"].to_list()
     assert words == ["w0", "w3", "w1", "w4", "w2"]
     assert found.diagnostics == {}
-    assert found.losses == []
+    assert found.holes() == []
 
 
 @pytest.mark.parametrize(("version", "compression"), FILES)
@@ -143,7 +143,7 @@ def test_a_clock_that_counts_no_time_gives_order_but_no_times(clock: str) -> Non
     writer.flush()
     found = read(trace(Buffer({0: writer.pages}, clock=clock), clock=clock).write())
     assert found.rows("seq", "ts_ns") == [(0, None), (1, None)]
-    assert found.losses == [(None, 0, "lost_events", None, None, 3)]
+    assert found.holes() == [(None, 0, "lost_events", None, None, 3)]
     assert "ts_resolution_ns" not in found.facts
     assert "clock-without-time" in found.diagnostics
 
@@ -208,7 +208,7 @@ def test_lost_events_are_holes_between_two_times() -> None:
     writer.flush()
     other = Buffer({0: points(T + 50)}, name="other")
     found = read(trace(Buffer({0: writer.pages, 1: points(T + 60)}), other).write())
-    assert found.losses == [
+    assert found.holes() == [
         (None, 0, "lost_events", None, T, 40),
         (None, 0, "lost_events", T + 1, T + 100, 7),
         (None, 0, "lost_events", T + 100, T + 200, None),
@@ -229,7 +229,7 @@ def test_counted_losses_beyond_the_holes_have_no_place() -> None:
     options = [stats(0, 7), stats(1, 12, dropped=3), (2, b"\nBuffer: one\n\n\0"), stats(1, 0, 0, 2)]
     one = Buffer({1: points(T)}, name="one")
     found = read(trace(Buffer({0: writer.pages}), one, options=options).write())
-    assert found.losses == [
+    assert found.holes() == [
         (None, 0, "lost_events", T, T + 100, 7),
         (None, 1, "dropped_events", None, None, 3),
         (None, 1, "overrun", None, None, 12),
@@ -241,7 +241,7 @@ def test_a_hole_before_a_page_without_events_lasts_to_the_next_event() -> None:
     pages = [*points(T), page(T + 5, extend(100), lost=2), page(T + 200, b"", lost=3)]
     pages += points(T + 300)
     found = read(trace(Buffer({0: pages})).write())
-    assert found.losses == [(None, 0, "lost_events", T, T + 300, 5)]
+    assert found.holes() == [(None, 0, "lost_events", T, T + 300, 5)]
 
 
 @pytest.mark.parametrize(("version", "compression"), FILES)
@@ -363,7 +363,7 @@ def test_what_was_written_is_read(seed: int) -> None:
     assert rows["seq"].to_list() == list(range(len(events)))
     # A hole that is longer than a batch comes in pieces.
     if len([batch for batch in found.batches if len(batch.events)]) == 1:
-        assert found.losses == sorted(losses, key=nulls_first)
+        assert found.holes() == sorted(losses, key=nulls_first)
 
 
 @settings(max_examples=40, deadline=None)

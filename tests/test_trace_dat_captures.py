@@ -118,7 +118,7 @@ def test_losses_are_those_that_the_pages_say(name: str) -> None:
         for at in range(0, len(one.pages), one.page_bytes)
         if (lost := lost_before(one.pages[at : at + one.page_bytes])) is not None
     ]
-    holes = [row for row in whole(name).losses if row[3] is not None or row[4] is not None]
+    holes = [row for row in whole(name).holes() if row[3] is not None or row[4] is not None]
     assert sorted(map(str, (hole[5] for hole in holes))) == sorted(map(str, expected))
 
 
@@ -126,7 +126,7 @@ def test_losses_are_those_that_the_pages_say(name: str) -> None:
 def test_losses_are_those_that_trace_cmd_printed(name: str, report: str) -> None:
     text = b"".join(open_source(TRACES / report).chunks()).decode()
     printed = re.findall(r"^CPU:(\d+) \[(?:(\d+) )?EVENTS DROPPED\]$", text, re.MULTILINE)
-    holes = [row for row in whole(name).losses if row[2] == "lost_events"]
+    holes = [row for row in whole(name).holes() if row[2] == "lost_events"]
     holes.sort(key=lambda hole: hole[4])
     expected = [(int(cpu), int(count) if count else None) for cpu, count in printed]
     assert [(hole[1], hole[5]) for hole in holes] == expected

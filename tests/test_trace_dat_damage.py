@@ -66,7 +66,7 @@ def test_a_file_cut_off_anywhere_is_refused_or_says_what_is_missing(
         said = found.diagnostics.keys()
         if len(found.events) < 3 * EVENTS and not said & {"missing-options", "unreadable-buffer"}:
             assert {"truncated", "damaged-pages"} <= said, at
-            assert any(kind == "damaged" for _, _, kind, *_ in found.losses)
+            assert any(kind == "damaged" for _, _, kind, *_ in found.holes())
 
 
 def test_a_file_without_its_end_says_so() -> None:
@@ -208,7 +208,7 @@ def test_a_chunk_that_cannot_be_unpacked_is_a_hole_between_its_neighbours() -> N
     body = struct.pack("<I", 3) + chunk(begin) + bad + chunk(end)
     found = read(packed_cpu(body))
     assert 0 < len(found.events) < 300
-    (hole,) = found.losses
+    (hole,) = found.holes()
     assert hole[:3] == (None, 0, "damaged")
     assert T < hole[3] < hole[4] < T + 300
     assert found.diagnostics["damaged-compression"].count == 1
@@ -301,7 +301,7 @@ def test_damage_within_a_page_keeps_what_precedes_and_leaves_a_hole() -> None:
     pages = [writer.pages[0], bytes(second), *writer.pages[2:]]
     found = read(trace(Buffer({0: pages})).write())
     assert 0 < len(found.events) < 500
-    (hole,) = found.losses
+    (hole,) = found.holes()
     times = found.rows("ts_ns")
     assert hole[:3] == (None, 0, "damaged")
     assert hole[3] in times
@@ -315,7 +315,7 @@ def test_pages_of_ones_and_of_noise_are_holes() -> None:
     for bad in (b"\xff" * 4096, rng.randbytes(4096), struct.pack("<QQ", T, 1 << 29) + bytes(4080)):
         found = read(trace(Buffer({0: [*good, bad, *later]})).write())
         assert found.rows("ts_ns")[:2] == [T, T + 1]
-        assert (None, 0, "damaged") in [hole[:3] for hole in found.losses]
+        assert (None, 0, "damaged") in [hole[:3] for hole in found.holes()]
 
 
 def test_a_time_that_jumps_back_is_told() -> None:

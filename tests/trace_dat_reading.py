@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import tempfile
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import polars as pl
-
+from tests import reading
 from traceview.parsers import trace_dat
 from traceview.parsers.ring_buffer import read_pages
 from traceview.parsers.ring_buffer_pages import groups, page_header
-from traceview.parsers.source import Source
 from traceview.parsers.trace_dat_cpu_data import CpuDataReader
 from traceview.parsers.trace_dat_file import read_contents
 from traceview.parsers.trace_dat_pages import cpu_pages
 from traceview.trace import Want
 from traceview.vocabulary import Vocabulary
-
-if TYPE_CHECKING:
-    from traceview.trace import Batch, Diagnostic
 
 Lane = tuple[str | None, int]
 LOSSES = ["buffer", "cpu", "kind", "from_ns", "to_ns", "count"]
@@ -30,32 +23,12 @@ def nulls_first(row: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple((item is not None, item) for item in row)
 
 
-@dataclass
-class Read:
+class Read(reading.Read):
     """All batches of a trace."""
 
-    batches: list[Batch]
-
-    @property
-    def events(self) -> pl.DataFrame:
-        return pl.concat([batch.events for batch in self.batches])
-
-    @property
-    def args(self) -> pl.DataFrame:
-        return pl.concat([batch.args for batch in self.batches])
-
-    @property
-    def losses(self) -> list[tuple[Any, ...]]:
-        rows = pl.concat([batch.losses for batch in self.batches]).select(LOSSES).rows()
-        return sorted(rows, key=nulls_first)
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        return {name: fact for batch in self.batches for name, fact in batch.facts.items()}
-
-    @property
-    def diagnostics(self) -> dict[str, Diagnostic]:
-        return {one.code: one for batch in self.batches for one in batch.diagnostics}
+    def holes(self) -> list[tuple[Any, ...]]:
+        """The losses as plain rows."""
+        return sorted(self.losses.select(LOSSES).rows(), key=nulls_first)
 
     def rows(self, *columns: str) -> list[Any]:
         """Those columns of the events; of one column its values."""
@@ -65,12 +38,8 @@ class Read:
 
 def read(data: bytes, *, all_events: bool = True, batch_events: int = 250_000) -> Read:
     """The batches of a trace.dat file with these bytes."""
-    with tempfile.TemporaryFile() as file:
-        file.write(data)
-        file.flush()
-        source = Source("test.dat", file, len(data))
-        want = Want(Vocabulary.builtin(), all_events=all_events, batch_events=batch_events)
-        return Read(list(trace_dat.read(source, want)))
+    want = Want(Vocabulary.builtin(), all_events=all_events, batch_events=batch_events)
+    return Read(reading.read_file(trace_dat.read, data, want))
 
 
 def records(data: bytes, most: int = 10**9) -> dict[Lane, list[tuple[int, bytes]]]:
