@@ -101,23 +101,19 @@ class Merge:
         lane = out.buffer[order].astype(np.int64) * MAX_CPUS + cpu
         losses, holes = self._losses(held.holes, ts_ns, lane, before_ns)
         columns = {
-            "seq": np.arange(self._next_seq, self._next_seq + len(order)),
-            "ts_ns": ts_ns,
-            "cpu": cpu,
-            "tid": tid,
-            "tgid": self._tasks.tgids(tid),
-            "probe_ip": out.probe_ip[order],
-            "duration_ns": out.duration_ns[order],
-            "depth": out.depth[order],
+            "seq": pl.Series(np.arange(self._next_seq, self._next_seq + len(order))),
+            "buffer": self._names.column(out.buffer[order]),
+            "ts_ns": pl.Series(ts_ns),
+            "cpu": _nullable(cpu, NO_CPU),
+            "tid": _nullable(tid, NO_TID),
+            "tgid": _nullable(self._tasks.tgids(tid), NO_TID),
+            "comm": self._names.column(comm),
+            "probe_ip": _nullable(out.probe_ip[order], NO_IP),
+            "duration_ns": _nullable(out.duration_ns[order], NO_DURATION),
+            "depth": _nullable(out.depth[order], NO_DEPTH),
         }
-        events = pl.DataFrame(columns).hstack(self._classes.frame()[out.what[order]])
-        events = events.with_columns(
-            self._names.column(comm).alias("comm"),
-            self._names.column(out.buffer[order]).alias("buffer"),
-            _null_where("cpu", NO_CPU), _null_where("tid", NO_TID), _null_where("tgid", NO_TID),
-            _null_where("probe_ip", NO_IP), _null_where("duration_ns", NO_DURATION),
-            _null_where("depth", NO_DEPTH),
-        ).select(list(EVENTS))  # fmt: skip
+        classes = self._classes.frame()[out.what[order]]
+        events = pl.DataFrame(columns).hstack(classes).select(list(EVENTS))
         args = self._args(out, seq)
         samples = _samples(out, seq, events)
         self._next_seq += len(order)
@@ -263,8 +259,16 @@ def _samples(out: Chunk, seq: Ints, events: pl.DataFrame) -> pl.DataFrame:
     return conform("samples", rows.sort("seq"))
 
 
-def _null_where(column: str, value: int) -> pl.Expr:
-    return pl.when(pl.col(column) != value).then(pl.col(column))
+def _nullable(values: np.ndarray, nothing: int) -> pl.Series:
+    """*values* as a column, null where they are *nothing*; most columns are all or nothing."""
+    absent = values == nothing
+    if not absent.any():
+        return pl.Series(values)
+    if absent.all():
+        dtype = pl.Series(values[:0]).dtype
+        return pl.Series([None], dtype=dtype).new_from_index(0, len(values))
+    column = pl.Series("values", values)
+    return column.to_frame().select(pl.when(pl.Series(~absent)).then("values"))["values"]
 
 
 def _select(comms: Comms, keep: Flags) -> Comms:

@@ -52,4 +52,6 @@ class Names:
 
     def column(self, codes: NDArray[np.uint32]) -> pl.Series:
         """The names with these *codes*, as a categorical column."""
+        if not codes.any():
+            return pl.Series([None], dtype=NAME).new_from_index(0, len(codes))
         return pl.Series(self._names, dtype=NAME).gather(pl.Series(codes))
