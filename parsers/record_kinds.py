@@ -112,24 +112,28 @@ class Probe:
         return self._context.classes.code(Class(self._name, symbol, phase, self._evidence))
 
 
-class GraphEntry:
-    """function_graph: a function begins."""
+class FunctionEntry:
+    """function_graph or the function tracer: a function begins."""
 
-    def __init__(self, event: EventFormat, context: Context, func: Field) -> None:
-        """*func* holds its address."""
-        self._codes = _function_codes(context, "funcgraph_entry", "entry", "fgraph")
-        self._depth = _number(event, "depth")
-        retaddr = _number(event, "retaddr") if context.want.all_events else None
-        self._callers = Callers(context) if retaddr else None
-        self._layout = Layout([one for one in (func, self._depth, retaddr) if one])
+    def __init__(self, event: EventFormat, context: Context, function: Field) -> None:
+        """*function* holds its address."""
+        if event.name == "function":
+            name, evidence, caller = "function", "function", "parent_ip"
+        else:
+            name, evidence, caller = "funcgraph_entry", "fgraph", "retaddr"
+        self._codes = _function_codes(context, name, "entry", evidence)
+        self._depth = _number(event, "depth") if evidence == "fgraph" else None
+        called_from = _number(event, caller) if context.want.all_events else None
+        self._callers = Callers(context) if called_from else None
+        self._layout = Layout([one for one in (function, self._depth, called_from) if one])
         self._registers = _registers(event, context)
 
     def read(self, part: Part, out: Output) -> None:
         """Put the events of *part* into *out*."""
-        func, *columns = self._layout.read(part)
-        what = self._codes.look_up(func.view(np.uint64))
+        function, *columns = self._layout.read(part)
+        what = self._codes.look_up(function.view(np.uint64))
         out.what[part.row] = what
-        out.probe_ip[part.row] = func.view(np.uint64)
+        out.probe_ip[part.row] = function.view(np.uint64)
         if self._depth:
             out.depth[part.row] = _depths(columns[0])
         if self._callers:
@@ -168,29 +172,6 @@ class GraphExit:
         for name, code in self._arguments.items():
             if name in columns:
                 out.add_numbers(part.row, code, columns[name])
-
-
-class Function:
-    """The function tracer: a function begins."""
-
-    def __init__(self, event: EventFormat, context: Context, ip: Field) -> None:
-        """*ip* holds its address."""
-        self._codes = _function_codes(context, "function", "entry", "function")
-        parent = _number(event, "parent_ip") if context.want.all_events else None
-        self._callers = Callers(context) if parent else None
-        self._layout = Layout([one for one in (ip, parent) if one])
-        self._registers = _registers(event, context)
-
-    def read(self, part: Part, out: Output) -> None:
-        """Put the events of *part* into *out*."""
-        ip, *columns = self._layout.read(part)
-        what = self._codes.look_up(ip.view(np.uint64))
-        out.what[part.row] = what
-        out.probe_ip[part.row] = ip.view(np.uint64)
-        if self._callers:
-            self._callers.add(part, columns[0], out)
-        if self._registers:
-            self._registers.add(part, what, out)
 
 
 class Switch:
@@ -293,10 +274,10 @@ def kind_of(event: EventFormat, context: Context) -> Kind | None:
 def _tracer_kind(event: EventFormat, context: Context, fields: dict[str, Field]) -> Kind | None:
     """The kind of an event of the tracers themselves, None for those that are like tracepoints."""
     made: dict[str, tuple[Callable[[EventFormat, Context, Field], Kind], str]] = {
-        "funcgraph_entry": (GraphEntry, "func"),
-        "fgraph_retaddr_entry": (GraphEntry, "func"),
+        "funcgraph_entry": (FunctionEntry, "func"),
+        "fgraph_retaddr_entry": (FunctionEntry, "func"),
         "funcgraph_exit": (GraphExit, "func"),
-        "function": (Function, "ip"),
+        "function": (FunctionEntry, "ip"),
         "print": (Marker, "buf"),
         "bprint": (Marker, "fmt"),
         "bputs": (Marker, "str"),
