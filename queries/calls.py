@@ -133,10 +133,16 @@ class CallStream:
         entries = probes & (kind == ENTRY)
         for number in np.unique(function[entries]).tolist():
             symbol = self.functions.symbols[number]
-            if number in self._exits_seen or symbol in self._returns:
+            if number in self._exits_seen:
                 continue
             mine = entries & (function == number)
-            if last or symbol in self._entries or self._never_returns(rows, mine, number):
+            # A return probe that is defined need not have been recorded.
+            stated = symbol in self._returns
+            if self._never_returns(rows, mine, number):
+                kind[mine] = POINT
+            elif stated:
+                continue
+            elif last or symbol in self._entries:
                 kind[mine] = POINT
             else:
                 maybe |= mine

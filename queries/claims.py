@@ -36,6 +36,7 @@ GIB: Final = 1 << 30
 CONFIDENCE: Final = 0.95
 # A constant matters where it makes up at least this much of what is looked at.
 NOTABLE: Final = 0.5
+EXACT: Final = 1e-12  # how far floating point may be off
 NOTABLE_CHANGE: Final = 0.1  # of a ratio, from the smallest size to the largest
 
 
@@ -180,7 +181,9 @@ def _verdict(claim: Claim, cells: Sequence[Cell]) -> Verdict:
 def _holds(claim: Claim, span: Span) -> str:
     if claim.low <= span.low and span.high <= claim.high:
         return "holds"
-    return "fails" if span.high < claim.low or span.low > claim.high else "open"
+    # A rounded number lies inside its interval, not on its ends.
+    below, above = span.high <= claim.low * (1 + EXACT), span.low >= claim.high * (1 - EXACT)
+    return "fails" if below or above else "open"
 
 
 def _findings(

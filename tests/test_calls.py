@@ -185,6 +185,20 @@ def test_probe_definitions_say_which_probes_return() -> None:
     ]
 
 
+def test_a_return_probe_that_is_defined_and_was_not_recorded_makes_no_call_cut_off() -> None:
+    made = Recorder()
+    made.enter(UNMAP)
+    for _ in range(3):
+        made.enter(FLUSH)
+    made.leave(UNMAP)
+    defined = {"f": Probe(FLUSH, "entry", "kprobe"), "f_ret": Probe(FLUSH, "exit", "kprobe")}
+    stated = Settings(symbols=SymbolSources(defined))
+    assert rows(made.trace(settings=stated), "symbol", "status") == [
+        (UNMAP, "complete"),
+        *[(FLUSH, "point")] * 3,
+    ]
+
+
 def test_only_calls_that_overlap_a_hole_of_their_cpu_are_contaminated() -> None:
     made = Recorder()
     made.call(FLUSH)  # 0, 1

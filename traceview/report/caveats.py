@@ -171,7 +171,10 @@ def _excluded(unmaps: pl.DataFrame) -> Iterable[Caveat]:
     began = len(unmaps)
     for status, why in (
         ("censored", "their entry or exit is missing"),
-        ("contaminated", "they overlap a loss of events"),
+        (
+            "contaminated",
+            "they overlap a loss of events, or a call in them has no entry or no return",
+        ),
     ):
         number = len(unmaps.filter(pl.col("status") == status))
         if number:
