@@ -48,6 +48,22 @@ def test_the_sidecar_beside_a_trace_is_read(tmp_path: Path) -> None:
     assert found.symbols.kallsyms is not None
 
 
+@pytest.mark.parametrize("name", ["dump", "dump/", "dump//", "dump/.", "dump/cpu/.."])
+def test_the_sidecar_of_a_directory_is_found_however_it_is_named(tmp_path: Path, name: str) -> None:
+    (tmp_path / "dump/cpu").mkdir(parents=True)
+    sidecar_path(tmp_path / "dump").write_text('{"label": "6.12"}', encoding="utf-8")
+    assert read_settings(f"{tmp_path}/{name}").facts == {"label": "6.12"}
+
+
+def test_the_sidecar_of_the_working_directory_lies_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "dump").mkdir()
+    monkeypatch.chdir(tmp_path / "dump")
+    sidecar_path(tmp_path / "dump").write_text('{"label": "6.12"}', encoding="utf-8")
+    assert read_settings(".").facts == {"label": "6.12"}
+
+
 def test_without_a_sidecar_nothing_is_stated(tmp_path: Path) -> None:
     found = read_settings(tmp_path / "trace")
     assert (found.facts, found.traced, found.symbols.kallsyms) == ({}, None, None)

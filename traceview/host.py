@@ -45,8 +45,11 @@ VALID: dict[str, tuple[Any, ...]] = {
 
 
 def sidecar_path(trace: str | os.PathLike[str]) -> Path:
-    """Where the sidecar of *trace* lies: `TRACE.host.json` beside it."""
-    return Path(f"{os.fspath(trace)}.host.json")
+    """Where the sidecar of *trace* lies: `TRACE.host.json` beside it, also for `DUMP/`."""
+    path = Path(trace)  # without slashes at its end
+    if path.name in ("", ".."):
+        path = path.resolve()
+    return Path(f"{path}.host.json")
 
 
 def read_settings(
