@@ -26,15 +26,18 @@ UNPACK_ERRORS: Final = (zlib.error, zstandard.ZstdError, MemoryError)
 class Cursor:
     """A place in *data*, which moves on with each read.
 
-    `base` is where the data begin in the file, None if they were packed there.
+    `base` is where the data begin in the file, None if they were packed there. Data that end where
+    the file does want more only if it was cut off.
     """
 
     def __init__(
-        self, data: memoryview | bytes, path: str, reading: str, base: int | None = 0
-    ) -> None:
+        self, data: memoryview | bytes, path: str, reading: str, base: int | None = 0,
+        *, ends_file: bool = True,
+    ) -> None:  # fmt: skip
         """Begin at the start."""
         self.data, self.at, self.base = memoryview(data), 0, base
         self.reading, self._path = reading, path
+        self._ends_file = ends_file and base is not None
 
     @property
     def left(self) -> int:
@@ -44,12 +47,15 @@ class Cursor:
     def take(self, size: int, what: str) -> memoryview:
         """The next *size* bytes."""
         if size > self.left:
-            raise TruncatedError(
-                f"{what} wants {size} bytes, {self.left} left",
-                path=self._path, reading=self.reading, offset=self._offset(),
-            )  # fmt: skip
+            raise self._cut(f"{what} wants {size} bytes, {self.left} are left")
         self.at += size
         return self.data[self.at - size : self.at]
+
+    def go_to(self, place: int, what: str) -> None:
+        """Move on to *place*."""
+        if place > len(self.data):
+            raise self._cut(f"{what} is at byte {place:#x} of {len(self.data):#x}")
+        self.at = place
 
     def part(self, size: int, what: str) -> bytes:
         """The next *size* bytes, which are to be kept: no more than is plausible."""
@@ -71,7 +77,7 @@ class Cursor:
                 self.at += end + 1
                 return content[:end].decode("utf-8", "replace")
             if window > self.left:
-                raise self.error(f"{what} has no end")
+                raise self._cut(f"{what} has no end")
             window *= 16
 
     def expect(self, content: bytes, what: str) -> None:
@@ -84,6 +90,12 @@ class Cursor:
     def error(self, reason: str) -> ParseError:
         """*reason*, with the place."""
         return ParseError(reason, path=self._path, reading=self.reading, offset=self._offset())
+
+    def _cut(self, reason: str) -> TruncatedError:
+        said = f"the file is cut off: {reason}" if self._ends_file else reason
+        return TruncatedError(
+            said, path=self._path, reading=self.reading, offset=self._offset()
+        )  # fmt: skip
 
     def _offset(self) -> int | None:
         return None if self.base is None else self.base + self.at

@@ -77,13 +77,16 @@ class CpuDataReader:
     def diagnostics(self) -> list[Diagnostic]:
         """What was found wrong."""
         found = []
-        for places, code, what in (
-            (self.ended_early, "truncated", "end before they should: the rest is missing"),
-            (self.left_over, "unread-data", "hold more than the chunks that they announce"),
-        ):
+        for places, code, lead, what in (
+            (
+                self.ended_early, "truncated", "the file is cut off or damaged: ",
+                "end before they should",
+            ),
+            (self.left_over, "unread-data", "", "hold more than the chunks that they announce"),
+        ):  # fmt: skip
             if places:
                 more = f" and {len(places) - 3} more" if len(places) > 3 else ""
-                message = f"the pages of {', '.join(places[:3])}{more} {what}"
+                message = f"{lead}the pages of {', '.join(places[:3])}{more} {what}"
                 found.append(Diagnostic(code, "warning", message, len(places)))
         if self.damaged_chunks:
             message = f"{self.damaged_chunks} chunks of pages cannot be unpacked"

@@ -174,7 +174,7 @@ def _read_parts(found: Contents, cursor: Cursor) -> None:
     for one in list(said.buffers):
         try:
             inner = Cursor(cursor.data, found.path, f"buffer {one.name}")
-            inner.take(one.offset, "the place of the buffer")
+            inner.go_to(one.offset, "the buffer")
             _read_options_and_kind(found, inner)
             _read_cpu_table(found, inner, one)
         except ParseError as err:
@@ -234,7 +234,7 @@ class _Sections:
         said = found.options
         if not said.buffers:
             raise TruncatedError(
-                "no option says where the events are: the file was cut off or never completed",
+                "the file is cut off or was never completed: no option says where the events are",
                 path=found.path, reading="the options",
             )  # fmt: skip
         said.clock = said.clock or next((one.clock for one in found.buffers if one.clock), None)
@@ -285,7 +285,7 @@ class _Sections:
         """The content of the section at *place*, unpacked to *most* bytes."""
         name = NAMES.get(identity, "options")
         cursor = Cursor(self._view, self._found.path, name)
-        cursor.take(place, f"the place of {name}")
+        cursor.go_to(place, name)
         found = cursor.number(2, f"the id of {name}")
         if found != identity:
             raise cursor.error(f"section {found} stands where {identity} ({name}) should")
@@ -295,8 +295,9 @@ class _Sections:
         if not flags & PACKED:
             # Sizes of options are filled in late: the end of the file limits them as well.
             begin = cursor.at
-            data = cursor.data[begin : begin + size] if size else cursor.data[begin:]
-            return Cursor(data, self._found.path, name, begin)
+            is_last = not size or size > cursor.left
+            data = cursor.data[begin:] if is_last else cursor.data[begin : begin + size]
+            return Cursor(data, self._found.path, name, begin, ends_file=is_last)
         unpack = block_unpacker(self._found.compression, self._found.path)
         content = unpacked_section(cursor, unpack, name, most)
         return Cursor(content, self._found.path, name, None)
@@ -341,7 +342,7 @@ def _unreadable(what: str, err: ParseError) -> Diagnostic:
 def is_packed(view: memoryview, buffer: BufferData, path: str) -> bool:
     """Whether the pages or the text of *buffer*, of a file of version 7, are packed."""
     cursor = Cursor(view, path, f"buffer {buffer.name}".strip())
-    cursor.take(buffer.offset, "the place of the buffer")
+    cursor.go_to(buffer.offset, "the buffer")
     identity = cursor.number(2, "the id of the buffer's section")
     expected = options.BUFFER_TEXT if buffer.is_text else options.BUFFER
     if identity != expected:

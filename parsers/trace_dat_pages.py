@@ -65,7 +65,7 @@ def text_pieces(contents: Contents, reader: CpuDataReader) -> Iterator[memoryvie
         return
     at = buffer.offset + SECTION_HEADER_BYTES
     section = Cursor(reader.view, contents.path, "the text")
-    section.take(at - 8, "the place of the text")
+    section.go_to(at - 8, "the text")
     size = min(section.number(8, "the size of the text"), section.left)
     data = CpuData(0, at, size)
     if is_packed(reader.view, buffer, contents.path):

@@ -74,7 +74,29 @@ def test_a_file_without_its_end_says_so() -> None:
     content = given_trace.write()
     at = given_trace.places["last options"]
     refused(content[:at], TruncatedError, "no option says where the events are")
-    refused(content[: given_trace.places["options"]], TruncatedError, "wants .* bytes")
+    refused(content[: given_trace.places["options"]], TruncatedError, "^the file is cut off: ")
+
+
+def test_what_is_missing_of_a_file_that_was_cut_off_is_said() -> None:
+    content = trace(
+        Buffer({0: points(T)}), version=6, kallsyms="ffff800080000000 T f\n" * 99
+    ).write()
+    at = content.index(b"ffff800080000000") + 10
+    words = r"^the file is cut off: kallsyms wants 2079 bytes, 10 are left\nwhile reading"
+    refused(content[:at], TruncatedError, words)
+
+
+def test_a_part_that_is_too_short_for_its_content_does_not_make_the_file_cut_off() -> None:
+    given_trace = full(7, "none")
+    content = bytearray(given_trace.write())
+    struct.pack_into("<Q", content, given_trace.places["options"] + 8, 3)
+    refused(bytes(content), TruncatedError, "^the size of option .* wants 4 bytes, 1 are left")
+
+
+def test_a_file_without_its_last_pages_is_said_to_be_cut_off() -> None:
+    found = read(full(6, "none").write()[:-100])
+    said = found.diagnostics["truncated"].message
+    assert said.startswith("the file is cut off or damaged: the pages of ")
 
 
 @pytest.mark.parametrize(("version", "compression"), FILES)
