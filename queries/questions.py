@@ -294,6 +294,10 @@ def _of_the_rest(evidence: Evidence) -> Iterator[Answer]:
         "yes" if source["loss_known"] else "no",
         "" if source["loss_known"] else f"{source['format']} does not say here what it lost",
     )
+    inside = len(evidence.of("samples"))
+    if inside:
+        why = f"{inside:,} samples inside unmaps; leaves and tables are not told apart"
+        yield Answer("samples", "where the samples of a profiler fell", "yes", why)
     instructions = evidence.of("instructions")
     executed = len(instructions) > 0
     yield Answer(

@@ -41,6 +41,7 @@ CONTEXT_SWITCHES: Final = frozenset(
     {"enter_vmid_context", "exit_vmid_context", "__tlb_switch_to_guest", "__tlb_switch_to_host"}
 )
 NOWHERE: Final = -1
+KERNEL: Final = 1 << 63  # addresses from here on are the kernel's
 
 
 class Samples:
@@ -50,12 +51,15 @@ class Samples:
         """Start with none; *functions* say what the frames mean."""
         self._functions = functions
         self._waiting = Waiting()
+        self.unnamed = 0  # samples in the kernel of which no frame has a name
 
     def add(self, batch: Batch) -> None:
         """Take the samples of a batch."""
         if batch.samples.is_empty():
             return
         inside, operation = self._operations(batch.samples)
+        kernel = (batch.samples["ip"].fill_null(0) >= KERNEL).to_numpy()
+        self.unnamed += int(((operation == NOWHERE) & kernel).sum())
         self._waiting.add(
             batch.samples.with_columns(
                 pl.Series("inside", inside), _names(operation).alias("operation")

@@ -132,6 +132,8 @@ class SourceTables:
         by_status = dict(unmaps.group_by("status").len().iter_rows())
         ours = (
             ("unnamed-probes", "warning", counts["unnamed_probes"], _UNNAMED),
+            ("unnamed-samples", "warning", self._samples.unnamed,
+             _UNNAMED_SAMPLES),
             ("further-probes", "info", self._further_probes.left_out,
              "records of further probes on the entry or return of a function that has one"),
             ("censored-unmaps", "warning", by_status.get("censored", 0),
@@ -390,6 +392,10 @@ class SourceTables:
         return pl.concat(parts) if parts else empty()
 
 
+_UNNAMED_SAMPLES = (
+    "samples have addresses and no function names, so nothing tells whether they fell inside"
+    " unmaps: give --kallsyms FILE, a copy of the host's /proc/kallsyms"
+)
 _UNNAMED = (
     "probe events have an address and no symbol, and are left out:"
     " give --kallsyms FILE or a sidecar with kprobe_events"

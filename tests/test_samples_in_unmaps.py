@@ -107,3 +107,12 @@ def test_filters_keep_samples_of_the_unmaps_they_keep() -> None:
     )
     assert apply(Filters(cpus=(1,)), whole).samples["seq"].to_list() == [6, 7]
     assert apply(Filters(triggers=("notifier",)), whole).samples["seq"].to_list() == [5, 6]
+
+
+def test_samples_of_which_no_function_is_known_are_counted() -> None:
+    recorder = Recorder()
+    recorder.sample(chain=False, ip=(1 << 63) + 4096)
+    recorder.sample(chain=False, ip=4096)  # of user space: nobody can name it
+    recorder.sample(WALKER, *ABOVE)
+    said = {what.code: what.count for _, what in analyze(recorder.trace()).diagnostics}
+    assert said["unnamed-samples"] == 1

@@ -41,7 +41,13 @@ def why_no_unmap(analysis: Analysis) -> Iterator[str]:
         inside = plural(len(analysis.samples), "sample")
         yield f"no unmap was recorded as such; {inside} fell inside unmaps (below)"
         return
-    if unmaps:
+    unnamed = [what for _, what in analysis.diagnostics if what.code == "unnamed-samples"]
+    if unnamed:
+        yield f"no unmap: {count(unnamed[0].count)} samples have no function names (see below)"
+        return
+    if len(nameless):
+        yield "no unmap: what the probes are of is not known, and one of them may be of unmaps"
+    elif unmaps:
         yield f"no unmap: no call of {names(unmaps)} was recorded, only points inside it"
     else:
         yield (
@@ -54,9 +60,12 @@ def why_no_unmap(analysis: Analysis) -> Iterator[str]:
         probes = "is of a probe without the name of its"
         probes = probes if number == 1 else "are of probes without the name of their"
         yield (
-            f"{count(number)} of them {probes} function: give --kallsyms FILE, or a"
-            " sidecar with kprobe_events"
+            f"{count(number)} of them {probes} function: give --kallsyms FILE, a copy of the"
+            " host's /proc/kallsyms, or put the lines of its tracefs kprobe_events beside the trace"
+            ' as TRACE.host.json, {"kprobe_events": ["p:GROUP/EVENT SYMBOL ...", ...]}'
+            " (docs/sidecar.md)"
         )
+        return
     elif functions.is_empty():
         yield (
             "no function was recorded, neither by function_graph nor by a probe: if some were set"

@@ -59,7 +59,7 @@ def caveats(analysis: Analysis, vocabulary: Vocabulary | None = None) -> tuple[C
     found += _per_source(analysis, "loss-unknown", _loss_unknown)
     complete = analysis.unmaps.filter(pl.col("status") == "complete")
     if len(analysis.unmaps):
-        found += _excluded(analysis.unmaps)
+        found += _excluded(analysis.unmaps, lost=len(analysis.losses) > 0)
     if len(complete):
         found += unknowns(complete, recorded)
         found += invalidations(complete, recorded)
@@ -167,7 +167,7 @@ def _loss_unknown(source: dict[str, Any]) -> str | None:
     )
 
 
-def _excluded(unmaps: pl.DataFrame) -> Iterable[Caveat]:
+def _excluded(unmaps: pl.DataFrame, *, lost: bool) -> Iterable[Caveat]:
     began = len(unmaps)
     for status, why in (
         ("censored", "their entry or exit is missing"),
@@ -183,6 +183,12 @@ def _excluded(unmaps: pl.DataFrame) -> Iterable[Caveat]:
                 f"{plural(number, 'unmap')} of {began:,} ({share(number, began)}) {status}"
                 f" ({why}): in no statistics",
             )
+    if lost:
+        yield Caveat(
+            "survivors-are-short",
+            "a long unmap is likelier to meet a loss than a short one, and a whole one may lie in"
+            " it: what is left is no fair sample of all unmaps",
+        )
     entries = len(unmaps.filter(pl.col("status") == "point"))
     if entries:
         yield Caveat(

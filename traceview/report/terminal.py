@@ -38,6 +38,10 @@ BAR_WIDTH: Final = 60
 SPLITS: Final = 12
 DESTROYS: Final = "VM destructions (no unmap: their walker invalidates nothing)"
 FLUSHES: Final = "Invalidations outside unmaps (dirty logging, break-before-make)"
+UNPLACED_FLUSHES: Final = (
+    "Invalidations not seen inside an unmap (dirty logging, break-before-make, or unmaps of which"
+    " the beginning is not in the trace)"
+)
 TRIGGER_COLUMNS: Final = (
     "complete: entry and exit are in the trace; idle: complete, and caused no unmap; times are of"
     " complete ones that were not idle; between: median of what was no unmap"
@@ -62,7 +66,7 @@ def summary(found: Contents, width: int, *, top: int = 5, blocks: bool = False) 
     lines += _slowest(found, width, top)
     lines += _triggers(found, width)
     lines += _functions(DESTROYS, analysis.destroys, width)
-    lines += _functions(FLUSHES, analysis.flushes, width)
+    lines += _functions(_flushes_title(found.whole), analysis.flushes, width)
     lines += _caveats(found, width)
     lines += diagnostics(found.whole, width, besides=SAID_AS_CAVEATS)
     return lines
@@ -223,6 +227,14 @@ def _triggers(found: Contents, width: int) -> list[Text]:
         ]  # fmt: skip
         lines += table(columns, values, width)
     return lines
+
+
+def _flushes_title(analysis: Analysis) -> str:
+    """Whether invalidations can be told to lie outside unmaps."""
+    known = analysis.sources["loss_known"].fill_null(value=False).all()
+    whole = analysis.unmaps["status"].is_in(["complete", "point"]).all()
+    certain = known and whole and analysis.losses.is_empty() and len(analysis.unmaps) > 0
+    return FLUSHES if certain else UNPLACED_FLUSHES
 
 
 def _functions(title: str, rows: pl.DataFrame, width: int) -> list[Text]:
