@@ -17,12 +17,16 @@ from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Final
 
 from traceview.errors import UnknownFormatError
+from traceview.parsers.source import BZIP2_MAGIC
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from traceview.parsers.source import Source
     from traceview.trace import Read
+
+# As long as the header of perf.data, the shortest that a recorder fills in at its end.
+ZERO_BYTES: Final = 104
 
 logger = logging.getLogger(__name__)
 
@@ -97,8 +101,21 @@ def detect(head: bytes, path: str) -> Format:
     for candidate in formats:
         if candidate.claims(head):
             return candidate
+    if head.startswith(BZIP2_MAGIC):
+        raise UnknownFormatError(
+            f"packed with bzip2, which is not read: unpack it first (bunzip2)\nin file: {path}"
+        )
     known = "\n".join(f"  {entry.name}: {entry.what}" for entry in (*formats, RAW_DUMP))
     raise UnknownFormatError(
-        f"not a trace that traceview knows\nin file: {path}\nit begins with: {head[:16]!r}\n"
-        f"known formats (also compressed with gzip, zstd or xz):\n{known}"
+        f"not a trace that traceview knows\nin file: {path}\n{_beginning(head)}\n"
+        f"known formats (also packed with gzip, zstd, xz or zip):\n{known}"
+    )
+
+
+def _beginning(head: bytes) -> str:
+    if head[:ZERO_BYTES].count(0) < ZERO_BYTES:
+        return f"it begins with: {head[:16]!r}"
+    return (
+        "the file begins with zeros only: the recorder was stopped before it wrote the header, or"
+        " this is no trace"
     )

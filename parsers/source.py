@@ -38,9 +38,13 @@ if TYPE_CHECKING:
     import io
     from collections.abc import Callable, Iterator
 
+PERF_MAGIC = b"PERFILE2"
 HEAD_BYTES = 64 * 1024
 CHUNK_BYTES = 4 * 1024 * 1024
 PIECE_BYTES = 16 * 1024
+
+# What is not unpacked, but recognised.
+BZIP2_MAGIC = b"BZh"
 
 MAGICS = (
     (b"\x1f\x8b", "gzip"),
@@ -55,6 +59,9 @@ FOLDER_FILES = (
     "per_cpu/cpu*/trace_pipe_raw", "instances/*/per_cpu/cpu*/trace_pipe_raw",
     "events/header_page", "instances/*/events/header_page", "events/*/*/format",
 )  # fmt: skip
+
+# Files of tracefs that reading empties, and that make who reads them wait.
+CONSUMED = "trace_pipe"
 
 # What the unpackers raise on damaged or truncated input.
 UNPACKING_ERRORS = (
@@ -187,7 +194,7 @@ def open_source(path: str | os.PathLike[str]) -> Source:
     if not isinstance(file, Path):
         weakref.finalize(source, file.close)
     if size == 0:
-        raise ParseError("the file is empty", path=source.path)
+        raise _without_size(source.path, file)
     with source._raw() as raw:  # noqa: SLF001 - the constructor of Source, in all but name
         magic = raw.read(6)
     source.compression = next((kind for start, kind in MAGICS if magic.startswith(start)), None)
@@ -196,6 +203,8 @@ def open_source(path: str | os.PathLike[str]) -> Source:
 
 def _folder(name: str) -> Source:
     source = Source(name, Path(name), 0)
+    _refuse_tracefs(name)
+    _refuse_perf_folder(name)
     # Only such a directory may be looked through: any other may be too large.
     if not any(source.files(pattern) for pattern in FOLDER_FILES[:2]):
         raise ParseError(
@@ -204,6 +213,60 @@ def _folder(name: str) -> Source:
             path=name,
         )
     return source
+
+
+def _refuse_tracefs(name: str) -> None:
+    """Reading would empty the rings. No file of tracefs has a size, and this one is never empty."""
+    if _is_file(Path(name, "tracing_on"), most_bytes=0):
+        raise ParseError(
+            "this is tracefs itself, or a copy whose files are empty, as tar makes them: copy with"
+            ' cat and dd, as docs/formats.md says under "Raw dumps"',
+            path=name,
+        )
+
+
+def _refuse_perf_folder(name: str) -> None:
+    """A directory of perf record holds `data`, beside `data.N` or `kcore_dir` (util/data.c)."""
+    data = Path(name, "data")
+    if _is_file(data) and _first_bytes(data, len(PERF_MAGIC)) == PERF_MAGIC:
+        raise UnsupportedError(
+            "a directory that perf record --threads or --kcore wrote is not read: record without"
+            " them, into one file",
+            path=name,
+        )
+
+
+def _is_file(path: Path, most_bytes: int | None = None) -> bool:
+    try:
+        status = path.stat()
+    except OSError:
+        return False
+    return stat.S_ISREG(status.st_mode) and most_bytes in (None, status.st_size)
+
+
+def _without_size(path: str, file: Path | BinaryIO) -> ParseError:
+    """A file is empty, or of a file system whose files have no size."""
+    if not isinstance(file, Path) or not _has_content(file):
+        return ParseError("the file is empty", path=path)
+    how = f"cat {path} | traceview analyze -"
+    if file.name == "trace_pipe_raw":
+        how = 'docs/formats.md says under "Raw dumps" how to copy it'
+    return ParseError(f"a file of tracefs or proc has no size: {how}", path=path)
+
+
+def _has_content(file: Path) -> bool:
+    if file.name.startswith(CONSUMED):
+        return os.statvfs(file).f_blocks == 0  # as file systems have that lie nowhere
+    return bool(_first_bytes(file, 1))
+
+
+def _first_bytes(file: Path, size: int) -> bytes:
+    """Nothing where it cannot be read."""
+    try:
+        with file.open("rb") as raw:
+            return raw.read(size)
+    except OSError:
+        return b""
 
 
 def _spooled_stdin() -> tuple[BinaryIO, int]:

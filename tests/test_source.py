@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
 import lzma
+import os
 import random
 import sys
 import zipfile
@@ -117,6 +119,46 @@ def test_what_is_no_readable_file_is_refused(tmp_path: Path) -> None:
             open_source(bad)
 
 
+@pytest.mark.skipif(not Path("/proc/version").is_file(), reason="no proc here")
+def test_a_file_of_proc_is_not_called_empty() -> None:
+    with pytest.raises(ParseError, match=r"no size: cat /proc/version \| traceview analyze -"):
+        open_source("/proc/version")
+
+
+def test_a_pipe_of_tracefs_is_not_read_to_see_whether_it_is_empty(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipe = tmp_path / "trace_pipe"
+    pipe.touch()
+    with pytest.raises(ParseError, match="the file is empty"):
+        open_source(pipe)
+    monkeypatch.setattr(os, "statvfs", lambda _: SimpleNamespace(f_blocks=0))
+    with pytest.raises(ParseError, match=r"has no size: cat .*trace_pipe \| traceview analyze -"):
+        open_source(pipe)
+    pipe = pipe.rename(tmp_path / "trace_pipe_raw")
+    with pytest.raises(ParseError, match=r"has no size: docs/formats\.md"):
+        open_source(pipe)
+
+
+def test_tracefs_itself_is_refused_with_a_word_on_copies(tmp_path: Path) -> None:
+    raw = tmp_path / "per_cpu/cpu0/trace_pipe_raw"
+    raw.parent.mkdir(parents=True)
+    for file in (raw, tmp_path / "tracing_on"):
+        file.touch()
+    with pytest.raises(ParseError, match=r'docs/formats.md says under "Raw dumps"'):
+        open_source(tmp_path)
+    (tmp_path / "tracing_on").write_text("0\n", encoding="utf-8")  # a copy made with cat
+    assert open_source(tmp_path).is_folder()
+
+
+@pytest.mark.parametrize("beside", ["data.0", "kcore_dir"])
+def test_a_directory_of_perf_record_is_refused_for_what_it_is(tmp_path: Path, beside: str) -> None:
+    (tmp_path / "data").write_bytes(b"PERFILE2" + bytes(96))
+    (tmp_path / beside).touch()
+    with pytest.raises(UnsupportedError, match="perf record --threads or --kcore"):
+        open_source(tmp_path)
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -132,3 +174,21 @@ def test_a_file_that_nobody_claims_lists_what_is_known(tmp_path: Path, content: 
     with pytest.raises(UnknownFormatError, match="perfetto") as refused:
         open_trace(file)
     assert "ftrace text" in str(refused.value)
+    assert "gzip, zstd, xz or zip" in str(refused.value)
+
+
+def test_a_header_that_was_never_written_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "perf.data"
+    file.write_bytes(bytes(104) + b"P\0\0\0")
+    with pytest.raises(UnknownFormatError, match="stopped before it wrote the header"):
+        open_trace(file)
+    file.write_bytes(bytes(16) + b"P" + bytes(100))
+    with pytest.raises(UnknownFormatError, match="it begins with: "):
+        open_trace(file)
+
+
+def test_what_is_packed_with_bzip2_is_to_be_unpacked_first(tmp_path: Path) -> None:
+    file = tmp_path / "trace.bz2"
+    file.write_bytes(bz2.compress(CONTENT))
+    with pytest.raises(UnknownFormatError, match="bzip2, which is not read: unpack it first"):
+        open_trace(file)
