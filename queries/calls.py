@@ -107,7 +107,9 @@ class CallStream:
         partner, closed_at = self._pair(rows, maybe)
         held = self._hold(rows, maybe, partner)
         rows["kind"][maybe & ~held] = POINT
-        framed = held & self.functions.not_recursive()[rows["function"]]
+        # Of those, only an unmap and who asks for it are containers of anything.
+        operation = self.functions.operations()[rows["function"]]
+        framed = held & np.isin(operation, [OP["unmap"], OP["trigger"]])
         at, calls = self._calls(rows, partner, closed_at, (held, framed), last=last)
         cut = {} if last else self._cuts(calls)
         final = self._final(calls, cut)
