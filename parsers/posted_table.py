@@ -15,6 +15,7 @@ the size that the text says it covers. How a number was rounded is kept: `.50` i
 from __future__ import annotations
 
 import re
+import sys
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
@@ -82,25 +83,33 @@ class Posting:
 
 
 def read_posting(path: Path) -> Posting:
-    """Read *path*.
+    """Read *path* (`-`: standard input).
 
     Raises ParseError where it cannot be read, holds no row, or holds a line that begins with a
     number and is no row.
     """
+    name = "<stdin>" if str(path) == "-" else str(path)
     try:
-        with path.open("rb") as file:
-            content = file.read(MOST_BYTES + 1)
+        content = _content(path)
     except OSError as err:
-        raise ParseError(f"cannot be opened: {err.strerror}", path=str(path)) from err
+        raise ParseError(f"cannot be opened: {err.strerror}", path=name) from err
     if len(content) > MOST_BYTES:
-        raise ParseError("too large for a posted table (1 MiB at most)", path=str(path))
-    posting = Posting(str(path), {}, [PostedTable("")])
+        raise ParseError("too large for a posted table (1 MiB at most)", path=name)
+    posting = Posting(name, {}, [PostedTable("")])
     for number, line in enumerate(content.decode("utf-8", "replace").splitlines(), 1):
         _take(posting, QUOTING.sub("", line).strip(), number)
     posting.tables = [one for one in posting.tables if one.rows or one.operands]
     if not posting.tables:
-        raise ParseError(f"no row of measurements in it\n{EXPECTED}", path=str(path))
+        raise ParseError(f"no row of measurements in it\n{EXPECTED}", path=name)
     return posting
+
+
+def _content(path: Path) -> bytes:
+    """The bytes of a file, and one more where there are too many."""
+    if str(path) == "-":
+        return sys.stdin.buffer.read(MOST_BYTES + 1)
+    with path.open("rb") as file:
+        return file.read(MOST_BYTES + 1)
 
 
 def _take(posting: Posting, line: str, number: int) -> None:

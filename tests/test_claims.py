@@ -88,6 +88,39 @@ def test_rounding_leaves_a_claim_open() -> None:
     assert found.verdicts[0].overall == "open"
 
 
+def table_of(tmp_path: Path, row: str, claim: str) -> list[str]:
+    """The words of the row of a table of one row."""
+    file = tmp_path / "table"
+    file.write_text(row, encoding="utf-8")
+    _, text = run(str(file), "--claim", claim)
+    return next(line for line in text.splitlines() if line.startswith("  1 GB")).split()
+
+
+@pytest.mark.parametrize(
+    ("row", "claim", "printed"),
+    [
+        ("1, .148, .050", "at least 3x", ["2.96", "2.92", "..", "<3.00"]),
+        ("1, .148, .050", "at least 4x", ["2.96", "2.92", "..", "3.00"]),
+        ("1, 2.9987, 1.0000", "at least 3x", ["2.999", "2.999", "..", "2.999"]),
+        ("1, 2.00000, 1.00001", "at least 50%", ["1.99998", "1.999965", "..", "1.999995"]),
+        ("1, 3.0, 1.0", "at least 3x", ["3.00", "2.81", "..", "3.21"]),
+    ],
+)
+def test_printed_ratios_do_not_contradict_the_verdict(
+    tmp_path: Path, row: str, claim: str, printed: list[str]
+) -> None:
+    assert table_of(tmp_path, row, claim)[4:8] == printed
+
+
+def test_a_table_is_read_from_standard_input() -> None:
+    table = "# claim: at least 4x\n1, 3.0, 1.0\n"
+    done = CliRunner().invoke(app, ["claims", "-"], input=table, env={"COLUMNS": "100"})
+    assert done.exit_code == 1
+    assert done.stdout.startswith("<stdin>\n")
+    done = CliRunner().invoke(app, ["claims", "-"], input="nothing\n")
+    assert done.exit_code == 2
+
+
 def test_a_constant_on_both_sides_is_said() -> None:
     rows = [(size, 1 + 0.04 * size, 1 + 0.01 * size) for size in (1, 2, 4, 8, 16)]
     found = judge("", cells(*rows), [])

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 def claims(
     file: Annotated[
         Path,
-        typer.Argument(metavar="FILE", help="A table: size, base, series (docs/claims.md)."),
+        typer.Argument(
+            metavar="FILE", help="A table: size, base, series (docs/claims.md); - for stdin."
+        ),
     ],
     *,
     claim: Annotated[

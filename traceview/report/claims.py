@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import log10
+from math import isfinite, log10
 from typing import TYPE_CHECKING, Any, Final
 
 from rich.text import Text
@@ -23,6 +23,7 @@ NO_SPREAD: Final = (
     "one number per cell: intervals of ratios are those of rounding, intervals of lines those of"
     " the fit; what another run would give is not known"
 )
+DIGITS, MOST_DIGITS = 2, 6
 BINARY: Final = ((1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
 
 
@@ -61,6 +62,7 @@ def claims_report(
 
 def _table(one: Judgement, width: int) -> list[Text]:
     lines = heading(clean(one.title) or "Table", width)
+    bounds = _ratio_bounds(one.verdicts)
     columns = (
         Column("size"), Column("base (s)", right=True), Column("series (s)", right=True),
         Column("ratio", right=True), Column("by rounding", right=True, drop=1),
@@ -69,7 +71,7 @@ def _table(one: Judgement, width: int) -> list[Text]:
     values = [
         [
             size_text(cell), _posted(cell.base), _posted(cell.series),
-            f"{cell.ratio.value:.2f}", f"{cell.ratio.low:.2f} .. {cell.ratio.high:.2f}",
+            *_ratio(cell.ratio, bounds),
             *(v.by_size[at] for v in one.verdicts),
         ]
         for at, cell in enumerate(one.cells)
@@ -80,6 +82,45 @@ def _table(one: Judgement, width: int) -> list[Text]:
         lead = Text(f"{verdict.overall:6}", STYLES[verdict.overall])
         lines += led(lead, _said(verdict, one.cells), width, indent=2)
     return lines + bullets(one.findings, width)
+
+
+def _ratio_bounds(verdicts: Sequence[Verdict]) -> list[float]:
+    """The ratios at which a claim begins or ceases to hold: 2 of 50% of the time saved."""
+    found = []
+    for claim in (one.claim for one in verdicts):
+        ends = [end for end in (claim.low, claim.high) if isfinite(end)]
+        found += ends if claim.unit == "x" else [1 / (1 - end / 100) for end in ends if end < 100]
+    return found
+
+
+def _ratio(ratio: Span, bounds: Sequence[float]) -> tuple[str, str]:
+    """The ratio and its interval, which must not contradict the verdicts beside them."""
+    digits = max(_digits(end, bounds) for end in (ratio.low, ratio.high))
+    low, high = (_beside(end, digits, bounds) for end in (ratio.low, ratio.high))
+    return _beside(ratio.value, _digits(ratio.value, bounds), bounds), f"{low} .. {high}"
+
+
+def _digits(number: float, bounds: Sequence[float]) -> int:
+    """How many decimals show on which side of every bound it lies."""
+    enough = (n for n in range(DIGITS, MOST_DIGITS + 1) if not _hidden(number, n, bounds))
+    return next(enough, DIGITS)
+
+
+def _beside(number: float, digits: int, bounds: Sequence[float]) -> str:
+    """With `<` or `>` where it is so near to a bound that no decimals show its side."""
+    hidden = _hidden(number, digits, bounds)
+    sign = "" if not hidden else "<" if number < hidden[0] else ">"
+    return f"{sign}{number:.{digits}f}"
+
+
+def _hidden(number: float, digits: int, bounds: Sequence[float]) -> list[float]:
+    """The bounds that it lies below or above, and does not seem to when rounded."""
+    printed = round(number, digits)
+    return [
+        one
+        for one in bounds
+        if (number < one and printed >= one) or (number > one and printed <= one)
+    ]
 
 
 def _lines(one: Judgement, width: int) -> list[Text]:
