@@ -89,7 +89,8 @@ def _facts(contents: Contents) -> dict[str, Any]:
     if clock.has_time:
         facts["ts_resolution_ns"] = 1
     if said.clock:
-        facts["clock"] = said.clock
+        # Moved times are no longer those of the clock: steps in that clock must not be looked up.
+        facts["clock"] = said.clock if not clock.offset_ns else f"{said.clock}, moved"
     if said.cpus and said.cpus <= MAX_CPUS:
         facts["cpus"] = said.cpus
     parts = (said.uname or "").split()

@@ -283,7 +283,7 @@ class SourceTables:
         parts = self._parts.get("unmaps")
         if not parts:
             return frame("unmaps"), "unknown"
-        raw = pl.concat(parts).sort("call_id")
+        raw = self._without_endless_triggers(pl.concat(parts).sort("call_id"))
         cut_off = (pl.col("cut_off") > 0) & (pl.col("status") == "complete")
         raw = raw.with_columns(
             pl.when(cut_off)
@@ -306,6 +306,24 @@ class SourceTables:
         counts = self._joined("instruction_counts", lambda: count_per_unmap(frame("instructions")))
         joined = found.join(counts, on="unmap_id", how="left", maintain_order="left")
         return joined.with_columns(pl.col(counts.columns[1:]).fill_null(0))
+
+    def _without_endless_triggers(self, raw: pl.DataFrame) -> pl.DataFrame:
+        """*raw* without requests by functions of which no call ever ended in this trace.
+
+        Such a request seems to go on to the end, and everything after it to be inside.
+        """
+        symbols = self._stream.functions.symbols
+        endless = [
+            number
+            for number in raw["trigger_function"].unique().drop_nulls().to_list()
+            if number >= 0 and strip_suffix(symbols[number]) not in self._traced.timed_functions
+        ]
+        of_one = pl.col("trigger_function").is_in(endless)
+        return raw.with_columns(
+            pl.when(~of_one).then("trigger_id").alias("trigger_id"),
+            pl.when(of_one).then(pl.lit(-1, raw.schema["trigger_function"]))
+            .otherwise("trigger_function").alias("trigger_function"),
+        )  # fmt: skip
 
     def _trigger_kinds(self, raw: pl.DataFrame) -> pl.Series:
         meanings = self._stream.functions.meanings
