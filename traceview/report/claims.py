@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import isfinite, log10
+from math import isclose, isfinite, log10
 from typing import TYPE_CHECKING, Any, Final
 
 from rich.text import Text
@@ -23,7 +23,8 @@ NO_SPREAD: Final = (
     "one number per cell: intervals of ratios are those of rounding, intervals of lines those of"
     " the fit; what another run would give is not known"
 )
-DIGITS, MOST_DIGITS = 2, 6
+DIGITS, MOST_DIGITS = 2, 10  # decimals of ratios
+NEAR: Final = 1e-9  # an end is on a bound, but for what floating point may be off
 BINARY: Final = ((1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
 
 
@@ -94,33 +95,28 @@ def _ratio_bounds(verdicts: Sequence[Verdict]) -> list[float]:
 
 
 def _ratio(ratio: Span, bounds: Sequence[float]) -> tuple[str, str]:
-    """The ratio and its interval, which must not contradict the verdicts beside them."""
+    """The ratio and its interval, which must not contradict the verdicts beside them.
+
+    Rounded numbers lie inside the interval: an end on a bound is printed as `<3.00` or `>3.00`.
+    """
     digits = max(_digits(end, bounds) for end in (ratio.low, ratio.high))
-    low, high = (_beside(end, digits, bounds) for end in (ratio.low, ratio.high))
-    return _beside(ratio.value, _digits(ratio.value, bounds), bounds), f"{low} .. {high}"
+    low, high = (f"{end:.{digits}f}" for end in (ratio.low, ratio.high))
+    if any(isclose(ratio.low, one, rel_tol=NEAR) for one in bounds):
+        low = f">{low}"
+    if any(isclose(ratio.high, one, rel_tol=NEAR) for one in bounds):
+        high = f"<{high}"
+    return f"{ratio.value:.{_digits(ratio.value, bounds)}f}", f"{low} .. {high}"
 
 
 def _digits(number: float, bounds: Sequence[float]) -> int:
-    """How many decimals show on which side of every bound it lies."""
-    enough = (n for n in range(DIGITS, MOST_DIGITS + 1) if not _hidden(number, n, bounds))
-    return next(enough, DIGITS)
+    """How many decimals show on which side of every bound it lies, but those that it lies on."""
+    apart = [one for one in bounds if not isclose(number, one, rel_tol=NEAR)]
 
+    def show_side(digits: int) -> bool:
+        printed = round(number, digits)
+        return all(printed < one if number < one else printed > one for one in apart)
 
-def _beside(number: float, digits: int, bounds: Sequence[float]) -> str:
-    """With `<` or `>` where it is so near to a bound that no decimals show its side."""
-    hidden = _hidden(number, digits, bounds)
-    sign = "" if not hidden else "<" if number < hidden[0] else ">"
-    return f"{sign}{number:.{digits}f}"
-
-
-def _hidden(number: float, digits: int, bounds: Sequence[float]) -> list[float]:
-    """The bounds that it lies below or above, and does not seem to when rounded."""
-    printed = round(number, digits)
-    return [
-        one
-        for one in bounds
-        if (number < one and printed >= one) or (number > one and printed <= one)
-    ]
+    return next(filter(show_side, range(DIGITS, MOST_DIGITS + 1)), MOST_DIGITS)
 
 
 def _lines(one: Judgement, width: int) -> list[Text]:
