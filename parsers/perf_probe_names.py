@@ -2,8 +2,9 @@
 
 Unless it is told a name, perf probe names an event of the group `probe` after the function: leading
 underscores and compiler suffixes go, `__return` is added to a return probe, `_1`, `_2` to what is
-there already. perf.data holds an address and no symbol table, so the name is the only trace of the
-function in it. It is taken for the function of the vocabulary that it fits, if
+there already. perf.data and what perf script prints hold an address and no symbol table, so the
+name is the only trace of the function in them. It is taken for the function of the vocabulary that
+it fits, if
 
 - one function fits, or several that mean the same to the vocabulary (then it is the one without
   underscores): `kvm_tlb_flush_vmid_range` may be that or `__kvm_tlb_flush_vmid_range`, which
@@ -51,24 +52,58 @@ HOW_TO_NAME: Final = (
 Functions = Mapping[str, Mapping[str, int]]
 
 
+class AssumedFunctions:
+    """The functions of events of the group `probe`, by their names: `symbols`."""
+
+    def __init__(self, mine: set[str], others: set[str], want: Want) -> None:
+        """Decide on the probes *mine*; *others* are the names of those of other groups."""
+        self.symbols, self._unsure = _assumed(mine, want)
+        for name in others & self.symbols.keys():
+            del self.symbols[name]
+            self._unsure.append(name)
+
+    def traced(self) -> tuple[str, ...]:
+        """The functions that were timed, hit or not: those with an entry and a return probe."""
+        entered = {one for name, one in self.symbols.items() if not name.endswith(RETURN)}
+        left = {one for name, one in self.symbols.items() if name.endswith(RETURN)}
+        return tuple(sorted(entered & left))
+
+    def diagnostics(self) -> list[Diagnostic]:
+        """What was assumed, and what was not."""
+        found = []
+        if self.symbols:
+            names = sorted(set(self.symbols.values()))
+            message = (
+                "functions known only by the names that perf probe gives to events, on the"
+                f" assumption that these probes are on their entry and return: {listed(names)}; to"
+                f" be certain, {HOW_TO_NAME}"
+            )
+            found.append(Diagnostic("assumed-functions", "info", message, len(names)))
+        if self._unsure:
+            message = (
+                "probes whose function is unknown, because several functions or probes fit the"
+                f" name: {listed(sorted(self._unsure))}; to name them, {HOW_TO_NAME}"
+            )
+            count = len(self._unsure)
+            found.append(Diagnostic("ambiguous-probe-names", "warning", message, count))
+        return found
+
+
 class ProbeNames:
-    """Gives the classes of events of the group `probe` their functions."""
+    """Gives the classes of events of the group `probe` their functions: those in `assumed`."""
 
     def __init__(self, formats: Iterable[EventFormat], want: Want, classes: Classes) -> None:
         """Decide on each event of *formats*."""
         events = [one for one in formats if any(one.field(name) for name in PROBE_FIELDS)]
         mine = {one.name for one in events if one.system == GROUP}
         others = {one.name for one in events if one.system != GROUP}
-        self._symbols, self._unsure = _assumed(mine, want)
-        for name in others & self._symbols.keys():
-            del self._symbols[name]
-            self._unsure.append(name)
+        self.assumed = AssumedFunctions(mine, others, want)
         self._classes = classes
         self._code_of = np.zeros(0, dtype=np.uint32)
 
     def named(self, what: NDArray[np.uint32]) -> NDArray[np.uint32]:
         """The codes of classes *what*, those of nameless probes replaced where a name is known."""
-        if not self._symbols:
+        if not self.assumed.symbols:
             return what
         known = len(self._code_of)
         if known < len(self._classes.known):
@@ -76,35 +111,9 @@ class ProbeNames:
             self._code_of = np.append(self._code_of, np.array(new, dtype=np.uint32))
         return self._code_of[what]
 
-    def traced(self) -> tuple[str, ...]:
-        """The functions that were timed, hit or not: those with an entry and a return probe."""
-        entered = {one for name, one in self._symbols.items() if not name.endswith(RETURN)}
-        left = {one for name, one in self._symbols.items() if name.endswith(RETURN)}
-        return tuple(sorted(entered & left))
-
-    def diagnostics(self) -> list[Diagnostic]:
-        """What was assumed, and what was not."""
-        found = []
-        if self._symbols:
-            names = sorted(set(self._symbols.values()))
-            message = (
-                "functions known only by the names that perf probe gives to events, on the"
-                f" assumption that these probes are on their entry and return: {_listed(names)}; to"
-                f" be certain, {HOW_TO_NAME}"
-            )
-            found.append(Diagnostic("assumed-functions", "info", message, len(names)))
-        if self._unsure:
-            message = (
-                "probes whose function is unknown, because several functions or probes fit the"
-                f" name: {_listed(sorted(self._unsure))}; to name them, {HOW_TO_NAME}"
-            )
-            count = len(self._unsure)
-            found.append(Diagnostic("ambiguous-probe-names", "warning", message, count))
-        return found
-
     def _named(self, code: int) -> int:
         one = self._classes.known[code]
-        symbol = self._symbols.get(one.name) if _is_nameless_probe(one) else None
+        symbol = self.assumed.symbols.get(one.name) if _is_nameless_probe(one) else None
         return code if symbol is None else self._classes.code(one._replace(symbol=symbol))
 
 
@@ -146,6 +155,7 @@ def _functions(vocabulary: Vocabulary) -> Functions:
     return found
 
 
-def _listed(names: list[str]) -> str:
+def listed(names: list[str]) -> str:
+    """The first of *names*, and how many more there are."""
     more = f" and {len(names) - MANY} more" if len(names) > MANY else ""
     return ", ".join(names[:MANY]) + more

@@ -52,7 +52,7 @@ def read_data(source: Source, want: Want, progress: Callable[[float], None]) -> 
         session.name_events()
         decoder = SampleDecoder(session, index.layouts, want, names, classes)
         facts = session.final_facts()
-        if traced := decoder.probes.traced():
+        if traced := decoder.probes.assumed.traced():
             facts["traced"] = traced
         found += at_first(index)
         yield Batch(losses=index.losses.rows(), facts=facts, diagnostics=tuple(found))

@@ -75,7 +75,7 @@ class SampleDecoder:
 
     def diagnostics(self) -> list[Diagnostic]:
         """What was found wrong with raw records, and how probes got their names."""
-        return [*self._records.diagnostics(), *self.probes.diagnostics()]
+        return [*self._records.diagnostics(), *self.probes.assumed.diagnostics()]
 
     def decode(self, window: Window, first: int) -> Chunk:
         """The samples of *window* that are wanted; *first*: the number of its first record."""

@@ -7,8 +7,8 @@ PERF_RECORD_LOST (`--show-lost-events`); records of other types are counted. The
 
 What the text cannot say: a loss is printed only with --show-lost-events; times are cut to whole
 microseconds without --ns; a sample's cpumode is printed only with `-F +misc`, and samples with
-guest cpumode are not printed at all; probes have addresses, no function names (a sidecar or the
-probe's own call chain names them); fprobes look like kprobes.
+guest cpumode are not printed at all; probes have addresses, no function names (a sidecar, the
+probe's own call chain, or perf probe's name of the event says them); fprobes look like kprobes.
 
 A file is read in chunks of whole events, each column by column (perf_script_reader.py). Sources of
 truth: see perf_script_head.py, perf_script_chain.py and perf_script_notes.py; what stands behind
@@ -27,6 +27,7 @@ from traceview.parsers.ftrace_text_lines import Lines
 from traceview.parsers.perf_script_chain import BELOW, find_frames, is_below
 from traceview.parsers.perf_script_head import EVENT, TIMELESS, HeadReader
 from traceview.parsers.perf_script_notes import Notes, comments
+from traceview.parsers.perf_script_probes import ProbeNames
 from traceview.parsers.perf_script_reader import Reader
 from traceview.parsers.source import CHUNK_BYTES
 from traceview.parsers.text_batch import read_batches
@@ -85,5 +86,5 @@ def read(
 
     Raises UnsupportedError where the text lacks the fields time or event.
     """
-    reader = Reader(want, source.path)
+    reader = Reader(want, source.path, ProbeNames(source, want))
     yield from read_batches(reader, source, progress, chunk_bytes, is_below)

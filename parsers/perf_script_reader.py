@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from traceview.parsers.ftrace_text_lines import Mask
     from traceview.parsers.perf_script_chain import Frames
     from traceview.parsers.perf_script_head import ScriptHeads
+    from traceview.parsers.perf_script_probes import ProbeNames
     from traceview.trace import Batch, Want
 
 SHOWN_TYPES: Final = 30
@@ -60,6 +61,7 @@ class Reader:
 
     want: Want
     path: str
+    probes: ProbeNames
     heads: HeadReader = field(default_factory=HeadReader)
     notes: Notes = field(default_factory=Notes)
     event_text: EventText = field(init=False)
@@ -92,6 +94,7 @@ class Reader:
         rows = found.rows()
         for some in (frames, on_line):
             rows = name_probes_by_frame(rows, some)
+        rows = self.probes.named(rows)
         self.of_host |= bool((rows["evidence"] == "kprobe").any())
         self.filling.add(lines, found, rows, lost, samples)
         self._refuse_differences()
@@ -163,6 +166,7 @@ class Reader:
         rows, ips = sample_rows(lines, heads.take(sampled), frames, name)
         found.add(heads.heads.take(sampled), "sample", name=name, phase="instant", probe_ip=ips)
         others = heads.take(~sampled)
+        self.probes.take(others.heads.line, names, index[~sampled])
         others.heads.end, on_line = self.ends.read(lines, others)
         self.tracepoints += others.heads.line.size
         self.without_payload += int((payload[~sampled] >= others.heads.end).sum())
@@ -203,6 +207,8 @@ class Reader:
         facts = {"loss_known": self._loss_known, **self.notes.facts}
         if self.heads.resolution_ns is not None:
             facts["ts_resolution_ns"] = self.heads.resolution_ns
+        if traced := self.probes.assumed.traced():
+            facts["traced"] = traced
         found = () if diagnostics is None else (*diagnostics, *self._diagnostics())
         return self.filling.taken(facts, found)
 
@@ -213,6 +219,7 @@ class Reader:
     def _diagnostics(self) -> Iterator[Diagnostic]:
         yield from self.filling.about_unparsed()
         yield from self.notes.diagnostics()
+        yield from self.probes.assumed.diagnostics()
         yield from self.filling.about_no_events()
         if self.filling.saw_events and not self._loss_known:
             yield Diagnostic(
@@ -224,7 +231,7 @@ class Reader:
             yield Diagnostic(
                 "guest-cpumode",
                 "info",
-                "perf script prints no samples with guest cpumode, which on arm64 is also the"
+                "perf script prints no records with guest cpumode, which on arm64 is also the"
                 " host's own code while a vCPU is loaded: if there were any, they are missing here",
             )
         if self.records:

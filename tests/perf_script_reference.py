@@ -33,6 +33,7 @@ class ScriptReference(Reference):
     samples: list[dict[str, Any]] = field(default_factory=list)
     records: Counter[str] = field(default_factory=Counter)
     owner: str | None = None  # what the lines below belong to: an event, something else, nothing
+    of_perf_probe: list[int] = field(default_factory=list)
     pending: list[tuple[int, str | None, int | None]] = field(default_factory=list)
     shapes: dict[str, Counter[int]] = field(default_factory=dict)
     cut_address: bool = False
@@ -50,6 +51,7 @@ class ScriptReference(Reference):
         for line in lines:
             self._line(line)
         self._end_chain()
+        self._name_probes()
         return self
 
     def _line(self, line: str) -> None:
@@ -94,6 +96,8 @@ class ScriptReference(Reference):
             before = len(self.events)
             self._body(head, f"{head['name']}:" + (f" {payload}" if payload else ""), comment=False)
             self.owner = "event" if len(self.events) > before else "other"
+            if head["name"].startswith("probe:"):
+                self.of_perf_probe += range(before, len(self.events))
             if on_line is not None:
                 self.pending.append((int(on_line[1], 16), *function(on_line[2])))
                 self._end_chain()
@@ -148,6 +152,22 @@ class ScriptReference(Reference):
         elif self.owner == "event" and (event["evidence"], event["phase"]) == ("kprobe", "entry"):
             begins = event["probe_ip"] == ip and offset is not None and offset <= 12
             event["symbol"] = event["symbol"] or (symbol if begins else None)
+
+    def _name_probes(self) -> None:
+        """Give the events of the group `probe` the one function that they can be named after."""
+        names = {self.events[at]["name"] for at in self.of_perf_probe}
+        for at in self.of_perf_probe:
+            event = self.events[at]
+            base = event["name"].removesuffix("__return")
+            fitting = {
+                function: entry
+                for entry, (patterns, _) in enumerate(self.vocabulary.functions)
+                for function in patterns
+                if function.lstrip("_") == base
+            }
+            numbered = any(re.fullmatch(rf"{re.escape(base)}_\d+(__return)?", n) for n in names)
+            if event["evidence"] == "kprobe" and len(set(fitting.values())) == 1 and not numbered:
+                event["symbol"] = event["symbol"] or min(fitting, key=len)
 
 
 def read_head(line: str) -> dict[str, Any] | None:

@@ -7,6 +7,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any, Protocol
 
 from traceview.parsers.source import Source
+from traceview.symbols import SymbolSources
 from traceview.trace import Want
 from traceview.vocabulary import Vocabulary
 
@@ -40,11 +41,13 @@ def read_text(
     all_events: bool = False,
     chunk_bytes: int = 1 << 22,
     batch_events: int = 250_000,
+    symbols: SymbolSources | None = None,
 ) -> list[Batch]:
     """Read *data* as the parser would a file."""
     raw = data.encode() if isinstance(data, str) else data
     source = Source("trace.txt", BytesIO(raw), len(raw))
-    want = Want(Vocabulary.builtin(), all_events=all_events, batch_events=batch_events)
+    known = symbols or SymbolSources()
+    want = Want(Vocabulary.builtin(), all_events, batch_events, known)
     batches = list(parse(source, want, lambda _: None, chunk_bytes=chunk_bytes))
     check_batches(batches)
     return batches
