@@ -86,6 +86,15 @@ class Attr:
         return 0 if self.flags & FREQ else self.sample_period
 
     @property
+    def skips_hits(self) -> bool:
+        """Whether a hit of a software event, as tracepoints are, is recorded now and then only.
+
+        With a period and no frequency the kernel records each hit if it may state that period in
+        the sample (perf_swevent_event in kernel/events/core.c of Linux 6.1 to 7.2).
+        """
+        return bool(self.flags & FREQ) or (self.sample_period > 1 and not self.sample_type & PERIOD)
+
+    @property
     def words_to_id(self) -> int | None:
         """Where the id stands in a sample, in words of 8 bytes from its header."""
         if self.sample_type & IDENTIFIER:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from traceview.parsers.perf_attr import FREQ
+from traceview.parsers.perf_probe_names import listed
 from traceview.parsers.perf_records import NAMES, NUMBERS, SAMPLE
 from traceview.trace import Diagnostic
 
 if TYPE_CHECKING:
     from traceview.parsers.merge import Merge
+    from traceview.parsers.perf_attr import Attr, Event
     from traceview.parsers.perf_index import Index
     from traceview.parsers.perf_records import Damage
     from traceview.parsers.perf_samples import SampleDecoder
@@ -35,7 +38,7 @@ THROTTLE: Final = NUMBERS["THROTTLE"]
 def at_first(index: Index) -> list[Diagnostic]:
     """What the first pass found."""
     session, layouts = index.session, index.layouts
-    found = [*session.diagnostics(), *index.losses.diagnostics()]
+    found = [*session.diagnostics(), *_sampled(session.sampled), *index.losses.diagnostics()]
     for damage, where in zip(index.damages, ("", " of the packed records"), strict=False):
         found += _damage(damage, where)
     found += _unread(index)
@@ -72,7 +75,7 @@ def at_last(index: Index, decoder: SampleDecoder, merge: Merge) -> list[Diagnost
     if decoder.guest:
         samples = index.counts[SAMPLE]
         message = (
-            f"{decoder.guest} of {samples} samples were taken with a vCPU loaded (cpumode guest):"
+            f"{decoder.guest} of {samples} records were made with a vCPU loaded (cpumode guest):"
             " on arm64 that includes the host's own code, so they are kept; perf script hides them"
         )
         found.append(Diagnostic("guest-cpumode", "info", message, decoder.guest))
@@ -87,6 +90,31 @@ def at_last(index: Index, decoder: SampleDecoder, merge: Merge) -> list[Diagnost
         if count:
             found.append(Diagnostic(code, "warning", f"{what}: {count}", count))
     return found
+
+
+def _sampled(events: list[Event]) -> list[Diagnostic]:
+    """The tracepoints and probes that were sampled, by how often."""
+    by_rate: dict[str, list[str]] = {}
+    for event in events:
+        by_rate.setdefault(_rate(event.attr), []).append(event.label)
+    if not by_rate:
+        return []
+    said = "; ".join(f"{listed(names)} {rate}" for rate, names in by_rate.items())
+    message = (
+        f"not every hit of these was recorded, so counts and pairs of them are incomplete: {said};"
+        " perf record without -F and -c records every hit"
+    )
+    return [Diagnostic("sampled-events", "warning", message, len(events))]
+
+
+def _rate(attr: Attr) -> str:
+    """How often an event was sampled."""
+    number = attr.sample_period  # or the frequency, in the same place
+    if attr.flags & FREQ:
+        return f"at {number} Hz"
+    teen = number // 10 % 10 == 1
+    ending = "th" if teen else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"every {number}{ending}"
 
 
 def _damage(damage: Damage, where: str) -> list[Diagnostic]:

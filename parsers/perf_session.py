@@ -117,9 +117,15 @@ class Session:
         """Whether buffers kept their last records only (perf record --overwrite)."""
         return any(event.attr.flags & WRITE_BACKWARD for event in self.events)
 
+    @property
+    def sampled(self) -> list[Event]:
+        """Tracepoints and probes of which not every hit was recorded (perf record -F)."""
+        return [one for one in self.events if one.is_tracepoint and one.attr.skips_hits]
+
     def final_facts(self) -> dict[str, Any]:
         """Columns of schema.SOURCES."""
-        facts = {"tracer": "perf", "loss_known": not self.overwrites, **self.facts}
+        loss_known = not (self.overwrites or self.sampled)
+        facts = {"tracer": "perf", "loss_known": loss_known, **self.facts}
         if self.cpuid and facts.get("machine") in ARM64:
             facts["midr"] = self.cpuid
         clocks = dict.fromkeys(event.attr.clock for event in self.events)
