@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -17,6 +18,7 @@ from traceview.symbols import (
     parse_kprobe_events,
     read_kallsyms,
 )
+from traceview.trace import Settings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,6 +70,45 @@ def test_an_address_is_named_by_the_symbol_below_it(tmp_path: Path) -> None:
         ("earlier", 0xFFF),
         (None, None),
     ]
+
+
+def test_an_address_too_far_from_any_function_has_no_name(tmp_path: Path) -> None:
+    lines = "ffff800080000000 t last_of_kernel\nffff800090000000 t last_of_all\n"
+    found = read_kallsyms(table(tmp_path, lines)).resolve(
+        pl.Series([0xFFFF8000800FFFFF, 0xFFFF800080100000, 0xFFFF800090000FFF, 0xFFFF800090001000,
+                   (1 << 64) - 1], dtype=pl.UInt64)
+    )  # fmt: skip
+    assert found["symbol"].to_list() == ["last_of_kernel", None, "last_of_all", None, None]
+
+
+@pytest.mark.parametrize("shift", [0, 4, 0x40, 1 << 28])
+def test_a_table_of_another_boot_is_noticed(tmp_path: Path, shift: int) -> None:
+    made = Recorder()
+    begin = 0xFFFF800080000000 + shift
+    for number in range(3):
+        made.write("ret", "exit", probe_ip=begin + 0x1000 * number)
+        made.write("graph", "entry", evidence="fgraph", probe_ip=begin + 0x1000 * number)
+        made.write("inside", "entry", probe_ip=0xFFFF800080000000 + 0x800 + number)
+    made.write("named", "exit", symbol="f", probe_ip=1)
+    lines = "".join(f"{0xFFFF800080000000 + 0x1000 * n:x} t f{n}\n" for n in range(4))
+    sources = SymbolSources(kallsyms=read_kallsyms(table(tmp_path, lines)))
+    trace = replace(made.trace(), settings=Settings(symbols=sources))
+    for _ in range(2):
+        said = [d for b in trace.batches() for d in b.diagnostics]
+        assert [(d.code, d.severity, d.count) for d in said] == (
+            [("symbol-table-mismatch", "warning", 3)] if shift > 4 else []
+        )
+        assert all("3 of 3 addresses" in d.message for d in said)
+
+
+def test_a_few_addresses_outside_the_table_are_no_mismatch(tmp_path: Path) -> None:
+    made = Recorder()
+    for address in (0xFFFF800080000000, 0xFFFF800080001004, 0x10):
+        made.write("ret", "exit", probe_ip=address)
+    sources = SymbolSources(kallsyms=read_kallsyms(table(tmp_path)))
+    tables = replace(made.trace(), settings=Settings(symbols=sources)).tables()
+    assert tables.diagnostics == ()
+    assert tables.events["symbol"].to_list() == ["earlier", "kvm_pgtable_stage2_unmap", None]
 
 
 def test_a_table_is_read_whatever_stands_between_its_functions() -> None:

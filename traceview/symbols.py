@@ -25,6 +25,12 @@ if TYPE_CHECKING:
 
 # A kprobe on a function's entry may sit behind the BTI/PAC landing pad and the patchable nops.
 ENTRY_SLACK_BYTES = 12
+# Farther from the symbol below it an address is in no function of a symbol table, but between the
+# kernel and a module, or behind a part of the table that is missing.
+MAX_FUNCTION_BYTES = 1 << 20
+# Where the last function ends, a symbol table does not say; few are longer than a page.
+LAST_FUNCTION_BYTES = 4096
+CHECKED_ADDRESSES = 10_000
 
 KEYS = ["name", "probe_ip", "phase", "evidence"]
 
@@ -55,18 +61,52 @@ class Kallsyms:
     names: np.ndarray
 
     def resolve(self, addresses: pl.Series) -> pl.DataFrame:
-        """One row per address (UInt64): `symbol` (null below the first) and `offset` in bytes."""
+        """One row per address (UInt64): `symbol` and `offset` in bytes, null outside the table."""
         wanted = addresses.to_numpy().astype(np.uint64)
         at = np.searchsorted(self.addresses, wanted, side="right") - 1
         base = self.addresses[np.maximum(at, 0)]
+        last = at == len(self.addresses) - 1
+        longest = np.where(last, LAST_FUNCTION_BYTES, MAX_FUNCTION_BYTES).astype(np.uint64)
         rows = pl.DataFrame(
             {
                 "symbol": pl.Series(self.names[np.maximum(at, 0)], dtype=pl.String),
                 "offset": (wanted - base).astype(np.int64),
-                "found": at >= 0,
+                "found": (at >= 0) & (wanted - base < longest),
             }
         )
         return rows.select(pl.when("found").then(pl.col("symbol", "offset")))
+
+
+class TableCheck:
+    """Whether a symbol table is of the traced kernel and boot: functions must begin at symbols.
+
+    It looks at the addresses of functions that returned (return probes, function graph), which are
+    always those of their entry.
+    """
+
+    def __init__(self, kallsyms: Kallsyms) -> None:
+        """Have seen no address yet."""
+        self._kallsyms = kallsyms
+        self._seen = np.zeros(0, dtype=np.uint64)
+
+    def add(self, functions: pl.DataFrame) -> None:
+        """Take in `probe_ip` of rows with `phase` and `evidence`; each address counts once."""
+        kind, phase = pl.col("evidence"), pl.col("phase")
+        begin = (kind == "fgraph") | (kind.is_in(["kprobe", "fprobe"]) & (phase == "exit"))
+        found = functions.filter(begin)["probe_ip"].drop_nulls()
+        if len(found) and len(self._seen) < CHECKED_ADDRESSES:
+            new = np.union1d(self._seen, found.to_numpy())
+            self._seen = new[:CHECKED_ADDRESSES]
+
+    @property
+    def addresses(self) -> int:
+        """How many addresses were looked at."""
+        return len(self._seen)
+
+    def misses(self) -> int:
+        """How many of them are not where a function of the table begins."""
+        offset = self._kallsyms.resolve(pl.Series(self._seen, dtype=pl.UInt64))["offset"]
+        return int((offset.is_null() | (offset > ENTRY_SLACK_BYTES)).sum())
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,12 +193,14 @@ def _kallsyms(symbols: pl.DataFrame) -> Kallsyms | None:
     return Kallsyms(table["address"].to_numpy(), table["name"].to_numpy())
 
 
-def name_probes(events: pl.DataFrame, sources: SymbolSources) -> pl.DataFrame:
+def name_probes(
+    events: pl.DataFrame, sources: SymbolSources, check: TableCheck | None = None
+) -> pl.DataFrame:
     """*events* with `symbol` and `phase` filled in for functions that the file left unnamed.
 
     Only rows of traced functions (probes, function graph, function tracer) with a null symbol are
     touched. A definition by event name wins over an address; for a probe, an address inside a
-    function, beyond its entry, becomes `instant`.
+    function, beyond its entry, becomes `instant`. *check* hears of their addresses.
     """
     if not (sources.probes or sources.kallsyms):
         return events
@@ -167,6 +209,8 @@ def name_probes(events: pl.DataFrame, sources: SymbolSources) -> pl.DataFrame:
     rows = events.filter(nameless).select(KEYS).unique()
     if rows.is_empty():
         return events
+    if check is not None:
+        check.add(rows)
     known = rows.join(_defined(sources.probes), on="name", how="left", maintain_order="left")
     if sources.kallsyms is not None:
         found = sources.kallsyms.resolve(known["probe_ip"].fill_null(0)).rename({"symbol": "at"})

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Protocol
 
 import polars as pl
 
 from traceview.schema import ARGS, EVENTS, LOSSES, SAMPLES, SOURCES, frame
-from traceview.symbols import SymbolSources, name_frames, name_probes
+from traceview.symbols import SymbolSources, TableCheck, name_frames, name_probes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -132,8 +133,10 @@ class Trace:
         """
         symbols = self.settings.symbols
         want = Want(self.vocabulary, all_events, batch_events, symbols)
+        check = TableCheck(symbols.kallsyms) if symbols.kallsyms is not None else None
         # A loop here would keep each batch in memory until the next one is read.
-        return map(partial(_named, symbols=symbols), self.read(want, progress))
+        named = map(partial(_named, symbols=symbols, check=check), self.read(want, progress))
+        return named if check is None else chain(named, _about_table(check))
 
     def sources(self) -> pl.DataFrame:
         """One row of schema.SOURCES: what the file, the sidecar and the user say of the host.
@@ -168,9 +171,21 @@ class Trace:
         )
 
 
-def _named(batch: Batch, *, symbols: SymbolSources) -> Batch:
+def _about_table(check: TableCheck) -> Iterator[Batch]:
+    """At the end: whether the symbol table fits the addresses that were read."""
+    misses = check.misses()
+    if misses * 2 > check.addresses:
+        message = (
+            f"{misses} of {check.addresses} addresses of returns and graph functions are not where"
+            " a function of the symbol table begins, so names may be wrong: is it of another"
+            " kernel, or of another boot (KASLR)?"
+        )
+        yield Batch(diagnostics=(Diagnostic("symbol-table-mismatch", "warning", message, misses),))
+
+
+def _named(batch: Batch, *, symbols: SymbolSources, check: TableCheck | None) -> Batch:
     return replace(
         batch,
-        events=name_probes(batch.events, symbols),
+        events=name_probes(batch.events, symbols, check),
         samples=name_frames(batch.samples, symbols),
     )
