@@ -179,7 +179,7 @@ def _verdict(claim: Claim, cells: Sequence[Cell]) -> Verdict:
 
 
 def _holds(claim: Claim, span: Span) -> str:
-    if claim.low <= span.low and span.high <= claim.high:
+    if claim.low * (1 - EXACT) <= span.low and span.high <= claim.high * (1 + EXACT):
         return "holds"
     # A rounded number lies inside its interval, not on its ends.
     below, above = span.high <= claim.low * (1 + EXACT), span.low >= claim.high * (1 - EXACT)

@@ -51,6 +51,11 @@ PARTIAL_IRQ = {"softirq_entry", "ipi_entry"}
 ENDS_EARLY = {"truncated", "damaged-compression", "too-much-damage"}
 # Of arm64 (Documentation/arch/arm64/memory.rst); the commonest first.
 PAGE_SIZES_BYTES = (4096, 16384, 65536)
+# Facts of a host that both the trace and the sidecar may give.
+STATED_AND_READ = {
+    "kernel": "kernel", "machine": "machine", "cpus": "number of CPUs", "clock": "trace clock",
+    "page_size_bytes": "page size in bytes",
+}  # fmt: skip
 UNSIGNED = ("ipa", "length_bytes", "mmu", "object_addr")
 
 
@@ -229,6 +234,7 @@ class SourceTables:
         resolution_ns = self._resolution.value_ns(self.facts.get("ts_resolution_ns"))
         found = {**self.facts, **self._span(), "ts_resolution_ns": resolution_ns}
         sources = self.trace.source_row(found)
+        self._check_stated_facts()
         self._check_clock(sources["clock"][0])
         self._check_origin(sources["origin"][0])
         unmaps, table_invalidation = self._unmaps()
@@ -258,6 +264,15 @@ class SourceTables:
         if not self._span_ns:
             return {}
         return {"first_ns": min(self._span_ns), "last_ns": max(self._span_ns)}
+
+    def _check_stated_facts(self) -> None:
+        """What was stated wins over the file; where they differ, somebody is wrong."""
+        stated = self.trace.settings.facts
+        for name, what in STATED_AND_READ.items():
+            said, read = stated.get(name), self.facts.get(name)
+            if None not in (said, read) and said != read:
+                message = f"{what} {said} was stated; the trace itself says {read}"
+                self._found.append(Diagnostic("stated-otherwise", "warning", message))
 
     def _check_clock(self, clock: str | None) -> None:
         if self._steps is not None and clock is None:

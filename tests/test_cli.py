@@ -205,6 +205,25 @@ def test_options_win_over_the_sidecar(capsys: pytest.CaptureFixture[str]) -> Non
     assert (source["label"], source["run"], source["origin"]) == ("mine", "7", "emulated")
 
 
+def test_an_option_given_once_for_each_trace_is_that_of_the_trace(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    other = DEMO.replace("fgraph-6.12-neoverse-n1.perfetto", "function-6.12-max.txt.zst")
+    out, _ = said(capsys, "analyze", DEMO, other, "--label", "a", "--label", "b", "--json")
+    assert [source["label"] for source in json.loads(out)["sources"]] == ["a", "b"]
+
+
+@pytest.mark.parametrize("option", ["--label", "--run", "--origin", "--host", "--kallsyms"])
+def test_an_option_given_otherwise_than_once_or_once_for_each_trace_is_refused(
+    capsys: pytest.CaptureFixture[str], option: str
+) -> None:
+    times = 1 if option == "--host" else 3
+    other = DEMO.replace("fgraph-6.12-neoverse-n1.perfetto", "function-6.12-max.txt.zst")
+    _, err = said(capsys, "analyze", DEMO, other, *[option, "x"] * times, code=2)
+    assert f"{option} is given" in err
+    assert "TRACE.host.json" in err
+
+
 def test_several_traces_are_grouped_by_label(capsys: pytest.CaptureFixture[str]) -> None:
     out, _ = said(capsys, "analyze", DEMO, TEXT)
     assert "\n  6.12 max\n" in out

@@ -7,28 +7,32 @@ import stat
 from functools import cache
 from itertools import combinations
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from traceview.queries import Analysis
     from traceview.trace import Trace
 
 
+T = TypeVar("T")
+
+
 def open_traces(
     paths: Iterable[str],
     *,
-    stated: dict[str, str | None],
-    host: Path | None,
-    kallsyms: Path | None,
+    stated: Mapping[str, Sequence[str] | None],
+    host: Sequence[Path] | None,
+    kallsyms: Sequence[Path] | None,
     vocabularies: Iterable[Path],
     digest: bool = False,
 ) -> list[Trace]:
-    """Open every path; *stated*, *host* and *kallsyms* hold for each of them.
+    """Open every path; what is given once holds for all of them, else the n-th for the n-th.
 
     With *digest* the sha256 of each file is one of its facts, for documents that outlive it.
-    Raises SettingError when two of them are the same trace: it would be counted twice.
+    Raises SettingError when two of them are the same trace, which would be counted twice, and
+    when an option is given neither once nor once for each.
     """
     from traceview.host import read_settings  # noqa: PLC0415 - not needed by --help
     from traceview.parsers import open_trace  # noqa: PLC0415
@@ -40,11 +44,35 @@ def open_traces(
     paths = list(paths)
     _refuse_twins(paths)
     opened = []
-    for path in paths:
-        facts = {**stated, "sha256": _sha256(path) if digest else None}
-        settings = read_settings(path, sidecar=host, stated=facts, kallsyms=kallsyms)
+    by_name = {name: _for_each(f"--{name}", values, paths) for name, values in stated.items()}
+    hosts = _for_each("--host", host, paths, one_for_all=False)
+    tables = _for_each("--kallsyms", kallsyms, paths)
+    for at, path in enumerate(paths):
+        facts = {name: values[at] for name, values in by_name.items()}
+        facts["sha256"] = _sha256(path) if digest else None
+        settings = read_settings(path, sidecar=hosts[at], stated=facts, kallsyms=tables[at])
         opened.append(open_trace(path, settings=settings, vocabulary=words))
     return opened
+
+
+def _for_each(
+    option: str, values: Sequence[T] | None, paths: Sequence[str], *, one_for_all: bool = True
+) -> Sequence[T | None]:
+    """The value of *option* for each trace."""
+    from traceview.errors import SettingError  # noqa: PLC0415 - not needed by --help
+    from traceview.report.wording import plural  # noqa: PLC0415 - not needed by --help
+
+    if not values:
+        return [None] * len(paths)
+    if len(values) == len(paths):
+        return values
+    if len(values) == 1 and one_for_all:
+        return [values[0]] * len(paths)
+    wanted = "once, or once for each trace in order" if one_for_all else "once for each in order"
+    raise SettingError(
+        f"{option} is given {plural(len(values), 'time')} for {plural(len(paths), 'trace')}\n"
+        f"valid: {wanted}; or a sidecar TRACE.host.json beside each (docs/sidecar.md)"
+    )
 
 
 def _refuse_twins(paths: list[str]) -> None:

@@ -68,30 +68,46 @@ Quiet = Annotated[
     ),
 ]
 Origin = Annotated[
-    str | None,
+    list[str] | None,
     typer.Option(
         "--origin",
         metavar="KIND",
-        help="It was recorded on: hardware, emulated, synthetic, unknown.",
+        help="It was recorded on: hardware, emulated, synthetic, unknown; once for all traces, or"
+        " once for each.",
     ),
 ]
 Label = Annotated[
-    str | None,
-    typer.Option("--label", metavar="TEXT", help="What the traces are called in groups."),
+    list[str] | None,
+    typer.Option(
+        "--label",
+        metavar="TEXT",
+        help="What the traces are called in groups: once for all, or once for each in order.",
+    ),
 ]
 Run = Annotated[
-    str | None,
-    typer.Option("--run", metavar="ID", help="The run (boot, VM) they were recorded in."),
+    list[str] | None,
+    typer.Option(
+        "--run",
+        metavar="ID",
+        help="The run (boot, VM) they were recorded in: once for all, or once for each.",
+    ),
 ]
 Host = Annotated[
-    Path | None,
+    list[Path] | None,
     typer.Option(
-        "--host", metavar="FILE", help="The sidecar, instead of TRACE.host.json (docs/sidecar.md)."
+        "--host",
+        metavar="FILE",
+        help="The sidecar, instead of TRACE.host.json (docs/sidecar.md); of several traces once"
+        " for each.",
     ),
 ]
 Kallsyms = Annotated[
-    Path | None,
-    typer.Option("--kallsyms", metavar="FILE", help="A copy of the host's /proc/kallsyms."),
+    list[Path] | None,
+    typer.Option(
+        "--kallsyms",
+        metavar="FILE",
+        help="A copy of the host's /proc/kallsyms: once for all traces, or once for each.",
+    ),
 ]
 Vocabulary = Annotated[
     list[Path] | None,
