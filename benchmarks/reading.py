@@ -40,6 +40,7 @@ def measure(path: str, *, asked_only: bool) -> None:
     # What the first batch would import is imported before the clock starts.
     module = next(one.module for one in FORMATS if one.name == trace.format)
     import_module(f"{module}_reader" if module.endswith("perfetto") else module)
+    import_module("numpy.ma")  # numpy.unique imports it when it is first called
     cpu, wall = time.process_time(), time.perf_counter()
     events = args = batches = 0
     for batch in trace.batches(all_events=not asked_only):
