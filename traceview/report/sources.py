@@ -136,7 +136,7 @@ def _clock(row: dict[str, Any]) -> str:
 
 def _span(row: dict[str, Any]) -> str:
     if row["first_ns"] is None or row["last_ns"] is None:
-        return "no times in this trace"
+        return "no event that was looked at has a time"
     return duration(row["last_ns"] - row["first_ns"])
 
 
