@@ -109,3 +109,9 @@ def test_a_sidecar_that_is_not_json_is_refused(tmp_path: Path, content: bytes) -
     sidecar_path(trace).write_bytes(content)
     with pytest.raises(SettingError):
         read_settings(trace)
+
+
+@pytest.mark.parametrize("said", ["perf.kprobe_events", ["nonsense"]])
+def test_definitions_of_which_none_is_one_are_refused(tmp_path: Path, said: object) -> None:
+    with pytest.raises(SettingError, match="defines no probe"):
+        read_settings(written(tmp_path, {"kprobe_events": said}))

@@ -31,6 +31,7 @@ p:kvm/in_module kvm:kvm_age_gfn
 f:fp __kvm_tlb_flush_vmid_ipa
 f:fp_ret __kvm_tlb_flush_vmid_ipa%return
 p kvm_unnamed
+p:probe/by_distance _text+650768 addr=%x1:x64
 nonsense
 """
 TABLE = """\
@@ -161,3 +162,19 @@ def test_definitions_win_over_addresses_and_named_probes_stay_as_they_are(tmp_pa
         (None, "exit"),
     ]
     assert found["seq"].to_list() == [0, 1, 2, 3, 4]
+
+
+def test_definitions_that_contradict_the_symbol_table_are_said(tmp_path: Path) -> None:
+    file = table(tmp_path)
+    made = Recorder()
+    at = 0xFFFF800080001000
+    made.write("flush", "entry", symbol=None, probe_ip=at)
+    made.write("unmap", "entry", symbol=None, probe_ip=at)
+    defined = {
+        "flush": Probe("__kvm_tlb_flush_vmid_ipa", "entry", "kprobe"),
+        "unmap": Probe("kvm_pgtable_stage2_unmap.isra.0", "entry", "kprobe"),
+    }
+    stated = Settings(symbols=SymbolSources(defined, read_kallsyms(file)))
+    found = [d for b in made.trace(settings=stated).batches() for d in b.diagnostics]
+    assert [d.code for d in found] == ["names-contradict"]
+    assert "flush is of __kvm_tlb_flush_vmid_ipa" in found[0].message

@@ -15,7 +15,7 @@ from typing import Any
 
 from traceview.errors import SettingError
 from traceview.schema import ORIGINS
-from traceview.symbols import SymbolSources, parse_kprobe_events, read_kallsyms
+from traceview.symbols import KERNEL_BEGINS, SymbolSources, parse_kprobe_events, read_kallsyms
 from traceview.trace import Settings
 
 TEXT, WHOLE, BOOL, LINES = "a string", "a whole number", "true or false", "a string or strings"
@@ -84,7 +84,14 @@ def _symbols(document: dict[str, Any], kallsyms: Path | None) -> SymbolSources:
     lines = document.get("kprobe_events", "")
     text = lines if isinstance(lines, str) else "\n".join(lines)
     table = None if kallsyms is None else read_kallsyms(kallsyms)
-    return SymbolSources(parse_kprobe_events(text), table)
+    probes = parse_kprobe_events(text)
+    if text.strip() and not probes and not any(begin in text for begin in KERNEL_BEGINS):
+        raise SettingError(
+            f"kprobe_events of the sidecar defines no probe: {text.strip()[:80]!r}\n"
+            "valid: the content of tracefs kprobe_events, lines such as"
+            " p:GROUP/EVENT SYMBOL ARG=%x0:x64"
+        )
+    return SymbolSources(probes, table)
 
 
 def _load(path: Path) -> dict[str, Any]:

@@ -18,6 +18,7 @@ import polars as pl
 
 from traceview.errors import SettingError
 from traceview.schema import NAME, PHASE, list_column
+from traceview.vocabulary import strip_suffix
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,6 +34,8 @@ LAST_FUNCTION_BYTES = 4096
 CHECKED_ADDRESSES = 10_000
 
 KEYS = ["name", "probe_ip", "phase", "evidence"]
+
+KERNEL_BEGINS = ("_text", "_stext")
 
 KPROBE_EVENT = re.compile(
     r"^(?P<kind>[pr])\d*(?::(?:(?P<group>\w+)/)?(?P<event>\w+))?\s+"
@@ -87,6 +90,7 @@ class TableCheck:
     def __init__(self, kallsyms: Kallsyms) -> None:
         """Have seen no address yet."""
         self._kallsyms = kallsyms
+        self.contradicted: dict[str, tuple[str, str]] = {}  # event: as defined, by the table
         self._seen = np.zeros(0, dtype=np.uint64)
 
     def add(self, functions: pl.DataFrame) -> None:
@@ -97,6 +101,15 @@ class TableCheck:
         if len(found) and len(self._seen) < CHECKED_ADDRESSES:
             new = np.union1d(self._seen, found.to_numpy())
             self._seen = new[:CHECKED_ADDRESSES]
+
+    def compare(self, known: pl.DataFrame) -> None:
+        """Take in rows with `found_symbol` (as defined), `at` and `offset` (by the table)."""
+        told = known.filter(pl.col("offset") <= ENTRY_SLACK_BYTES).select(
+            pl.col("name", "found_symbol", "at").cast(pl.String)
+        )
+        for name, defined, at in told.drop_nulls().unique().iter_rows():
+            if strip_suffix(defined) != strip_suffix(at):
+                self.contradicted[name] = (defined, at)
 
     @property
     def addresses(self) -> int:
@@ -126,7 +139,8 @@ def parse_kprobe_events(text: str) -> dict[str, Probe]:
     for line in text.splitlines():
         fprobe = FPROBE_EVENT.match(line)
         match = fprobe or KPROBE_EVENT.match(line)
-        if match is None or match["event"] is None:
+        # perf probe defines its probes by their distance from the beginning of the kernel.
+        if match is None or match["event"] is None or match["symbol"] in KERNEL_BEGINS:
             continue
         returns = match["ret"] is not None or (fprobe is None and match["kind"] == "r")
         offset = 0 if fprobe else int(match["offset"] or "0", 0)
@@ -214,6 +228,8 @@ def name_probes(
     known = rows.join(_defined(sources.probes), on="name", how="left", maintain_order="left")
     if sources.kallsyms is not None:
         found = sources.kallsyms.resolve(known["probe_ip"].fill_null(0)).rename({"symbol": "at"})
+        if check is not None:
+            check.compare(known.hstack(found))
         probed = pl.col("evidence").is_in(["kprobe", "fprobe"])
         inside = probed & (pl.col("phase") == "entry") & (pl.col("offset") > ENTRY_SLACK_BYTES)
         known = known.hstack(found).with_columns(

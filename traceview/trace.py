@@ -181,6 +181,12 @@ def _about_table(check: TableCheck) -> Iterator[Batch]:
             " kernel, or of another boot (KASLR)?"
         )
         yield Batch(diagnostics=(Diagnostic("symbol-table-mismatch", "warning", message, misses),))
+    for event, (defined, at) in sorted(check.contradicted.items()):
+        message = (
+            f"the probe {event} is of {defined} as kprobe_events says, and at {at} by the symbol"
+            " table: one of them is not of this recording (kprobe_events was believed)"
+        )
+        yield Batch(diagnostics=(Diagnostic("names-contradict", "warning", message),))
 
 
 def _named(batch: Batch, *, symbols: SymbolSources, check: TableCheck | None) -> Batch:
