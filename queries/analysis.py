@@ -76,7 +76,7 @@ def analyze(
     found = []
     for source_id, trace in enumerate(sources):
         tables = SourceTables(trace, step_pattern=step_pattern, steps=steps)
-        call_table = CallTable(tables.functions, tables.losses)
+        call_table = CallTable(tables.functions)
 
         def deliver(table: str, rows: pl.DataFrame, source_id: int = source_id) -> None:
             if sink is not None:

@@ -20,7 +20,6 @@ UNSIGNED = ("ipa", "length_bytes", "mmu", "object_addr")
 if TYPE_CHECKING:
     from traceview.queries.calls import Chunk
     from traceview.queries.functions import Functions
-    from traceview.queries.losses import Losses
     from traceview.queries.rows import Ints
     from traceview.queries.unmaps import Columns, Placed
 
@@ -28,10 +27,9 @@ if TYPE_CHECKING:
 class CallTable:
     """The closed calls of one source as rows, chunk by chunk."""
 
-    def __init__(self, functions: Functions, losses: Losses) -> None:
+    def __init__(self, functions: Functions) -> None:
         """Start with none."""
         self._functions = functions
-        self._losses = losses
         # Of frames that are still open: the time of the calls inside them that are not.
         self._children_ns: dict[int, int] = {}
 
@@ -43,7 +41,7 @@ class CallTable:
         placed = place(chunk)
         parent, depth = nesting(placed)
         calls, ids = placed.calls, placed.calls["start_seq"]
-        unmaps = unmap_calls(placed, self._losses)
+        unmaps = unmap_calls(placed)
         unmap = owner(unmaps, placed.start)
         rows = pl.DataFrame(
             {

@@ -44,15 +44,6 @@ class Losses:
             hit[here] |= (first < closes.size) & (opens[known] < end_seq[here])
         return hit
 
-    def last_before(self, cpu: Ints, seq: Ints) -> Ints:
-        """The first event after the latest hole of each CPU before each event, 0 without one."""
-        after = np.zeros(cpu.size, dtype=np.int64)
-        for where, (_, closes) in self._by_cpu().items():
-            here = np.flatnonzero((cpu == where) | (cpu == NIL) | (where == NIL))
-            at = np.searchsorted(closes, seq[here], side="right") - 1
-            after[here] = np.maximum(after[here], np.where(at >= 0, closes[np.maximum(at, 0)], 0))
-        return after
-
     def _by_cpu(self) -> dict[int, tuple[Ints, Ints]]:
         if self._holes is None:
             placed = self.table.filter(

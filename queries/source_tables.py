@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 
     from traceview.queries.calls import Chunk
     from traceview.queries.functions import Functions
-    from traceview.queries.losses import Losses
     from traceview.queries.rows import Ints, Rows
     from traceview.queries.steps import StepIntervals
     from traceview.queries.unmaps import Columns, Placed
@@ -96,11 +95,6 @@ class SourceTables:
     def functions(self) -> Functions:
         """The functions of this source."""
         return self._stream.functions
-
-    @property
-    def losses(self) -> Losses:
-        """The holes of this source."""
-        return self._stream.losses
 
     def feed(self, batch: Batch) -> Chunk:
         """Take a batch; the chunk of calls that closed with it is returned."""

@@ -113,11 +113,11 @@ def owner(containers: Placed, at: Ints) -> Ints:
     return np.where((found >= 0) & (at <= containers.end[known]), found, -1)
 
 
-def unmap_calls(placed: Placed, losses: Losses) -> Placed:
+def unmap_calls(placed: Placed) -> Placed:
     """The unmaps of a chunk that are final, outermost, in order.
 
-    One whose beginning is not in the trace reaches back to the unmap before it on its task, or to
-    the latest hole: what it did must not be taken for something that happened outside unmaps.
+    One whose beginning is not in the trace reaches back to the unmap before it on its task (its
+    entry may lie in any hole): what it did must not be taken for something outside unmaps.
     """
     unmaps = placed.pick(placed.operation("unmap") & (placed.calls["status"] != OPEN))
     unmaps = unmaps.pick(outermost(unmaps))
@@ -127,9 +127,8 @@ def unmap_calls(placed: Placed, losses: Losses) -> Placed:
         return unmaps
     base = start >> TASK_SHIFT << TASK_SHIFT
     before = np.r_[0, end[:-1] + 1]
-    hole = base | losses.last_before(calls["cpu"], calls["start_seq"])
     start = start.copy()
-    start[beheaded] = np.maximum(np.maximum(base, before), hole)[beheaded]
+    start[beheaded] = np.maximum(base, before)[beheaded]
     return Placed(calls, start, end)
 
 
@@ -144,7 +143,7 @@ def observe_unmaps(
 
     *gaps*: task, seq and length of each time that a task was off the CPU (switches.py).
     """
-    unmaps = unmap_calls(placed, losses)
+    unmaps = unmap_calls(placed)
     of = owner(unmaps, placed.start)
     own = placed.operation("unmap") & placed.status(*STATUSES)
     mask = (of >= 0) & ~own & (placed.calls["status"] != OPEN)
