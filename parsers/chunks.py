@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import numpy as np
 import polars as pl
@@ -54,6 +54,9 @@ class Samples:
     period: Ints
     frames: Ints
     ip: NDArray[np.uint64]
+
+
+OfRows = TypeVar("OfRows", Numbers, Texts, Samples)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +179,11 @@ def joined_comms(parts: Sequence[Comms]) -> Comms:
     )
 
 
+def _counted_on(parts: list[OfRows], starts: list[int]) -> list[OfRows]:
+    """*parts* with the rows that they speak of counted from *starts* on."""
+    return [replace(part, row=part.row + start) for part, start in zip(parts, starts, strict=False)]
+
+
 def joined_chunks(parts: Sequence[Chunk]) -> Chunk:
     """One after the other; rows of arguments are counted on."""
     if len(parts) == 1:
@@ -190,25 +198,10 @@ def joined_chunks(parts: Sequence[Chunk]) -> Chunk:
             skipped[name] = skipped.get(name, 0) + count
     return Chunk(
         **{name: np.concatenate([c[name] for c in columns]) for name in columns[0]},
-        numbers=joined_numbers(
-            [
-                replace(part.numbers, row=part.numbers.row + start)
-                for part, start in zip(parts, starts, strict=False)
-            ]
-        ),
-        texts=joined_texts(
-            [
-                replace(part.texts, row=part.texts.row + start)
-                for part, start in zip(parts, starts, strict=False)
-            ]
-        ),
+        numbers=joined_numbers(_counted_on([part.numbers for part in parts], starts)),
+        texts=joined_texts(_counted_on([part.texts for part in parts], starts)),
         comms=joined_comms([part.comms for part in parts]),
-        samples=joined_samples(
-            [
-                replace(part.samples, row=part.samples.row + start)
-                for part, start in zip(parts, starts, strict=False)
-            ]
-        ),
+        samples=joined_samples(_counted_on([part.samples for part in parts], starts)),
         holes=[hole for part in parts for hole in part.holes],
         skipped=skipped,
     )

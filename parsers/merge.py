@@ -30,7 +30,7 @@ from traceview.parsers.chunks import (
     kept,
 )
 from traceview.schema import ARGS, CPUMODE, CPUMODES, EVENTS, LOSSES, SAMPLES, conform, list_column
-from traceview.trace import Batch
+from traceview.trace import Batch, Diagnostic
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from traceview.parsers.names import Names
     from traceview.parsers.tasks import Tasks
 
+NO_TIMES = {"events": ("ts_ns",), "samples": ("ts_ns",), "losses": ("from_ns", "to_ns")}
 FOREVER = np.iinfo(np.int64).max
 
 
@@ -57,6 +58,16 @@ class Merge:
         self._last_ns = 0
         self._last_seq: dict[int, int] = {}  # lane -> last event of it that has left
         self.late = 0  # events earlier than one that had left before: damage, or a bad clock
+
+    def diagnostics(self) -> list[Diagnostic]:
+        """What is wrong with the order of what has left."""
+        if not self.late:
+            return []
+        message = (
+            "events out of time order (their times are damaged, or the trace clock jumped):"
+            f" {self.late}"
+        )
+        return [Diagnostic("late-events", "warning", message, self.late)]
 
     def add(self, chunk: Chunk) -> None:
         """Take in a chunk."""
@@ -192,6 +203,17 @@ class Merge:
             )
         places.leave()
         return pl.DataFrame(rows, schema=LOSSES, orient="row"), left
+
+
+def untimed(batch: Batch) -> Batch:
+    """*batch* without the numbers that put it in order, where those are no times."""
+    frames = {
+        name: getattr(batch, name).with_columns(
+            pl.lit(None, dtype=pl.Int64).alias(column) for column in columns
+        )
+        for name, columns in NO_TIMES.items()
+    }
+    return replace(batch, **frames)
 
 
 class _Places:

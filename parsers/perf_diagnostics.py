@@ -82,14 +82,10 @@ def at_last(index: Index, decoder: SampleDecoder, merge: Merge) -> list[Diagnost
     for code, count, what in (
         ("damaged-samples", decoder.damaged, "samples that do not fit into their records"),
         ("unknown-event-ids", decoder.unknown_ids, "samples of events that are not described"),
-        (
-            "late-events", merge.late,
-            "events out of time order (their times are damaged, or the clock jumped)",
-        ),
-    ):  # fmt: skip
+    ):
         if count:
             found.append(Diagnostic(code, "warning", f"{what}: {count}", count))
-    return found
+    return found + merge.diagnostics()
 
 
 def _sampled(events: list[Event]) -> list[Diagnostic]:

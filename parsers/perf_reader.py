@@ -7,11 +7,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-import polars as pl
 
 from traceview.parsers.chunks import Chunk
 from traceview.parsers.classes import Classes
-from traceview.parsers.merge import Merge
+from traceview.parsers.merge import Merge, untimed
 from traceview.parsers.names import Names
 from traceview.parsers.perf_diagnostics import at_first, at_last
 from traceview.parsers.perf_header import read_header
@@ -20,13 +19,12 @@ from traceview.parsers.perf_samples import SampleDecoder
 from traceview.parsers.perf_session import Session
 from traceview.parsers.perf_switches import SwitchDecoder
 from traceview.parsers.perf_unpack import unpacked
-from traceview.parsers.ring_buffer_reader import NO_TIMES
 from traceview.parsers.source import drop_pages
 from traceview.parsers.tasks import Tasks
 from traceview.trace import Batch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
 
     from traceview.parsers.source import Source
     from traceview.trace import Want
@@ -62,7 +60,7 @@ def read_data(source: Source, want: Want, progress: Callable[[float], None]) -> 
         merge.add(Chunk.blank(np.zeros(0, dtype=np.int64), comms=comms))
         switches = SwitchDecoder(session, index.layouts, want, names, classes)
         batches = _events(index, decoder, switches, merge, progress)
-        yield from batches if index.layouts.have_time else _untimed(batches)
+        yield from batches if index.layouts.have_time else map(untimed, batches)
         last = at_last(index, decoder, merge)
         if last:
             yield Batch(diagnostics=tuple(last))
@@ -93,15 +91,3 @@ def _events(
             following = pieces[number + 1]
             yield from merge.ready(following.needed_ns if have_time else following.first)
     yield from merge.rest([])
-
-
-def _untimed(batches: Iterable[Batch]) -> Iterator[Batch]:
-    """*batches* without the numbers that put them in order: they are no times."""
-    for batch in batches:
-        frames = {
-            name: getattr(batch, name).with_columns(
-                pl.lit(None, dtype=pl.Int64).alias(column) for column in columns
-            )
-            for name, columns in NO_TIMES.items()
-        }
-        yield replace(batch, **frames)

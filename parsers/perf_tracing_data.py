@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Final
 from traceview.errors import ParseError
 from traceview.parsers.event_format import parse_header_page
 from traceview.parsers.perf_section import Section
-from traceview.parsers.ring_buffer_reader import read_cmdlines, read_formats, read_printk_formats
+from traceview.parsers.record_texts import parse_printk_formats
+from traceview.parsers.ring_buffer_reader import read_cmdlines, read_formats
 from traceview.symbols import parse_kallsyms
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def _read(section: Section, found: TracingData, formats: list[tuple[str, str]]) 
     if kallsyms := section.take(section.u32()):
         found.kallsyms = parse_kallsyms(kallsyms)
     if printk := _text(section, section.u32()):
-        found.printk = read_printk_formats(printk)
+        found.printk = parse_printk_formats(printk)
     if version != WITHOUT_CMDLINES:
         found.comm = read_cmdlines(_text(section, section.u64()))
 

@@ -152,8 +152,5 @@ def _late(decoder: Decoder, merge: Merge) -> list[Diagnostic]:
             "function_graph events whose function has no name in the trace (recorded without"
             " symbolize_ksyms, or with /proc/kallsyms hidden, or the names were lost)",
         ),
-        *counted(
-            "late-events", merge.late,
-            "events out of time order (their times are damaged, or the trace clock jumped)",
-        ),
+        *merge.diagnostics(),
     ]  # fmt: skip

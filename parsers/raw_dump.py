@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from traceview.errors import ParseError
 from traceview.parsers.chunks import MAX_CPUS
+from traceview.parsers.record_texts import parse_printk_formats
 from traceview.parsers.ring_buffer_clock import (
     NANOSECOND_CLOCKS,
     clock_diagnostics,
@@ -33,7 +34,6 @@ from traceview.parsers.ring_buffer_reader import (
     Recording,
     read_cmdlines,
     read_formats,
-    read_printk_formats,
     read_recording,
 )
 from traceview.parsers.source import drop_pages, mapped_file
@@ -100,7 +100,7 @@ class _Dump:
             comm=read_cmdlines(self.text("saved_cmdlines")),
             tgid={int(tid): int(tgid) for tid, tgid in TGID.findall(self.text("saved_tgids"))},
             kallsyms=parse_kallsyms(self._content(self.root / "kallsyms")),
-            printk=read_printk_formats(self.text("printk_formats")),
+            printk=parse_printk_formats(self.text("printk_formats")),
             has_time=has_time,
             stats=stats,
             facts=self._facts(clock, has_time=has_time),

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 # Fields further apart are copied each on its own.
 WINDOW_BYTES: Final = 192
-MAX_ELEMENTS: Final = 1 << 16
 
 
 @dataclass(slots=True)

@@ -9,12 +9,11 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-import polars as pl
 
 from traceview.errors import ParseError
 from traceview.parsers.classes import Classes
 from traceview.parsers.event_format import parse_event_format
-from traceview.parsers.merge import Merge
+from traceview.parsers.merge import Merge, untimed
 from traceview.parsers.names import Names
 from traceview.parsers.records import RecordDecoder, Records
 from traceview.parsers.ring_buffer import read_pages
@@ -38,12 +37,6 @@ if TYPE_CHECKING:
 
 # The events that only one tracer writes.
 TRACERS: Final = {"funcgraph_entry": "function_graph", "function": "function"}
-PRINTK: Final = r"^\s*(0x[0-9a-f]+)\s*:\s*\"(.*)\"\s*$"
-NO_TIMES: Final = {
-    "events": ("ts_ns",),
-    "samples": ("ts_ns",),
-    "losses": ("from_ns", "to_ns"),
-}
 
 
 def _same(ts: Ints) -> Ints:
@@ -137,19 +130,9 @@ def _records(
     return mine, holes
 
 
-def _timed(batches: Iterable[Batch], recording: Recording) -> Iterator[Batch]:
+def _timed(batches: Iterable[Batch], recording: Recording) -> Iterable[Batch]:
     """*batches*; where the clock counts no time, without the numbers that put them in order."""
-    for batch in batches:
-        if recording.has_time:
-            yield batch
-            continue
-        frames = {
-            name: getattr(batch, name).with_columns(
-                pl.lit(None, dtype=pl.Int64).alias(column) for column in columns
-            )
-            for name, columns in NO_TIMES.items()
-        }
-        yield replace(batch, **frames)
+    return batches if recording.has_time else map(untimed, batches)
 
 
 def _last(
@@ -169,12 +152,7 @@ def _last(
             " what stands before the damage is read"
         )
         found.append(Diagnostic("damaged-pages", "warning", message, followers.damaged_pages))
-    if merge.late:
-        message = (
-            f"{merge.late} events out of time order (their times are damaged, or the trace clock"
-            " jumped)"
-        )
-        found.append(Diagnostic("late-events", "warning", message, merge.late))
+    found += merge.diagnostics()
     losses = followers.unplaced(recording.stats)
     return Batch(losses=losses, facts=facts, diagnostics=tuple(found))
 
@@ -204,10 +182,3 @@ def read_cmdlines(text: str) -> dict[int, str]:
         if tid.isdecimal() and len(tid) < 10 and name:
             found[int(tid)] = name
     return found
-
-
-def read_printk_formats(text: str) -> dict[int, str]:
-    """Formats of trace_printk() by address, from tracefs `printk_formats`."""
-    lines = pl.Series(text.splitlines(), dtype=pl.String)
-    parts = lines.str.extract_groups(PRINTK).struct.unnest().drop_nulls()
-    return {int(address, 16): said for address, said in parts.iter_rows()}

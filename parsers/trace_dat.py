@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 
 from traceview.parsers import ftrace_text
 from traceview.parsers.chunks import MAX_CPUS
+from traceview.parsers.record_texts import parse_printk_formats
 from traceview.parsers.ring_buffer_pages import page_header
 from traceview.parsers.ring_buffer_reader import (
     Recording,
     read_cmdlines,
     read_formats,
-    read_printk_formats,
     read_recording,
 )
 from traceview.parsers.source import Source, drop_pages
@@ -70,7 +70,7 @@ def _recording(view: memoryview, contents: Contents) -> Recording:
         formats=read_formats(contents.formats, contents.diagnostics),
         comm=read_cmdlines(contents.cmdlines),
         kallsyms=parse_kallsyms(contents.kallsyms),
-        printk=read_printk_formats(contents.printk),
+        printk=parse_printk_formats(contents.printk),
         to_ns=clock.to_ns,
         has_time=clock.has_time,
         stats=contents.options.stats,
