@@ -78,27 +78,19 @@ def analyze(
         tables = SourceTables(trace, step_pattern=step_pattern, steps=steps)
         call_table = CallTable(tables.functions)
 
-        def deliver(table: str, rows: pl.DataFrame, source_id: int = source_id) -> None:
-            if sink is not None:
-                sink(source_id, table, rows)
-
         def advance(fraction: float, done: int = source_id) -> None:
             progress((done + fraction) / len(sources))
 
         for batch in trace.batches(all_events=all_events, progress=advance):
             chunk = tables.feed(batch)
             if sink is not None:
-                deliver("events", batch.events)
-                deliver("args", batch.args)
-                deliver("calls", call_table.rows(chunk))
-                deliver("instructions", tables.instructions)
-                deliver("samples", tables.samples)
+                sink(source_id, "events", batch.events)
+                sink(source_id, "args", batch.args)
+                _deliver(sink, source_id, tables, call_table.rows(chunk))
             del batch, chunk  # while the next batch is read, this one need not be in memory
         chunk = tables.finish()
         if sink is not None:
-            deliver("calls", call_table.rows(chunk))
-            deliver("instructions", tables.instructions)
-            deliver("samples", tables.samples)
+            _deliver(sink, source_id, tables, call_table.rows(chunk))
         found.append(tables)
     kept = {
         name: pl.concat(
@@ -109,6 +101,18 @@ def analyze(
     }
     diagnostics = tuple((n, d) for n, tables in enumerate(found) for d in tables.diagnostics())
     return Analysis(**kept, diagnostics=diagnostics)
+
+
+def _deliver(
+    sink: Callable[[int, str, pl.DataFrame], None],
+    source_id: int,
+    tables: SourceTables,
+    closed: pl.DataFrame,
+) -> None:
+    """What became final with the latest batch: the calls that *closed*, and what they hold."""
+    sink(source_id, "calls", closed)
+    sink(source_id, "instructions", tables.instructions)
+    sink(source_id, "samples", tables.samples)
 
 
 def _identified(rows: pl.DataFrame, source_id: int) -> pl.DataFrame:
