@@ -15,11 +15,12 @@ from traceview.queries.call_table import CallTable
 from traceview.queries.source_tables import SourceTables
 from traceview.queries.steps import STEP_PATTERN
 from traceview.schema import CALLS, frame
-from traceview.trace import Trace
+from traceview.trace import Batch, Trace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from traceview.queries.calls import Chunk
     from traceview.queries.steps import StepIntervals
     from traceview.trace import Diagnostic
 
@@ -58,6 +59,7 @@ def analyze(
     steps: StepIntervals | None = None,
     sink: Callable[[int, str, pl.DataFrame], None] | None = None,
     all_events: bool = False,
+    hear: Callable[[int, Batch, Chunk, SourceTables], None] | None = None,
     progress: Callable[[float], None] = lambda _: None,
 ) -> Analysis:
     """Read *traces* once and answer everything.
@@ -66,8 +68,9 @@ def analyze(
     stream by: events, args, calls, instructions, samples; with *all_events* also the events
     and arguments that no question needs. Ids are positions among the events that were decoded: they
     agree within one call of this function, and between calls with the same *all_events*. *steps*
-    places unmaps in steps where the trace has no markers. *progress* hears the fraction read, 0
-    to 1.
+    places unmaps in steps where the trace has no markers. *hear* hears (source_id,
+    batch, the calls that closed with it, tables of the source), the last batch of a source being
+    empty. *progress* hears the fraction read, 0 to 1.
 
     Raises ParseError when a file cannot be read, SettingError when *step_pattern* or the clock of
     *steps* does not fit.
@@ -83,12 +86,16 @@ def analyze(
 
         for batch in trace.batches(all_events=all_events, progress=advance):
             chunk = tables.feed(batch)
+            if hear is not None:
+                hear(source_id, batch, chunk, tables)
             if sink is not None:
                 sink(source_id, "events", batch.events)
                 sink(source_id, "args", batch.args)
                 _deliver(sink, source_id, tables, call_table.rows(chunk))
             del batch, chunk  # while the next batch is read, this one need not be in memory
         chunk = tables.finish()
+        if hear is not None:
+            hear(source_id, Batch(), chunk, tables)
         if sink is not None:
             _deliver(sink, source_id, tables, call_table.rows(chunk))
         found.append(tables)

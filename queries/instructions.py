@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from traceview.trace import Batch
 
 FLUSHES: Final = ("invalidate_ipa", "invalidate_range", "invalidate_vmid", "cmo")
-ARGS: Final = {"op": "text", "operand": "value", "ipa": "value", "pages": "value", "level": "value"}
+ARGS: Final = {
+    "op": "text", "option": "text", "operand": "value", "ipa": "value", "pages": "value",
+    "level": "value",
+}  # fmt: skip
 KINDS: Final = {"tlbi": "tlbi_insns", "dsb": "dsb_insns", "dc": "cmo_lines"}
 
 
@@ -45,7 +48,10 @@ class Instructions:
                 "seq", pl.col(column).alias(name)
             )
             events = events.join(values, on="seq", how="left", maintain_order="left")
-        self._waiting.add(events.with_columns(pl.col("op").cast(NAME)))
+        op = (
+            pl.coalesce("op", "option").cast(NAME).alias("op")
+        )  # of dsb and isb: what they wait for
+        self._waiting.add(events.with_columns(op).drop("option"))
 
     def place(self, chunk: Chunk, placed: Placed, unmaps: Placed) -> pl.DataFrame:
         """The instructions inside the final calls of a chunk: schema.INSTRUCTIONS.

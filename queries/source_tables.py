@@ -86,7 +86,7 @@ class SourceTables:
         self.samples = frame("samples")
 
     @property
-    def _page_bytes(self) -> int:
+    def page_bytes(self) -> int:
         """What the user states, else what the file says, if arm64 has such pages; else 4096."""
         known = {**self.facts, **self.trace.settings.facts}.get("page_size_bytes")
         return known if known in PAGE_SIZES_BYTES else PAGE_SIZES_BYTES[0]
@@ -95,6 +95,11 @@ class SourceTables:
     def functions(self) -> Functions:
         """The functions of this source."""
         return self._stream.functions
+
+    @property
+    def traced(self) -> Traced:
+        """What was traced: of the calls so far, and at the end also what was stated."""
+        return self._traced
 
     def feed(self, batch: Batch) -> Chunk:
         """Take a batch; the chunk of calls that closed with it is returned."""
@@ -109,7 +114,7 @@ class SourceTables:
         self._instructions.add(batch)
         self._samples.add(batch)
         self._switches.add(batch)
-        chunk = self._stream.feed(batch, self._page_bytes)
+        chunk = self._stream.feed(batch, self.page_bytes)
         self._take(chunk)
         return chunk
 
@@ -165,7 +170,7 @@ class SourceTables:
         functions = self._stream.functions
         self._note_traced(placed.calls, functions)
         gaps = self._switches.gaps(chunk)
-        unmaps, row = observe_unmaps(placed, functions, self._page_bytes, gaps, self._stream.losses)
+        unmaps, row = observe_unmaps(placed, functions, self.page_bytes, gaps, self._stream.losses)
         self._part("unmaps", self._frame(row))
         self.instructions = self._instructions.place(chunk, placed, unmaps)
         self._part("instruction_counts", count_per_unmap(self.instructions))
