@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from traceview.queries.call_table import CallTable
+from traceview.queries.observer import priced
 from traceview.queries.source_tables import SourceTables
 from traceview.queries.steps import STEP_PATTERN
 from traceview.schema import CALLS, frame
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
     from traceview.trace import Diagnostic
 
 KEPT = (
-    "sources", "unmaps", "triggers", "flushes", "destroys", "instructions", "samples", "losses",
-    "event_counts",
+    "sources", "unmaps", "traced_calls", "own_times", "triggers", "flushes", "destroys",
+    "instructions", "samples", "losses", "event_counts",
 )  # fmt: skip
 
 
@@ -42,6 +43,9 @@ class Analysis:
 
     sources: pl.DataFrame
     unmaps: pl.DataFrame
+    traced_calls: pl.DataFrame
+    own_times: pl.DataFrame
+    tracing_costs: pl.DataFrame
     triggers: pl.DataFrame
     flushes: pl.DataFrame
     destroys: pl.DataFrame
@@ -107,7 +111,7 @@ def analyze(
         for name in KEPT
     }
     diagnostics = tuple((n, d) for n, tables in enumerate(found) for d in tables.diagnostics())
-    return Analysis(**kept, diagnostics=diagnostics)
+    return priced(Analysis(**kept, tracing_costs=frame("tracing_costs"), diagnostics=diagnostics))
 
 
 def _deliver(

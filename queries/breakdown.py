@@ -64,6 +64,7 @@ def break_down(raw: pl.DataFrame, traced: Traced) -> tuple[pl.DataFrame, str]:
     found = found.with_columns(_leaves())
     found = found.with_columns(_levels())
     found = found.with_columns(*_counts(traced), *_times(traced))
+    found = found.with_columns(_calls_of_flushes())
     found = _rest(found)
     return found.with_columns(pl.col("trigger_kind").alias("trigger")), eager
 
@@ -242,6 +243,21 @@ def _times(traced: Traced) -> list[pl.Expr]:
             for operation, name in named.items()
         ),
     ]
+
+
+def _calls_of_flushes() -> list[pl.Expr]:
+    """The traced calls of leaf, table and either: in the component that their time is in."""
+    one = pl.col("invalidate_ipa_ns").is_not_null()
+    kinds = ("invalidate_leaf", "invalidate_table", "invalidate_ipa")
+    found = []
+    for what in ("calls", "nested"):
+        total = pl.sum_horizontal(f"{kind}_{what}" for kind in kinds)
+        found += [
+            pl.when(one).then(0).otherwise(f"{kind}_{what}").alias(f"{kind}_{what}")
+            for kind in kinds[:2]
+        ]
+        found.append(pl.when(one).then(total).otherwise(0).alias(f"invalidate_ipa_{what}"))
+    return found
 
 
 def _absent(operation: str) -> pl.Expr:

@@ -14,6 +14,7 @@ from traceview.queries.calls import OPEN, CallStream
 from traceview.queries.functions import categorical
 from traceview.queries.further_probes import FurtherProbes
 from traceview.queries.instructions import Instructions, count_per_unmap
+from traceview.queries.own_times import OwnTimes
 from traceview.queries.resolution import Resolution
 from traceview.queries.rows import NIL
 from traceview.queries.samples import Samples
@@ -73,6 +74,7 @@ class SourceTables:
         self._samples = Samples(self._stream.functions)
         self._switches = Switches()
         self._resolution = Resolution()
+        self._own_times = OwnTimes(self._stream.functions)
         self._traced = Traced()
         self._parts: dict[str, list[pl.DataFrame]] = {}
         self._found: list[Diagnostic] = []
@@ -169,6 +171,7 @@ class SourceTables:
         placed = place(chunk)
         functions = self._stream.functions
         self._note_traced(placed.calls, functions)
+        self._own_times.add(placed)
         gaps = self._switches.gaps(chunk)
         unmaps, row = observe_unmaps(placed, functions, self.page_bytes, gaps, self._stream.losses)
         self._part("unmaps", self._frame(row))
@@ -238,6 +241,7 @@ class SourceTables:
         self._check_origin(sources["origin"][0])
         unmaps, table_invalidation = self._unmaps()
         self._done["unmaps"] = unmaps
+        self._done["own_times"] = self._own_times.table()
         self._done["sources"] = sources.with_columns(
             pl.lit(table_invalidation, dtype=sources.schema["table_invalidation"]).alias(
                 "table_invalidation"
@@ -296,6 +300,7 @@ class SourceTables:
     def _unmaps(self) -> tuple[pl.DataFrame, str]:
         parts = self._parts.get("unmaps")
         if not parts:
+            self._done["traced_calls"] = frame("traced_calls")
             return frame("unmaps"), "unknown"
         raw = self._without_endless_triggers(pl.concat(parts).sort("call_id"))
         cut_off = (pl.col("cut_off") > 0) & (pl.col("status") == "complete")
@@ -309,6 +314,7 @@ class SourceTables:
             pl.col("call_id").alias("unmap_id"),
         )
         found, table_invalidation = break_down(raw, self._traced)
+        self._done["traced_calls"] = conform("traced_calls", found)
         # Where events were lost, what is left of two neighbours can look like one.
         whole = raw.filter(pl.col("status") == "complete")
         self._clashes = int(whole["n_clash"].sum())

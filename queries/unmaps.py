@@ -27,7 +27,7 @@ from traceview.queries.leaves import (
 )
 from traceview.queries.losses import FOREVER
 from traceview.queries.rows import NIL
-from traceview.schema import EVIDENCE, STATUSES
+from traceview.schema import EVIDENCE, STATUSES, TIMED_COMPONENTS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -247,6 +247,7 @@ def _add_time(
     row["t_off_cpu"] = _sum(gap_of[gap_of >= 0], gaps[1][gap_of >= 0], size)
     irq_ns = _total(top_of, top.operation("irq"), time, size)
     row["t_irq"] = irq_ns + _sum(top_of[host[cut]], irq_time[cut], size)
+    _count_traced(row, inside, of, top, _component(top, top_kind))
     flush = top.operation("invalidate_ipa")
     row["t_leaf"] = _total(top_of, flush & (top_kind == LEAF), time, size)
     row["t_table"] = _total(top_of, flush & (top_kind == TABLE), time, size)
@@ -256,6 +257,33 @@ def _add_time(
         ("t_hypercall", "hypercall"),
     ):  # fmt: skip
         row[name] = _total(top_of, top.operation(operation), time, size)
+
+
+def _component(top: Placed, kind: Ints) -> Ints:
+    """The component of each outermost classified call, an index into schema.TIMED; or -1."""
+    flush = top.operation("invalidate_ipa")
+    found = np.full(kind.size, -1, dtype=np.int64)
+    for code, name in ((LEAF, "leaf"), (TABLE, "table"), (UNKNOWN, "ipa")):
+        found[flush & (kind == code)] = TIMED_COMPONENTS.index(f"invalidate_{name}")
+    for name in ("invalidate_range", "cmo", "table_put", "hypercall", "irq"):
+        found[top.operation(name)] = TIMED_COMPONENTS.index(name)
+    return found
+
+
+def _count_traced(row: Rows, inside: Placed, of: Ints, top: Placed, component: Ints) -> None:
+    """How many traced calls each component is made of, and how many lie inside those.
+
+    Tracing costs something per call, and where it lands depends on what the call lies in.
+    """
+    called = inside.calls["evidence"] != EVIDENCE.index("tracepoint")
+    host = owner(top, inside.start)
+    in_component = np.r_[component, -1][host]  # host is -1 outside all of them
+    itself = np.r_[top.start, -1][host] == inside.start
+    size = row["call_id"].size
+    for number, name in enumerate(TIMED_COMPONENTS):
+        mine = called & (in_component == number)
+        row[f"{name}_calls"] = _count(of, mine & itself, size)
+        row[f"{name}_nested"] = _count(of, mine & ~itself, size)
 
 
 def trigger_calls(placed: Placed) -> Placed:

@@ -24,6 +24,7 @@ TYPES = {
     pl.Int64(): "int64",
     pl.Int32(): "int32",
     pl.UInt64(): "uint64",
+    pl.Float64(): "float64",
     pl.Boolean(): "bool",
     pl.String(): "string",
 }

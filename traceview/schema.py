@@ -36,6 +36,7 @@ CPUMODES: Final = (
 TABLE_INVALIDATIONS: Final = ("eager", "deferred", "unknown")
 TRIGGER_KINDS: Final = ("notifier", "memslot", "nested", "vcpu_init", "guest_memfd", "unknown")
 LEAVES_EVIDENCE: Final = ("cmo", "put", "invalidate", "none")
+COST_METHODS: Final = ("calibrated", "bounded", "none", "unknown")
 OPERATIONS: Final = (
     "unmap", "walk", "invalidate_ipa", "invalidate_range", "invalidate_vmid", "cmo", "table_put",
     "hypercall", "irq", "sched", "lock", "trigger", "destroy", "other",
@@ -51,8 +52,10 @@ CPUMODE: Final = pl.Enum(CPUMODES)
 TRIGGER_KIND: Final = pl.Enum(TRIGGER_KINDS)
 LEAVES_EVIDENCE_KIND: Final = pl.Enum(LEAVES_EVIDENCE)
 OPERATION: Final = pl.Enum(OPERATIONS)
+COST_METHOD_KIND: Final = pl.Enum(COST_METHODS)
 NAME: Final = pl.Categorical()
-I64, I32, U64, BOOL, TEXT = pl.Int64(), pl.Int32(), pl.UInt64(), pl.Boolean(), pl.String()
+I64, I32, U64, F64 = pl.Int64(), pl.Int32(), pl.UInt64(), pl.Float64()
+BOOL, TEXT = pl.Boolean(), pl.String()
 
 EVENTS: Final[Schema] = {
     "seq": I64,  # position in time order, unique in a source, increasing over batches
@@ -146,9 +149,48 @@ UNMAPS: Final[Schema] = {
     **dict.fromkeys(INSN_COUNTS, I64),
     "duration_ns": I64,
     **dict.fromkeys(COMPONENTS, I64),
+    "probe_ns": I64,  # how much of duration_ns was tracing: the estimate,
+    "probe_low_ns": I64,  # and between what it lies
+    "probe_high_ns": I64,
     "separated": pl.List(pl.String()),  # names of the components that are not null
     "status": STATUS,
     "evidence": EVIDENCE_KIND,
+}
+
+# Components whose traced calls are counted: what tracing cost is taken out of each of them.
+TIMED_COMPONENTS: Final = (
+    "invalidate_leaf", "invalidate_table", "invalidate_ipa", "invalidate_range", "cmo",
+    "table_put", "hypercall", "irq",
+)  # fmt: skip
+
+TRACED_CALLS: Final[Schema] = {
+    "unmap_id": I64,
+    "traced_calls": I64,  # inside the unmap, at any depth; tracepoints are no calls
+    **{f"{name}_calls": I32 for name in TIMED_COMPONENTS},  # whose time is the component's
+    **{f"{name}_nested": I32 for name in TIMED_COMPONENTS},  # inside those
+}
+
+OWN_TIMES: Final[Schema] = {
+    "evidence": EVIDENCE_KIND,
+    "symbol": NAME,
+    "nested": I64,  # traced calls directly inside a call: 0, 1, or 2 for several
+    "calls": I64,
+    "own_ns": F64,  # trimmed mean; with several inside, per call inside
+}
+
+TRACING_COSTS: Final[Schema] = {
+    "evidence": EVIDENCE_KIND,
+    "method": COST_METHOD_KIND,
+    "inside_ns": F64,  # of a traced call, within its own duration
+    "inside_low_ns": F64,
+    "inside_high_ns": F64,
+    "call_ns": F64,  # of a traced call, within the duration of what contains it
+    "call_low_ns": F64,
+    "call_high_ns": F64,
+    "inside_from": TEXT,
+    "call_from": TEXT,
+    "strata": I64,  # how many steps or sizes the calibration stands on
+    "worst_residual": F64,  # relative, each stratum corrected with what the others say
 }
 
 TRIGGERS: Final[Schema] = {
@@ -278,6 +320,9 @@ TABLES: Final[dict[str, Schema]] = {
     "losses": LOSSES,
     "calls": CALLS,
     "unmaps": UNMAPS,
+    "traced_calls": TRACED_CALLS,
+    "own_times": OWN_TIMES,
+    "tracing_costs": TRACING_COSTS,
     "triggers": TRIGGERS,
     "flushes": FLUSHES,
     "destroys": DESTROYS,

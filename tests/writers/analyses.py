@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from traceview.queries.analysis import Analysis
+from traceview.queries.analysis import KEPT, Analysis
 from traceview.schema import COMPONENTS, TABLES, conform
 
 if TYPE_CHECKING:
@@ -64,10 +64,9 @@ def analysis(
     numbered = [{"unmap_id": at, **row} for at, row in enumerate(unmaps or [])]
     frames = {
         name: rows(name, tables.get(name, []))
-        for name in (
-            "triggers", "flushes", "destroys", "instructions", "samples", "losses", "event_counts",
-        )
-    }  # fmt: skip
+        for name in (*KEPT, "tracing_costs")
+        if name not in {"sources", "unmaps"}
+    }
     return Analysis(
         sources=rows("sources", sources or [source()]),
         unmaps=rows("unmaps", numbered),

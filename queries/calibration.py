@@ -1,0 +1,159 @@
+"""What tracing one call costs, from two captures of the same workload that trace unlike numbers.
+
+One capture traces `kvm_pgtable_stage2_unmap` alone, the other also what it calls. A pair of
+unmaps that did the same work then differs by the traced calls inside the second. Each stratum (a
+step of the workload, or a size) gives one estimate of the cost per call; these vary by more than
+their own noise, because calls are not all alike. So they are joined as random effects, with the
+between-strata variance of Paule and Mandel (1982), and the interval is that of the prediction for
+a further stratum (Higgins, Thompson and Spiegelhalter 2009, J. R. Statist. Soc. A 172): the cost
+is applied to unmaps that it was not measured on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import polars as pl
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+# With fewer the spread between strata is not known.
+MIN_STRATA: Final = 3
+CONFIDENCE: Final = 0.95
+# An interrupt only ever lengthens an unmap, and hits the slower capture more often: the lower
+# quartiles of two captures differ by the tracing, their medians also by some of the interrupts.
+QUARTILE: Final = 0.25
+# Standard error of the lower quartile of n values like a normal distribution's, from their median
+# absolute deviation: 1.4826 MAD sqrt(p (1 - p) / n) / density at the quartile (0.3178).
+QUARTILE_FACTOR: Final = 1.4826 * 0.4330 / 0.3178
+# Durations are whole nanoseconds: what rounding leaves of the variance of a difference of two.
+ROUNDING_NS2: Final = 2 / 12
+DOUBLINGS, HALVINGS = 80, 80
+
+
+@dataclass(frozen=True, slots=True)
+class PerCall:
+    """`value` ns per traced call, between `low` and `high` in a further stratum, from `strata`.
+
+    `worst_residual`: each stratum corrected with the cost that the others give, the largest
+    relative difference from what was measured without those calls.
+    """
+
+    value: float
+    low: float
+    high: float
+    strata: int
+    worst_residual: float
+
+
+def strata(detailed: pl.DataFrame, plain: pl.DataFrame) -> pl.DataFrame:
+    """The strata that two captures have in common; unmaps pair by step and order within it.
+
+    Both have a row per unmap: `step`, `order`, `of` (unmaps in that step, of any status),
+    `status`, `duration_ns`, `traced_calls`; see matching.py. Steps of which the two have unlike
+    numbers of unmaps, and unmaps that are not complete in both, are left out. One row per stem
+    and number of further traced calls: `stem`, `calls`, `pairs`, `detailed_ns`, `plain_ns`
+    (lower quartiles), `variance` (of their difference).
+    """
+    keys = ["step", "order", "of"]
+    whole = pl.col("status") == "complete"
+    columns = [*keys, "stem", "duration_ns", "traced_calls"]
+    pairs = (
+        detailed.filter(whole)
+        .select(columns)
+        .join(
+            plain.filter(whole).select(*keys, "duration_ns", "traced_calls"),
+            on=keys,
+            suffix="_plain",
+            nulls_equal=True,
+            maintain_order="left",
+        )
+        .drop_nulls(["duration_ns", "duration_ns_plain"])
+    )
+    calls = (pl.col("traced_calls") - pl.col("traced_calls_plain")).alias("calls")
+    return (
+        pairs.with_columns(calls)
+        .filter(pl.col("calls") > 0)
+        .group_by("stem", "calls", maintain_order=True)
+        .agg(
+            pl.len().cast(pl.Int64).alias("pairs"),
+            pl.col("duration_ns").quantile(QUARTILE, "linear").alias("detailed_ns"),
+            pl.col("duration_ns_plain").quantile(QUARTILE, "linear").alias("plain_ns"),
+            (_noise("duration_ns") + _noise("duration_ns_plain") + ROUNDING_NS2).alias("variance"),
+        )
+    )
+
+
+def _noise(column: str) -> pl.Expr:
+    """The variance of the lower quartile of *column*."""
+    values = pl.col(column)
+    deviation = (values - values.median()).abs().median() * QUARTILE_FACTOR
+    return deviation**2 / pl.len()
+
+
+def cost_per_call(
+    detailed_ns: Floats, plain_ns: Floats, calls: Floats, variance: Floats
+) -> PerCall | None:
+    """The cost of tracing one call, from one row per stratum; None with fewer than MIN_STRATA.
+
+    *variance*: of the difference of the two durations, within its stratum.
+    """
+    size = calls.size
+    if size < MIN_STRATA:
+        return None
+    slope, noise = (detailed_ns - plain_ns) / calls, variance / calls**2
+    value, error, between = _random_effects(slope, noise)
+    half = _t_quantile(size - 2) * float(np.sqrt(between + error**2))
+    residuals = [
+        abs(detailed_ns[at] - calls[at] * _random_effects(*_without(at, slope, noise))[0]
+            - plain_ns[at]) / plain_ns[at]
+        for at in range(size) if plain_ns[at] > 0
+    ]  # fmt: skip
+    worst = float(max(residuals, default=np.nan))
+    return PerCall(value, max(0.0, value - half), value + half, size, worst)
+
+
+def _without(at: int, *arrays: Floats) -> list[Floats]:
+    return [np.delete(values, at) for values in arrays]
+
+
+def _random_effects(values: Floats, variance: Floats) -> tuple[float, float, float]:
+    """Mean, its standard error, and the variance between strata (Paule and Mandel)."""
+
+    def excess(between: float) -> float:
+        weight = 1 / (variance + between)
+        mean = np.average(values, weights=weight)
+        return float(np.sum(weight * (values - mean) ** 2) - (values.size - 1))
+
+    between = _root_of_falling(excess, float(np.var(values)))
+    weight = 1 / (variance + between)
+    mean = float(np.average(values, weights=weight))
+    return mean, float(1 / np.sqrt(weight.sum())), between
+
+
+def _root_of_falling(function: Callable[[float], float], scale: float) -> float:
+    """Where the falling *function* of a number >= 0 becomes 0; 0 if it never is above."""
+    if function(0.0) <= 0:
+        return 0.0
+    low, high = 0.0, max(scale, 1e-12)
+    for _ in range(DOUBLINGS):
+        if function(high) <= 0:
+            break
+        low, high = high, 2 * high
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if function(middle) > 0 else (low, middle)
+    return (low + high) / 2
+
+
+def _t_quantile(degrees: int) -> float:
+    from scipy.stats import t  # noqa: PLC0415 - only where a calibration is asked for
+
+    return float(t.ppf((1 + CONFIDENCE) / 2, degrees))

@@ -1,0 +1,28 @@
+"""Which unmap of one capture did the same work as which of another.
+
+By step, and order within the step: the same workload asks for the same unmaps in the same order.
+A step id that ends in `.N` is the N-th repetition of the step named before the point
+(docs/steps.md), its *stem*. Without steps the whole capture is one.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import polars as pl
+
+REPETITION: Final = r"\.\d+$"
+
+
+def numbered(unmaps: pl.DataFrame) -> pl.DataFrame:
+    """*unmaps* (in order, with source_id) and `stem`, `order` within the step, `of` how many.
+
+    Unmaps of every status count, so that a lost half of one does not shift the others; a step
+    that lost a whole one has another `of` than its twin, and matches nothing.
+    """
+    within = ["source_id", "step"]
+    return unmaps.with_columns(
+        pl.col("step").str.replace(REPETITION, "").alias("stem"),
+        pl.int_range(pl.len()).over(within).alias("order"),
+        pl.len().over(within).cast(pl.Int64).alias("of"),
+    )

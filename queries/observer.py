@@ -1,0 +1,247 @@
+"""What tracing cost, per source: calibrated against another capture, or bounded by itself.
+
+A traced call adds to the duration of what contains it (`call_ns`); a part of that lies within
+its own duration (`inside_ns`), the rest falls into its parent's own time. An unmap pays
+`call_ns` for every traced call in it, and `inside_ns` for itself, because it is traced too.
+
+`calibrated`: `call_ns` is regressed on captures of the same workload that trace fewer calls
+(calibration.py). They cannot show `inside_ns`, which every one of them pays alike: it is the
+shortest traced call that contains no other (own_times.py), at most, and is taken to be that.
+`bounded`: without such captures, both lie between nothing and what the shortest calls leave room
+for. `none`: executed instructions were recorded by an emulator, at no cost to the guest.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+import polars as pl
+
+from traceview.errors import QueryError
+from traceview.queries.calibration import MIN_STRATA, PerCall, cost_per_call, strata
+from traceview.queries.groups import source_labels
+from traceview.queries.matching import numbered
+from traceview.schema import TRACING_COSTS as COSTS
+from traceview.schema import conform, frame
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from traceview.queries.analysis import Analysis
+
+TRACERS: Final = ("fgraph", "kprobe", "fprobe")
+# A function that was hit less often is not relied on for its shortest time.
+ENOUGH_CALLS: Final = 10
+# Captures that differ in one of these are not of one host and kernel.
+SAME_HOST: Final = {
+    "kernel": "kernel", "machine": "machine", "cpus": "number of CPUs", "midr": "MIDR",
+    "fwb": "FWB", "tlbirange": "TLBIRANGE", "page_size_bytes": "page size", "origin": "origin",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """At most `ns`, as the times of `symbol` show."""
+
+    ns: float
+    symbol: str
+
+
+def priced(analysis: Analysis, calibration: Analysis | None = None) -> Analysis:
+    """*analysis* with `tracing_costs`, and the `probe_ns` of its unmaps.
+
+    *calibration*: captures of the same workload on the same host that trace fewer calls, or more;
+    captures of *analysis* that do so serve as well, if they are of one label.
+
+    Raises QueryError when *calibration* is of another host or kernel, or has too little in common
+    with *analysis*.
+    """
+    if calibration is not None:
+        _refuse_other_hosts(analysis, calibration)
+    labels = dict(source_labels(analysis.sources).iter_rows())
+    kinds = analysis.unmaps.drop_nulls("evidence").select("source_id", "evidence").unique()
+    rows: list[dict[str, Any]] = []
+    for label in dict.fromkeys(labels.values()):
+        members = [source for source, name in labels.items() if name == label]
+        of = kinds.filter(pl.col("source_id").is_in(members))
+        for evidence in of["evidence"].cast(pl.String).unique().sort():
+            mine = of.filter(pl.col("evidence") == evidence)["source_id"].to_list()
+            cost = _cost(analysis, calibration, mine, evidence)
+            rows += [{"source_id": source, "evidence": evidence, **cost} for source in sorted(mine)]
+    if calibration is not None and not any(row["method"] == "calibrated" for row in rows):
+        raise QueryError(
+            "the calibration has too little in common with what it is to calibrate: it takes"
+            f" captures of the same workload, with at least {MIN_STRATA} steps or sizes in common,"
+            " in which unlike numbers of calls were traced"
+        )
+    costs = _cost_table(rows)
+    return replace(analysis, tracing_costs=costs, unmaps=_with_probe(analysis, costs))
+
+
+def _cost_table(rows: list[dict[str, Any]]) -> pl.DataFrame:
+    schema = {"source_id": pl.Int32(), **COSTS}
+    found = pl.DataFrame(rows, schema=schema) if rows else pl.DataFrame(schema=schema)
+    return found.sort("source_id")
+
+
+def _cost(
+    analysis: Analysis, calibration: Analysis | None, members: list[int], evidence: str
+) -> dict[str, Any]:
+    """The columns of TRACING_COSTS for sources of one label and one evidence."""
+    if evidence == "insn":
+        nothing = dict.fromkeys(_NUMBERS, 0.0)
+        return {"method": "none", **nothing}
+    if evidence not in TRACERS:
+        return {"method": "unknown"}
+    own = [analysis.own_times.filter(pl.col("source_id").is_in(members))]
+    own += [] if calibration is None else [calibration.own_times]
+    times = pl.concat(own).filter(pl.col("evidence") == evidence)
+    inside, outside = _inside_bound(times), _outside_bound(times)
+    found = _calibrated(analysis, calibration, members, evidence)
+    if found is not None:
+        return _calibrated_row(found, inside, outside)
+    if inside is None:
+        return {"method": "unknown"}
+    row = {
+        "method": "bounded", "inside_low_ns": 0.0, "inside_high_ns": inside.ns,
+        "inside_from": inside.symbol, "call_low_ns": 0.0,
+    }  # fmt: skip
+    call = _call_bound(times, inside, outside)
+    return row if call is None else {**row, "call_high_ns": call.ns, "call_from": call.symbol}
+
+
+_NUMBERS: Final = (
+    "inside_ns", "inside_low_ns", "inside_high_ns", "call_ns", "call_low_ns", "call_high_ns",
+)  # fmt: skip
+
+
+def _calibrated_row(found: PerCall, inside: Bound | None, outside: Bound | None) -> dict[str, Any]:
+    """The part inside is no more than the whole call, and no less than it without the rest."""
+    row: dict[str, Any] = {
+        "method": "calibrated", "call_ns": found.value, "call_low_ns": found.low,
+        "call_high_ns": found.high, "strata": found.strata,
+        "worst_residual": found.worst_residual,
+    }  # fmt: skip
+    high = found.high if inside is None else min(inside.ns, found.high)
+    low = 0.0 if outside is None else min(high, max(0.0, found.low - outside.ns))
+    row |= {
+        "inside_ns": min(high, found.value) if inside is not None else None,
+        "inside_low_ns": low,
+        "inside_high_ns": high,
+        "inside_from": None if inside is None else inside.symbol,
+    }
+    return row
+
+
+def _inside_bound(times: pl.DataFrame) -> Bound | None:
+    """The shortest call with no traced call inside."""
+    return _shortest(times.filter(pl.col("nested") == 0))
+
+
+def _outside_bound(times: pl.DataFrame) -> Bound | None:
+    """The least own time per call inside: it contains the parts outside of those calls."""
+    return _shortest(times.filter(pl.col("nested") > 0))
+
+
+def _call_bound(times: pl.DataFrame, inside: Bound, outside: Bound | None) -> Bound | None:
+    """The most that one more traced call can add to what contains it.
+
+    The own time of a call with one inside contains its own part inside and the other's part
+    outside: a whole call.
+    """
+    if outside is None:
+        return None
+    total = Bound(inside.ns + outside.ns, f"{inside.symbol}, {outside.symbol}")
+    whole = _shortest(times.filter(pl.col("nested") == 1))
+    return total if whole is None or total.ns < whole.ns else whole
+
+
+def _shortest(times: pl.DataFrame) -> Bound | None:
+    often = times.filter(pl.col("calls") >= ENOUGH_CALLS)
+    rows = (often if len(often) else times).sort("own_ns", "symbol")
+    if rows.is_empty():
+        return None
+    return Bound(float(rows["own_ns"][0]), str(rows["symbol"][0]))
+
+
+def _calibrated(
+    analysis: Analysis, calibration: Analysis | None, members: list[int], evidence: str
+) -> PerCall | None:
+    mine = _numbered(analysis, members, evidence)
+    others = mine if calibration is None else _numbered(calibration, None, evidence)
+    rows = []
+    for _, detailed in mine.group_by("source_id", maintain_order=True):
+        for _, plain in others.group_by("source_id", maintain_order=True):
+            if not _comparable(detailed, plain):
+                continue
+            rows.append(strata(detailed, plain))
+            if calibration is not None:  # the calibration may be the more detailed one
+                rows.append(strata(plain, detailed))
+    found = pl.concat(rows) if rows else pl.DataFrame()
+    if found.is_empty():
+        return None
+    columns = ("detailed_ns", "plain_ns", "calls", "variance")
+    return cost_per_call(*(found[name].cast(pl.Float64).to_numpy() for name in columns))
+
+
+def _comparable(one: pl.DataFrame, other: pl.DataFrame) -> bool:
+    """Whether nothing that is known says that two captures are of different runs or hosts."""
+    return not any(
+        {*one[fact].drop_nulls(), *other[fact].drop_nulls()} - {one[fact][0]}
+        for fact in ("run", *SAME_HOST)
+        if None not in (one[fact][0], other[fact][0])
+    )
+
+
+def _numbered(analysis: Analysis, members: Iterable[int] | None, evidence: str) -> pl.DataFrame:
+    unmaps = numbered(analysis.unmaps).filter(pl.col("evidence") == evidence)
+    if members is not None:
+        unmaps = unmaps.filter(pl.col("source_id").is_in(list(members)))
+    facts = analysis.sources.select("source_id", "run", *SAME_HOST)
+    return unmaps.join(facts, on="source_id", how="left", maintain_order="left")
+
+
+def _with_probe(analysis: Analysis, costs: pl.DataFrame) -> pl.DataFrame:
+    """The unmaps with what tracing cost in each; never more than its duration as a bound."""
+    rows = analysis.unmaps.drop("probe_ns", "probe_low_ns", "probe_high_ns").join(
+        costs.select("source_id", "evidence", "method", *_NUMBERS),
+        on=["source_id", "evidence"],
+        how="left",
+        maintain_order="left",
+    )
+    timed = pl.col("duration_ns").is_not_null() & (pl.col("status") != "point")
+    calls = pl.col("traced_calls")
+    bound = pl.col("method") == "bounded"
+
+    def probe(which: str) -> pl.Expr:
+        call = pl.when(calls > 0).then(pl.col(f"call{which}_ns") * calls).otherwise(0.0)
+        total = (pl.col(f"inside{which}_ns") + call).round().cast(pl.Int64)
+        most = pl.when(bound & (total > pl.col("duration_ns"))).then("duration_ns")
+        total = pl.when(total.is_not_null()).then(pl.coalesce(most, total))
+        return pl.when(timed).then(total).alias(f"probe{which}_ns")
+
+    rows = rows.with_columns(probe(""), probe("_low"), probe("_high"))
+    return conform_with_source("unmaps", rows)
+
+
+def conform_with_source(table: str, rows: pl.DataFrame) -> pl.DataFrame:
+    """*rows* with source_id first, then the columns of *table*."""
+    if rows.is_empty():
+        return frame(table).select(pl.lit(0, dtype=pl.Int32).alias("source_id"), pl.all())
+    return rows.select("source_id").hstack(conform(table, rows))
+
+
+def _refuse_other_hosts(analysis: Analysis, calibration: Analysis) -> None:
+    for fact, name in SAME_HOST.items():
+        mine, theirs = (
+            set(of.sources[fact].drop_nulls().cast(pl.String)) - {"unknown"}
+            for of in (analysis, calibration)
+        )
+        if mine and theirs and mine != theirs:
+            raise QueryError(
+                f"the calibration is of another host or kernel: {name}"
+                f" {', '.join(sorted(theirs))}, not {', '.join(sorted(mine))}\n"
+                "what tracing costs differs between machines and kernels by a factor of ten:"
+                " calibrate on the same one"
+            )
