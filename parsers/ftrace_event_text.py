@@ -26,6 +26,7 @@ from traceview.parsers.ftrace_argument_text import (
     ANY_FIELD,
     WantedArguments,
     matched_arguments,
+    numbers,
 )
 from traceview.parsers.ftrace_insn_text import InstructionText
 from traceview.parsers.ftrace_probe_text import ProbeText
@@ -60,6 +61,7 @@ WRITER: Final = (
 SUBSYSTEMS: Final = re.compile(
     r"(?:hrtimer|hyp|ipi|irq|kvm|rcu|sched|softirq|sys_enter|sys_exit|tick|timer|vgic|workqueue)_\w+"
 )
+NAMED_NUMBER: Final = r"(?:^|[\s,(]){name}[=: ]\s*(0x[0-9a-fA-F]+|-?\d+)(?:[\s,)]|$)"
 SWITCH_FIELDS: Final = (
     r"prev_comm=(?<prev_comm>.*?) prev_pid=(?<prev_pid>\d+) .*?prev_state=(?<prev_state>\S+)"
     r" (?:==> )?next_comm=(?<next_comm>.*?) next_pid=(?<next_pid>\d+)"
@@ -180,7 +182,17 @@ class EventText:
         ]
         self._switches(lines, bodies.take(is_switch), found)
         if self.want.all_events:
-            self._fields(lines, bodies.take(~is_switch), found)
+            bodies = self._fields(lines, bodies.take(~is_switch), found)
+        for index, event in enumerate(bodies.clean):
+            for argument in self.want.vocabulary.event_arguments(event):
+                self._asked(lines, bodies.take(bodies.name == index), argument, found)
+
+    def _asked(self, lines: Lines, bodies: Bodies, name: str, found: Found) -> None:
+        """The number that follows *name* in a tracepoint's text: `name=1`, `name: 1`, `name 1`."""
+        texts = lines.text(bodies.payload, bodies.heads.end)
+        value = numbers(texts.str.extract(NAMED_NUMBER.format(name=re.escape(name))))
+        line = bodies.heads.line[value.is_not_null().to_numpy()]
+        found.add_args(line, name, value=value.drop_nulls())
 
     def _switches(self, lines: Lines, bodies: Bodies, found: Found) -> None:
         """The arguments of sched_switch, which trace-cmd prints in a form of its own."""
@@ -196,8 +208,11 @@ class EventText:
             elif self.want.all_events:
                 found.add_args(line, name, text=copied(column))
 
-    def _fields(self, lines: Lines, bodies: Bodies, found: Found) -> None:
-        """The `name=value` pairs of tracepoints; the whole text of those that have none."""
+    def _fields(self, lines: Lines, bodies: Bodies, found: Found) -> Bodies:
+        """The `name=value` pairs of tracepoints; the whole text of those that have none.
+
+        Returned: those that have none.
+        """
         texts = copied(lines.text(bodies.payload, bodies.heads.end))
         pairs = matched_arguments(texts, ANY_FIELD)
         value, text = pairs.values()
@@ -206,6 +221,7 @@ class EventText:
         bare = np.ones(len(texts), np.bool_)
         bare[pairs.row] = False
         found.add_args(bodies.heads.line[bare], "text", text=texts.filter(bare))
+        return bodies.take(np.flatnonzero(bare))
 
     def _functions(self, lines: Lines, bodies: Bodies, found: Found) -> Mask:
         """Function tracer lines. Returns which of *bodies* announce a stack trace instead."""

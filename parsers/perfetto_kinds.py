@@ -165,7 +165,8 @@ class Kinds:
 
     def _argument(self, event: str, arg: Field) -> int:
         """The action of an argument of a tracepoint."""
-        if not self._want.all_events and arg.name not in BASIC_ARGUMENTS.get(event, ()):
+        asked = (*BASIC_ARGUMENTS.get(event, ()), *self._want.vocabulary.event_arguments(event))
+        if not self._want.all_events and arg.name not in asked:
             return IGNORE
         return STRING if arg.is_text else NUMBER
 

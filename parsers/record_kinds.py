@@ -61,8 +61,10 @@ class Tracepoint:
     """An event that stands for itself; all its fields are arguments where all are wanted."""
 
     def __init__(self, event: EventFormat, context: Context) -> None:
-        """Read all fields, or none."""
-        fields = event.own_fields if context.want.all_events else ()
+        """Read all fields, or those that the vocabulary asks for."""
+        asked = context.want.vocabulary.event_arguments(event.name)
+        whole = context.want.all_events
+        fields = [one for one in event.own_fields if whole or one.name in asked]
         self._code = context.classes.code(Class(event.name, None, "instant", "tracepoint"))
         self._arguments = FieldArguments(context, event, fields)
         self._layout = Layout(self._arguments.numbers)

@@ -308,6 +308,10 @@ class Reference:
                 self._argument(key, raw)
             if not given:
                 self._arg("text", None, payload)
+        if name == "kvm_guest_fault":  # "ipa 0x8008a000, hsr 0x93c08047, hxfar 0x0, pc 0x0"
+            words = dict(part.split() for part in payload.split(", "))
+            for key in ("ipa", "hsr"):
+                self._arg(key, int(words[key], 16), None)
 
     def _switch(self, payload: str) -> None:
         match = re.match(

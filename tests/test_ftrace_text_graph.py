@@ -221,7 +221,7 @@ def test_markers_inside_the_graph_are_bare_words_and_events_have_names() -> None
     graph.comment("tlbi: (__kvm_tlb_flush_vmid_ipa+0x0/0xd0) mmu=0xffff800084205000 ipa=0x80000000")
     graph.comment("sched_switch: prev_comm=a b prev_pid=3 prev_prio=120 prev_state=R+ ==> "
                   "next_comm=c next_pid=4 next_prio=120")  # fmt: skip
-    graph.comment("kvm_exit: TRAP")
+    graph.comment("kvm_ack_irq: TRAP")
     graph.comment("task_1: begin s01.2")  # no tracepoint that is known
     graph.comment("bprint: begin s01.3")
     table = read(graph.text())
@@ -235,7 +235,7 @@ def test_markers_inside_the_graph_are_bare_words_and_events_have_names() -> None
     assert table.arg_by_seq("ipa") == {2: 0x80000000}
     assert table.arg_by_seq("next_pid") == {3: 4}
     assert table.column("evidence") == ["marker"] * 2 + ["kprobe", "tracepoint"] + ["marker"] * 2
-    assert table.skipped == {"kvm_exit": 1}
+    assert table.skipped == {"kvm_ack_irq": 1}
 
 
 def test_a_graph_without_cpu_and_duration_is_read_from_its_functions() -> None:

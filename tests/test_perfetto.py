@@ -171,8 +171,8 @@ def test_events_that_nobody_asked_for_are_counted_by_name() -> None:
         w.trace(
             w.events(
                 0,
-                w.event(1, 7, kvm_entry={"vcpu_pc": 1}),
-                w.event(2, 7, kvm_entry={"vcpu_pc": 2}),
+                w.event(1, 7, kvm_ack_irq={"pin": 1}),
+                w.event(2, 7, kvm_ack_irq={"pin": 2}),
                 w.generic(3, 7, FIRST + 9, {1: 1}),
                 w.event(4, 7),
             )
@@ -180,7 +180,7 @@ def test_events_that_nobody_asked_for_are_counted_by_name() -> None:
     )
     assert found.events.is_empty()
     unknown = f"field {FIRST + 9} of FtraceEvent"
-    assert found.skipped == {"kvm_entry": 2, unknown: 1, "(no payload)": 1}
+    assert found.skipped == {"kvm_ack_irq": 2, unknown: 1, "(no payload)": 1}
 
 
 def test_a_tracepoint_that_queries_look_at_is_an_instant() -> None:

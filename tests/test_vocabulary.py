@@ -111,3 +111,12 @@ def test_a_malformed_vocabulary_is_refused(tmp_path: Path, text: str) -> None:
 def test_a_missing_vocabulary_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingError, match="cannot be read"):
         KNOWN.extended(tmp_path / "none")
+
+
+def test_fields_of_events_are_read_only_where_they_are_asked_for(tmp_path: Path) -> None:
+    assert KNOWN.event_arguments("kvm:kvm_guest_fault") == ("ipa", "hsr")
+    assert KNOWN.event_arguments("kvm_exit") == ()
+    assert KNOWN.event_arguments("unheard_of") == ()
+    path = tmp_path / "mine.toml"
+    path.write_text('[[event]]\ninstant = ["kvm_exit"]\noperation = "other"\narguments = ["ret"]\n')
+    assert KNOWN.extended(path).event_arguments("kvm_exit") == ("ret",)

@@ -59,11 +59,15 @@ class Meaning:
 
 @dataclass(frozen=True, slots=True)
 class EventMeaning:
-    """What a tracepoint is: `phase` entry or exit of the pair named `pair`, or instant."""
+    """What a tracepoint is: `phase` entry or exit of the pair named `pair`, or instant.
+
+    `arguments`: the names of its fields that queries look at.
+    """
 
     operation: str
     phase: str
     pair: str
+    arguments: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -107,6 +111,11 @@ class Vocabulary:
     def wants_event(self, name: str) -> bool:
         """Whether queries look at the tracepoint *name*."""
         return self.event(name) is not None
+
+    def event_arguments(self, name: str) -> tuple[str, ...]:
+        """The fields of the tracepoint *name* that queries look at."""
+        event = self.event(name)
+        return () if event is None else event.arguments
 
 
 @cache
@@ -173,18 +182,19 @@ def _function(entry: dict[str, Any], path: str) -> tuple[tuple[str, ...], Meanin
 
 
 def _event(entry: dict[str, Any], path: str) -> dict[str, EventMeaning]:
-    _only(entry, {"entry", "exit", "instant", "operation"}, path)
+    _only(entry, {"entry", "exit", "instant", "operation", "arguments"}, path)
     operation = entry.get("operation")
     _one_of(operation, OPERATIONS, "operation", path)
+    arguments = tuple(_strings(entry.get("arguments", []), "arguments", path))
     if "instant" in entry:
         instants = _strings(entry["instant"], "instant", path)
-        return {name: EventMeaning(str(operation), "instant", name) for name in instants}
+        return {name: EventMeaning(str(operation), "instant", name, arguments) for name in instants}
     if not {"entry", "exit"} <= entry.keys():
         raise SettingError(f"an [[event]] needs entry and exit, or instant\nin file: {path}")
     begins, ends = _strings([entry["entry"], entry["exit"]], "entry and exit", path)
     return {
-        begins: EventMeaning(str(operation), "entry", begins),
-        ends: EventMeaning(str(operation), "exit", begins),
+        begins: EventMeaning(str(operation), "entry", begins, arguments),
+        ends: EventMeaning(str(operation), "exit", begins, arguments),
     }
 
 
