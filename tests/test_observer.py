@@ -19,8 +19,10 @@ from traceview.errors import QueryError
 from traceview.parsers import open_trace
 from traceview.queries import analyze
 from traceview.queries.calibration import MIN_STRATA, cost_per_call, strata
+from traceview.queries.correction import CORRECTED, corrected
 from traceview.queries.matching import numbered
 from traceview.queries.observer import priced
+from traceview.schema import TIMED_COMPONENTS
 
 if TYPE_CHECKING:
     from traceview.queries import Analysis
@@ -283,3 +285,51 @@ def test_without_calibration_there_is_a_bound_and_no_estimate() -> None:
 def test_an_emulators_record_cost_nothing() -> None:
     found = priced(analysis([unmap(evidence="insn")]))
     assert found.unmaps.select("probe_ns", "probe_low_ns", "probe_high_ns").row(0) == (0, 0, 0)
+
+
+def test_tracing_is_taken_out_of_the_component_that_it_is_in() -> None:
+    """Two leaf calls with a traced call in each, a put, and a call that is no component."""
+    counts = {
+        "source_id": 0, "unmap_id": 0, "traced_calls": 6, "invalidate_leaf_calls": 2,
+        "invalidate_leaf_nested": 2, "table_put_calls": 1,
+    }  # fmt: skip
+    zeros = {
+        f"{name}_{what}": 0 for name in TIMED_COMPONENTS for what in ("calls", "nested")
+    }  # fmt: skip
+    cost = {
+        "source_id": 0, "evidence": "fgraph", "method": "calibrated", "inside_ns": 30.0,
+        "inside_low_ns": 20.0, "inside_high_ns": 40.0, "call_ns": 100.0, "call_low_ns": 90.0,
+        "call_high_ns": 110.0,
+    }  # fmt: skip
+    one = unmap(
+        2000, 2, invalidate_leaf_ns=900, table_put_ns=100, rest_ns=1000, invalidate_table_ns=0,
+        cmo_ns=0, probe_ns=630, probe_low_ns=560, probe_high_ns=700, traced_calls=6,
+    )  # fmt: skip
+    found = corrected(analysis([one], traced_calls=[zeros | counts], tracing_costs=[cost]))
+    (row,) = found.to_dicts()
+    assert row["invalidate_leaf_corrected_ns"] == 900 - 2 * 30 - 2 * 100
+    assert row["table_put_corrected_ns"] == 100 - 30
+    # Its own part inside, one call that is no component, and the outside of three that are.
+    assert row["rest_corrected_ns"] == 1000 - 30 - 100 - 3 * 70
+    assert row["cmo_corrected_ns"] == 0
+    parts = sum(row[f"{name}_corrected_ns"] or 0 for name in CORRECTED)
+    assert parts == row["corrected_ns"] == 2000 - 630
+    assert row["table_put_corrected_low_ns"] == 60
+    assert row["table_put_corrected_high_ns"] == 80
+    assert row["rest_corrected_low_ns"] == 1000 - 4 * 110 + 2 * 20
+    assert row["corrected_low_ns"] == 1300
+
+
+@pytest.mark.captures
+@pytest.mark.skipif(not TRACES.exists(), reason=f"the captures are not there: {TRACES}")
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("name", ["split", "deep"])
+def test_the_corrected_components_of_captures_sum_to_the_corrected_durations(
+    kernel: str, name: str
+) -> None:
+    found = corrected(priced(observed(kernel, name), observed(kernel, "top")))
+    parts = pl.sum_horizontal(pl.col(f"{part}_corrected_ns").fill_null(0) for part in CORRECTED)
+    errors = found.select((parts - pl.col("corrected_ns")).abs().alias("error"))["error"]
+    assert (errors <= 0.5).all()  # probe_ns is whole nanoseconds
+    assert (found["corrected_low_ns"] <= found["corrected_ns"]).all()
+    assert (found["corrected_ns"] <= found["corrected_high_ns"]).all()
