@@ -11,6 +11,7 @@ from traceview.errors import SettingError
 from traceview.queries.breakdown import Traced, break_down
 from traceview.queries.call_table import names
 from traceview.queries.calls import OPEN, CallStream
+from traceview.queries.duration_step import DurationStep
 from traceview.queries.functions import categorical
 from traceview.queries.further_probes import FurtherProbes
 from traceview.queries.instructions import Instructions, count_per_unmap
@@ -74,6 +75,7 @@ class SourceTables:
         self._samples = Samples(self._stream.functions)
         self._switches = Switches()
         self._resolution = Resolution()
+        self._duration_step = DurationStep()
         self._own_times = OwnTimes(self._stream.functions)
         self._traced = Traced()
         self._parts: dict[str, list[pl.DataFrame]] = {}
@@ -112,6 +114,7 @@ class SourceTables:
         counts = self._count_events(batch.events)
         batch = self._further_probes.without(batch, counts)
         self._resolution.add(batch.events)
+        self._duration_step.add(batch.events)
         self._markers.add(batch)
         self._instructions.add(batch)
         self._samples.add(batch)
@@ -234,7 +237,12 @@ class SourceTables:
         if self._switches.seen:
             self._traced.timed.add("sched")
         resolution_ns = self._resolution.value_ns(self.facts.get("ts_resolution_ns"))
-        found = {**self.facts, **self._span(), "ts_resolution_ns": resolution_ns}
+        found = {
+            **self.facts,
+            **self._span(),
+            "ts_resolution_ns": resolution_ns,
+            "duration_step_ns": self._duration_step.value_ns(),
+        }
         sources = self.trace.source_row(found)
         self._check_stated_facts()
         self._check_clock(sources["clock"][0])

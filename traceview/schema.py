@@ -308,6 +308,7 @@ SOURCES: Final[Schema] = {
     "first_ns": I64,  # first and last event that has a time
     "last_ns": I64,
     "ts_resolution_ns": I64,
+    "duration_step_ns": F64,  # what stated durations are multiples of, where it is above 1
     "loss_known": BOOL,
     "table_invalidation": TABLE_INVALIDATION,
     **FACTS,
