@@ -63,6 +63,12 @@ class Interval:
     method: str
     undecided: float = 0.0
 
+    def value_alone(self, why: str) -> Interval:
+        """The same without an interval; *why* takes the place of the method."""
+        return Interval(
+            self.value, None, None, None, None, self.base_runs, self.with_runs, why
+        )  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True)
 class Runs:

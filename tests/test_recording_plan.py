@@ -23,7 +23,7 @@ def at(minute: float) -> str:
 
 
 def timed(sequence: str, minutes: list[float], orders: list[int] | None = None) -> Plan:
-    stated: list[int | None] = list(orders or [None] * len(sequence))
+    stated: list[int | None] = [*orders] if orders else [None] * len(sequence)
     return recording_plan([
         RecordedRun(SIDES[one], order, at(minute))
         for one, minute, order in zip(sequence, minutes, stated, strict=True)

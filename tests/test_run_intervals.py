@@ -58,6 +58,13 @@ def test_pairs_are_compared_run_by_run() -> None:
     assert ends(paired_difference(BASE, WITH)) == pytest.approx(tuple(linear.confidence_interval()))
 
 
+def test_an_interval_can_be_withheld() -> None:
+    found = welch_ratio(BASE, WITH).value_alone("drift is confounded with side")
+    assert found.value == welch_ratio(BASE, WITH).value
+    assert (found.low, found.high, found.p_value, found.degrees_of_freedom) == (None,) * 4
+    assert found.method == "drift is confounded with side"
+
+
 def test_differences_take_estimates_that_are_zero_or_negative() -> None:
     found = welch_difference([-3.0, 0.0, 2.0], [0.0, 0.0, 0.0])
     assert found.value == pytest.approx(-1 / 3)
