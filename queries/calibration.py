@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 # With fewer the spread between strata is not known.
 MIN_STRATA: Final = 3
 CONFIDENCE: Final = 0.95
+FITS: Final = 0.5
 # An interrupt only ever lengthens an unmap, and hits the slower capture more often: the lower
 # quartiles of two captures differ by the tracing, their medians also by some of the interrupts.
 QUARTILE: Final = 0.25
@@ -42,15 +43,21 @@ DOUBLINGS, HALVINGS = 80, 80
 class PerCall:
     """`value` ns per traced call, between `low` and `high` in a further stratum, from `strata`.
 
-    `worst_residual`: each stratum corrected with the cost that the others give, the largest
-    relative difference from what was measured without those calls.
+    Residuals: each stratum corrected with the cost that the others give, the relative difference
+    from what was measured without those calls; their median and the largest.
     """
 
     value: float
     low: float
     high: float
     strata: int
+    median_residual: float
     worst_residual: float
+
+    @property
+    def fits(self) -> bool:
+        """Whether one cost per call tells what the calls cost; else it is no more than a range."""
+        return self.median_residual <= FITS
 
 
 def strata(detailed: pl.DataFrame, plain: pl.DataFrame) -> pl.DataFrame:
@@ -112,12 +119,14 @@ def cost_per_call(
     value, error, between = _random_effects(slope, noise)
     half = _t_quantile(size - 2) * float(np.sqrt(between + error**2))
     residuals = [
-        abs(detailed_ns[at] - calls[at] * _random_effects(*_without(at, slope, noise))[0]
-            - plain_ns[at]) / plain_ns[at]
+        float(abs(detailed_ns[at] - calls[at] * _random_effects(*_without(at, slope, noise))[0]
+            - plain_ns[at]) / plain_ns[at])
         for at in range(size) if plain_ns[at] > 0
     ]  # fmt: skip
-    worst = float(max(residuals, default=np.nan))
-    return PerCall(value, max(0.0, value - half), value + half, size, worst)
+    if not residuals:
+        return None
+    middle, worst = float(np.median(residuals)), max(residuals)
+    return PerCall(value, max(0.0, value - half), value + half, size, middle, worst)
 
 
 def _without(at: int, *arrays: Floats) -> list[Floats]:

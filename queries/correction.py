@@ -31,7 +31,7 @@ def corrected(analysis: Analysis) -> pl.DataFrame:
     a calibrated one may be, where it does not fit, and is left so.
     """
     costs = analysis.tracing_costs.drop(
-        "strata", "worst_residual", "inside_from", "call_from", strict=False
+        "strata", "median_residual", "worst_residual", "inside_from", "call_from", strict=False
     )
     counts = analysis.traced_calls.drop("traced_calls")
     rows = analysis.unmaps.join(

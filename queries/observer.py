@@ -8,7 +8,8 @@ its own duration (`inside_ns`), the rest falls into its parent's own time. An un
 (calibration.py). They cannot show `inside_ns`, which every one of them pays alike: it is the
 shortest traced call that contains no other (own_times.py), at most, and is taken to be that.
 `bounded`: without such captures, both lie between nothing and what the shortest calls leave room
-for. `none`: executed instructions were recorded by an emulator, at no cost to the guest.
+for; where one cost per call does not fit the captures, within the range that they give. `none`:
+executed instructions were recorded by an emulator, at no cost to the guest.
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ def priced(analysis: Analysis, calibration: Analysis | None = None) -> Analysis:
             mine = of.filter(pl.col("evidence") == evidence)["source_id"].to_list()
             cost = _cost(analysis, calibration, mine, evidence)
             rows += [{"source_id": source, "evidence": evidence, **cost} for source in sorted(mine)]
-    if calibration is not None and not any(row["method"] == "calibrated" for row in rows):
+    if calibration is not None and not any(row.get("strata") for row in rows):
         raise QueryError(
             "the calibration has too little in common with what it is to calibrate: it takes"
             f" captures of the same workload, with at least {MIN_STRATA} steps or sizes in common,"
@@ -118,19 +119,18 @@ _NUMBERS: Final = (
 
 def _calibrated_row(found: PerCall, inside: Bound | None, outside: Bound | None) -> dict[str, Any]:
     """The part inside is no more than the whole call, and no less than it without the rest."""
-    row: dict[str, Any] = {
-        "method": "calibrated", "call_ns": found.value, "call_low_ns": found.low,
-        "call_high_ns": found.high, "strata": found.strata,
-        "worst_residual": found.worst_residual,
-    }  # fmt: skip
     high = found.high if inside is None else min(inside.ns, found.high)
     low = 0.0 if outside is None else min(high, max(0.0, found.low - outside.ns))
-    row |= {
-        "inside_ns": min(high, found.value) if inside is not None else None,
-        "inside_low_ns": low,
-        "inside_high_ns": high,
+    row: dict[str, Any] = {
+        "method": "calibrated" if found.fits else "bounded",
+        "inside_low_ns": low, "inside_high_ns": high, "call_low_ns": found.low,
+        "call_high_ns": found.high, "strata": found.strata,
+        "median_residual": found.median_residual, "worst_residual": found.worst_residual,
         "inside_from": None if inside is None else inside.symbol,
-    }
+    }  # fmt: skip
+    if found.fits:
+        own = None if inside is None else min(high, found.value)
+        row |= {"inside_ns": own, "call_ns": found.value}
     return row
 
 

@@ -190,7 +190,8 @@ TRACING_COSTS: Final[Schema] = {
     "inside_from": TEXT,
     "call_from": TEXT,
     "strata": I64,  # how many steps or sizes the calibration stands on
-    "worst_residual": F64,  # relative, each stratum corrected with what the others say
+    "median_residual": F64,  # relative, each stratum corrected with what the others say
+    "worst_residual": F64,
 }
 
 TRIGGERS: Final[Schema] = {

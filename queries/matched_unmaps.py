@@ -1,0 +1,270 @@
+"""Which unmaps of two sides did the same work: like with like, or nothing.
+
+By kind (level of the leaves, what asked for the unmap, number of leaves) where all of these are
+known on both sides; else by step and order within it (matching.py). Where a run has a capture
+of `kvm_pgtable_stage2_unmap` alone, that one is the headline: it is distorted least. It does not
+see leaves, so it takes them from the detailed capture of the same run, unmap by unmap, where both
+have the same number of unmaps in a step.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import polars as pl
+
+from traceview.errors import QueryError
+from traceview.queries.correction import corrected
+from traceview.queries.groups import leaf_level
+from traceview.queries.matching import numbered
+
+if TYPE_CHECKING:
+    from traceview.queries.analysis import Analysis
+
+Mode = Literal["kind", "step"]
+Name = Literal["base", "with"]
+UNKNOWN_RUN: Final = "not stated"
+# What a cell is: unmaps of which the same time is expected. In order of how reports sort them.
+CELL: Final = ("level", "trigger", "stem", "leaves")
+PLACE: Final = ("step", "order", "of")
+# A capture that traces this much more per unmap than another of its run is the more detailed one.
+SAME_DETAIL: Final = 1.05
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """*unmaps* of a side that the comparison does not stand on, and why."""
+
+    side: Name
+    reason: str
+    unmaps: int
+
+
+@dataclass(frozen=True, slots=True)
+class Matched:
+    """The unmaps of both sides that are compared.
+
+    Frames of complete unmaps, in order: `run`, the columns of correction.corrected(), `level`,
+    `trigger`, `stem`, `order`, `of`. A cell (CELL) is in both sides. `headline` are those that
+    totals are taken from, `detailed` those that components are; they are the same where a run has
+    no capture of the unmap alone. Columns of CELL that the mode does not match by are null.
+    """
+
+    mode: Mode
+    base: pl.DataFrame
+    with_: pl.DataFrame
+    base_detailed: pl.DataFrame
+    with_detailed: pl.DataFrame
+    alone: bool
+    left_out: tuple[LeftOut, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Side:
+    headline: pl.DataFrame
+    detailed: pl.DataFrame
+    left_out: tuple[LeftOut, ...]
+
+
+def match(base: Analysis, with_: Analysis) -> Matched:
+    """The unmaps of *base* and *with_* that did the same work.
+
+    Raises QueryError when a side has no complete unmap with a duration, or none that matches.
+    """
+    rows = {"base": _rows(base), "with": _rows(with_)}
+    for name, frame in rows.items():
+        if frame.filter(_usable()).is_empty():
+            raise QueryError(
+                f"no unmap of --{name} is complete and has a duration: nothing to compare"
+            )
+    alone = all(_every_run_has_alone(frame) for frame in rows.values())
+    sides = {name: _side(name, frame, alone=alone) for name, frame in rows.items()}
+    mode = _mode(sides["base"].headline, sides["with"].headline)
+    one, other = (_as_cells(side.headline, mode) for side in sides.values())
+    fine_one, fine_other = (_as_cells(side.detailed, mode) for side in sides.values())
+    left = [*sides["base"].left_out, *sides["with"].left_out]
+    if mode == "step":
+        one, other = _same_place("base", one, other, left), _same_place("with", other, one, left)
+        fine_one, fine_other = (
+            _same_place("", fine_one, fine_other),
+            _same_place("", fine_other, fine_one),
+        )
+        one, other, fine_one, fine_other = _shared_facts(one, other, fine_one, fine_other, left)
+    one, other = _same_cells("base", one, other, left), _same_cells("with", other, one, left)
+    if one.is_empty() or other.is_empty():
+        raise QueryError(_nothing_matches(left))
+    cells = one.select(CELL).unique()
+    fine_one, fine_other = (
+        frame.join(cells, on=CELL, how="semi", nulls_equal=True, maintain_order="left")
+        for frame in (fine_one, fine_other)
+    )
+    return Matched(mode, one, other, fine_one, fine_other, alone, _summed(left))
+
+
+def _usable() -> pl.Expr:
+    return (pl.col("status") == "complete") & pl.col("duration_ns").is_not_null()
+
+
+def _rows(analysis: Analysis) -> pl.DataFrame:
+    """All unmaps with their run, their cell and their place, and whether their capture is alone."""
+    runs = analysis.sources.select(
+        "source_id", pl.col("run").fill_null(UNKNOWN_RUN), "order", "recorded_at"
+    ).rename({"order": "plan_order"})
+    rows = numbered(corrected(analysis)).with_columns(leaf_level().alias("level"))
+    calls = pl.col("traced_calls").filter(_usable()).mean().over("source_id")
+    return rows.join(runs, on="source_id", how="left", maintain_order="left").with_columns(
+        calls.fill_null(0.0).alias("detail")
+    )
+
+
+def _every_run_has_alone(rows: pl.DataFrame) -> bool:
+    """Whether each run has a capture of the unmap alone; executions cost nothing to record."""
+    by_run = rows.group_by("run").agg(
+        (pl.col("detail") == 0).any() & (pl.col("evidence") != "insn").any()
+    )
+    return bool(by_run[by_run.columns[1]].all())
+
+
+def _side(name: str, rows: pl.DataFrame, *, alone: bool) -> _Side:
+    """The captures of a side that are used, and what is left out of the others."""
+    side: Name = "base" if name == "base" else "with"
+    traced = rows.filter(pl.col("detail") > 0) if alone else rows
+    least = pl.col("detail").filter(pl.col("detail") > 0).min().over("run").fill_null(0.0)
+    detailed = traced.filter(pl.col("detail") <= SAME_DETAIL * least)
+    chosen = rows.filter(pl.col("detail") == 0) if alone else detailed
+    used = pl.concat([chosen, detailed]) if alone else detailed
+    others = rows.join(used.select("source_id").unique(), on="source_id", how="anti")
+    left = [
+        LeftOut(
+            side, "of a capture of another detail than the one of its run that is used", len(others)
+        )
+    ]
+    headline = chosen
+    if alone and len(detailed):
+        headline, refused = _with_leaves(chosen, detailed)
+        left.append(
+            LeftOut(
+                side,
+                "leaves unknown: its step has another number of unmaps in the"
+                " detailed capture of its run",
+                refused,
+            )
+        )
+        headline = headline.filter(pl.col("matched"))
+    left += _unusable(side, headline)
+    return _Side(headline.filter(_usable()), detailed.filter(_usable()), tuple(left))
+
+
+def _unusable(side: Name, rows: pl.DataFrame) -> list[LeftOut]:
+    why = {
+        "censored": "censored: entry or exit missing", "point": "recorded by its entry only",
+        "contaminated": "contaminated by lost events or a cut-off call",
+    }  # fmt: skip
+    counted = dict(rows.group_by(pl.col("status").cast(pl.String)).len().iter_rows())
+    found = [LeftOut(side, text, counted.get(status, 0)) for status, text in why.items()]
+    whole = rows.filter(pl.col("status") == "complete")
+    return [*found, LeftOut(side, "no duration", whole["duration_ns"].null_count())]
+
+
+def _with_leaves(alone: pl.DataFrame, detailed: pl.DataFrame) -> tuple[pl.DataFrame, int]:
+    """The unmaps of *alone* with what the detailed capture of their run knows of each."""
+    facts = ["leaves", "level", "trigger", "strategy"]
+    known = detailed.unique(["run", *PLACE], keep="first", maintain_order=True).select(
+        "run", *PLACE, *facts, pl.lit(value=True).alias("matched")
+    )
+    rows = (
+        alone.drop(facts)
+        .join(known, on=["run", *PLACE], how="left", nulls_equal=True, maintain_order="left")
+        .with_columns(pl.col("matched").fill_null(value=False))
+    )
+    return rows, len(rows.filter(~pl.col("matched") & _usable()))
+
+
+def _mode(one: pl.DataFrame, other: pl.DataFrame) -> Mode:
+    """By kind where that is known of every unmap; else by step."""
+    for rows in (one, other):
+        unknown = (
+            pl.col("leaves").is_null() | (pl.col("level") == "unknown")
+            | (pl.col("trigger") == "unknown")
+        )  # fmt: skip
+        if rows.select(unknown.any()).item():
+            return "step"
+    return "kind"
+
+
+def _as_cells(rows: pl.DataFrame, mode: Mode) -> pl.DataFrame:
+    rows = rows.with_columns(pl.col("trigger").cast(pl.String))
+    if mode == "kind":
+        return rows.with_columns(pl.lit(None, dtype=pl.String).alias("stem"))
+    known = {"level": "unknown", "trigger": "unknown"}
+    return rows.with_columns(
+        pl.when(pl.col(name) != nothing).then(name).alias(name) for name, nothing in known.items()
+    )
+
+
+def _same_place(
+    name: str, rows: pl.DataFrame, other: pl.DataFrame, left: list[LeftOut] | None = None
+) -> pl.DataFrame:
+    """The unmaps whose step has as many unmaps on the other side."""
+    kept = rows.join(
+        other.select(PLACE).unique(), on=PLACE, how="semi", nulls_equal=True, maintain_order="left"
+    )
+    if left is not None:
+        reason = "its step is not on the other side, or has another number of unmaps there"
+        left.append(LeftOut("base" if name == "base" else "with", reason, len(rows) - len(kept)))
+    return kept
+
+
+def _shared_facts(
+    one: pl.DataFrame, other: pl.DataFrame, fine_one: pl.DataFrame, fine_other: pl.DataFrame,
+    left: list[LeftOut],
+) -> tuple[pl.DataFrame, ...]:  # fmt: skip
+    """What one side knows of an unmap holds for its twin; where they differ, it is none."""
+    facts = ("leaves", "level", "trigger")
+    frames = (one, other, fine_one, fine_other)
+    seen = pl.concat([frame.select(*PLACE, *facts) for frame in frames])
+    shared = seen.group_by(PLACE).agg(
+        *(pl.col(name).drop_nulls().first() for name in facts),
+        (pl.col("leaves").drop_nulls().n_unique() > 1).alias("differ"),
+    )
+    found = []
+    for name, frame in zip(("base", "with", "", ""), frames, strict=True):
+        rows = frame.drop(facts).join(
+            shared, on=PLACE, how="left", nulls_equal=True, maintain_order="left"
+        )
+        if name:
+            differ = len(rows.filter("differ"))
+            side: Name = "base" if name == "base" else "with"
+            left.append(LeftOut(side, "its twin has another number of leaves", differ))
+        found.append(rows.filter(~pl.col("differ")).drop("differ"))
+    return tuple(found)
+
+
+def _same_cells(
+    name: Name, rows: pl.DataFrame, other: pl.DataFrame, left: list[LeftOut]
+) -> pl.DataFrame:
+    kept = rows.join(
+        other.select(CELL).unique(), on=CELL, how="semi", nulls_equal=True, maintain_order="left"
+    )
+    reason = "no unmap of that kind, trigger and number of leaves on the other side"
+    left.append(LeftOut(name, reason, len(rows) - len(kept)))
+    return kept
+
+
+def _summed(left: list[LeftOut]) -> tuple[LeftOut, ...]:
+    return tuple(one for one in left if one.unmaps)
+
+
+def _nothing_matches(left: list[LeftOut]) -> str:
+    why = "; ".join(f"{one.unmaps} of --{one.side}: {one.reason}" for one in _summed(left))
+    return (
+        f"no unmap of the two sides is known to have done the same work ({why})\n"
+        "what is compared must be the same: leaf level, leaves and trigger known on both sides"
+        " (probes with arguments), or steps of the same names with the same unmaps (docs/steps.md)"
+    )
+
+
+def cell_name(cell: dict[str, Any]) -> str:
+    """A cell in words that are stable: for messages and for finding it again."""
+    return ", ".join(f"{name} {cell[name]}" for name in CELL if cell[name] is not None)
