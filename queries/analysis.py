@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from traceview.trace import Diagnostic
 
 KEPT = (
-    "sources", "unmaps", "traced_calls", "own_times", "triggers", "flushes", "destroys",
-    "instructions", "samples", "losses", "event_counts",
+    "sources", "unmaps", "traced_calls", "own_times", "triggers", "bystanders", "vcpus", "flushes",
+    "destroys", "instructions", "samples", "losses", "event_counts",
 )  # fmt: skip
 
 
@@ -47,6 +47,8 @@ class Analysis:
     own_times: pl.DataFrame
     tracing_costs: pl.DataFrame
     triggers: pl.DataFrame
+    bystanders: pl.DataFrame
+    vcpus: pl.DataFrame
     flushes: pl.DataFrame
     destroys: pl.DataFrame
     instructions: pl.DataFrame

@@ -9,6 +9,7 @@ import polars as pl
 
 from traceview.errors import SettingError
 from traceview.queries.breakdown import Traced, break_down
+from traceview.queries.bystanders import Bystanders
 from traceview.queries.call_table import names
 from traceview.queries.calls import OPEN, CallStream
 from traceview.queries.duration_step import DurationStep
@@ -74,6 +75,7 @@ class SourceTables:
         self._further_probes = FurtherProbes()
         self._samples = Samples(self._stream.functions)
         self._switches = Switches()
+        self._bystanders = Bystanders()
         self._resolution = Resolution()
         self._duration_step = DurationStep()
         self._own_times = OwnTimes(self._stream.functions)
@@ -119,14 +121,17 @@ class SourceTables:
         self._instructions.add(batch)
         self._samples.add(batch)
         self._switches.add(batch)
+        self._bystanders.add(batch)
         chunk = self._stream.feed(batch, self.page_bytes)
         self._take(chunk)
+        self._bystanders.settle(chunk.cut, self._stream.losses)
         return chunk
 
     def finish(self) -> Chunk:
         """Close what is open and build the tables."""
         chunk = self._stream.finish()
         self._take(chunk)
+        self._bystanders.settle({}, self._stream.losses, last=True)
         self._build()
         return chunk
 
@@ -177,6 +182,7 @@ class SourceTables:
         self._own_times.add(placed)
         gaps = self._switches.gaps(chunk)
         unmaps, row = observe_unmaps(placed, functions, self.page_bytes, gaps, self._stream.losses)
+        self._bystanders.take(row)
         self._part("unmaps", self._frame(row))
         self.instructions = self._instructions.place(chunk, placed, unmaps)
         self._part("instruction_counts", count_per_unmap(self.instructions))
@@ -259,6 +265,9 @@ class SourceTables:
         self._done["flushes"] = self._others("flushes", self._no_wrappers)
         self._done["destroys"] = self._others("destroys")
         self._done["losses"] = self._losses()
+        self._done["bystanders"], self._done["vcpus"] = self._bystanders.tables(
+            self._done["losses"], unmaps.select("unmap_id", "leaves"), sources["clock"][0]
+        )
         self._done["instructions"] = self._joined("instructions", lambda: frame("instructions"))
         self._done["samples"] = self._joined("samples", lambda: frame("samples"))
         self._done["event_counts"] = self._event_counts()

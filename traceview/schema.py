@@ -35,6 +35,7 @@ CPUMODES: Final = (
 )  # fmt: skip
 TABLE_INVALIDATIONS: Final = ("eager", "deferred", "unknown")
 TRIGGER_KINDS: Final = ("notifier", "memslot", "nested", "vcpu_init", "guest_memfd", "unknown")
+VMS: Final = ("process", "any")
 LEAVES_EVIDENCE: Final = ("cmo", "put", "invalidate", "none")
 COST_METHODS: Final = ("calibrated", "bounded", "none", "unknown")
 OPERATIONS: Final = (
@@ -50,6 +51,7 @@ STRATEGY: Final = pl.Enum(STRATEGIES)
 TABLE_INVALIDATION: Final = pl.Enum(TABLE_INVALIDATIONS)
 CPUMODE: Final = pl.Enum(CPUMODES)
 TRIGGER_KIND: Final = pl.Enum(TRIGGER_KINDS)
+VM_KIND: Final = pl.Enum(VMS)
 LEAVES_EVIDENCE_KIND: Final = pl.Enum(LEAVES_EVIDENCE)
 OPERATION: Final = pl.Enum(OPERATIONS)
 COST_METHOD_KIND: Final = pl.Enum(COST_METHODS)
@@ -211,6 +213,37 @@ TRIGGERS: Final[Schema] = {
     "evidence": EVIDENCE_KIND,
 }
 
+BYSTANDERS: Final[Schema] = {
+    "unmap_id": I64,
+    "vm": VM_KIND,  # process: bystanders are vCPUs of the unmapping process; any: of any VM
+    "vcpus": I64,  # other tasks that entered guests before and after, or during it
+    "vcpu_ns": I64,  # their time during the unmap, added up
+    "stalls": I64,  # their exits for stage-2 faults that overlap the unmap
+    "stall_ns": I64,  # the time of these inside the unmap, added up
+    "off_cpu_ns": I64,  # more of it, off the CPU; null: not recorded, and part of stall_ns
+    "longest_stall_ns": I64,
+    "stalled_ns": I64,  # time of the unmap in which at least one of them was stalled
+    "guest_faults": I64,  # their stage-2 faults during the unmap
+    "window_ns": I64,  # how long after the unmap was looked at
+    "window_vcpu_ns": I64,
+    "guest_faults_after": I64,  # in the window
+    "refaults": I64,  # of these, translation faults in the range that was unmapped
+}
+
+VCPUS: Final[Schema] = {
+    "tid": I32,
+    "tgid": I32,
+    "comm": NAME,
+    "first_ns": I64,
+    "last_ns": I64,
+    "exits": I64,
+    "guest_faults": I64,
+    "stall_ns": I64,  # in exits for stage-2 faults, on the CPU
+    "outside_ns": I64,  # outside all unmaps and the windows after them
+    "outside_guest_faults": I64,
+    "outside_stall_ns": I64,
+}
+
 FLUSHES: Final[Schema] = {
     "call_id": I64,
     "symbol": NAME,
@@ -326,6 +359,8 @@ TABLES: Final[dict[str, Schema]] = {
     "own_times": OWN_TIMES,
     "tracing_costs": TRACING_COSTS,
     "triggers": TRIGGERS,
+    "bystanders": BYSTANDERS,
+    "vcpus": VCPUS,
     "flushes": FLUSHES,
     "destroys": DESTROYS,
     "instructions": INSTRUCTIONS,

@@ -1,0 +1,261 @@
+"""What an unmap costs others: how long vCPUs of other tasks were in stage-2 faults, and how often.
+
+An unmap holds the mmu_lock for writing, and a stage-2 fault needs it: a vCPU that faults meanwhile
+waits, on its CPU, between its `kvm_exit` and its `kvm_entry`. That time contains what handling a
+fault takes anyway, so it is an upper bound, and is set against the same vCPUs outside unmaps.
+After an unmap the guest faults on what was taken from it; that is looked at for WINDOW_NS.
+
+Limits: what TLB invalidations do to a running guest (refilled TLBs, DVM traffic) causes no event.
+No event names a VM; the process does, where the recorder kept it (`vm`). On PREEMPT_RT a wait for
+the mmu_lock is time off the CPU. Memory: the batch, the unmaps, and the stalls inside unmaps.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import polars as pl
+
+from traceview.queries.bystander_events import ENTRY, EXIT, FAULT, no_events, vcpu_events
+from traceview.queries.bystander_intervals import Union, by_value, overlapping, spread
+from traceview.queries.bystander_stalls import settle
+from traceview.queries.bystander_tables import (
+    STALL,
+    UNMAP,
+    WINDOW_NS,
+    Holes,
+    Seen,
+    Vcpu,
+    bystander_table,
+    bystanders_of,
+    joined,
+    vcpu_table,
+)
+from traceview.queries.calls import STATUS
+from traceview.queries.losses import FOREVER
+from traceview.queries.rows import IDLE_BASE, NIL, take
+from traceview.schema import frame
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from numpy.typing import NDArray
+
+    from traceview.queries.losses import Losses
+    from traceview.queries.rows import Ints, Rows
+    from traceview.trace import Batch
+
+PAIRS: Final = 1 << 20  # of an unmap and a fault in its window, looked at together
+# ESR_ELx.DFSC, bits 5:0: translation fault, levels 0 to 3; level -1 (Arm ARM D24.2.40).
+STATUS_CODE, TRANSLATION, LEVEL_MINUS_1 = 0x3F, 0x04, 0x2B
+COUNTS: Final = ("guest_faults", "guest_faults_after", "refaults")
+
+
+class Bystanders:
+    """Collects what vCPUs did while others unmapped, batch by batch, of one source."""
+
+    def __init__(self) -> None:
+        """Start with nothing."""
+        self._rows = no_events()
+        self._vcpus: dict[int, Vcpu] = {}
+        self._kinds: set[int] = set()
+        self._switches = False
+        self._near: Rows = {name: np.empty(0, dtype=np.int64) for name in UNMAP}
+        self._past: list[Rows] = []
+        self._stalls: list[Rows] = []
+        self._doubts: list[tuple[Ints, Ints]] = []
+        self._last_ns = NIL
+        self._last_seq = -1
+        self._located = False
+        self._events = pl.DataFrame()
+
+    def add(self, batch: Batch) -> None:
+        """Take the events of a batch."""
+        events = batch.events
+        if events.is_empty():
+            return
+        rows = vcpu_events(batch, self._vcpus)
+        self._last_seq = int(events["seq"][-1])
+        latest = events["ts_ns"].max()
+        self._last_ns = max(self._last_ns, latest) if isinstance(latest, int) else self._last_ns
+        self._events = events.select("tid", "tgid")
+        self._switches = self._switches or bool((events["name"] == "sched_switch").any())
+        self._meet(rows)
+        self._rows = {name: np.concatenate([self._rows[name], rows[name]]) for name in rows}
+
+    def take(self, unmaps: Rows) -> None:
+        """Take the unmaps that closed (raw rows of unmaps.py)."""
+        timed = (unmaps["start_ns"] != NIL) & (unmaps["duration_ns"] != NIL)
+        if not timed.any():
+            return
+        new = {name: unmaps[name][timed] for name in ("task", "start_ns", "ipa", "length_bytes")}
+        new["unmap_id"] = unmaps["call_id"][timed]
+        new["end_ns"] = new["start_ns"] + unmaps["duration_ns"][timed]
+        new["asked"] = (unmaps["status"][timed] == STATUS["complete"]).astype(np.int64)
+        new["tgid"] = self._processes(new["task"])
+        new["own_vm"] = self._have_vcpus(new["tgid"], unmaps["end_seq"][timed])
+        new |= {name: np.zeros(new["task"].size, dtype=np.int64) for name in COUNTS}
+        self._near = {name: np.concatenate([self._near[name], new[name]]) for name in UNMAP}
+
+    def settle(self, cuts: Mapping[int, int], losses: Losses, *, last: bool = False) -> None:
+        """Count what is certain. *cuts*: the seq at which each task entered its open unmap."""
+        until = FOREVER if last else min(cuts.values(), default=self._last_seq + 1)
+        found, self._rows = settle(self._rows, until, losses, last=last)
+        self._doubts.append(found.doubts)
+        for task, mine in by_value(found.exits):
+            self._vcpus[task].exits += mine.size
+        taken = Union(self._near["start_ns"], self._near["end_ns"] + WINDOW_NS)
+        self._outside(found.stalls, found.faults, taken)
+        for unmaps, among in self._by_unmapper():
+            self._inside(unmaps, _of(found.stalls, among))
+            self._count_faults(unmaps, _of(found.faults, among))
+        self._forget(last=last)
+
+    def tables(
+        self, losses: pl.DataFrame, leaves: pl.DataFrame, clock: str | None
+    ) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """The tables `bystanders` and `vcpus`; *leaves*: unmap_id and leaves of the unmaps.
+
+        Both are empty where the clocks of CPUs need not agree, or no fault was recorded.
+        """
+        if clock == "local" or FAULT not in self._kinds:
+            return frame("bystanders"), frame("vcpus")
+        seen = Seen(
+            unmaps=joined(self._past, UNMAP),
+            stalls=joined(self._stalls, STALL),
+            doubts=Union(*(np.concatenate(of) for of in zip(*self._doubts, strict=True))),
+            vcpus=tuple(self._vcpus.values()),
+            holes=Holes(losses),
+            last_ns=self._last_ns,
+            exits={EXIT, ENTRY} <= self._kinds,
+            switches=self._switches,
+            located=self._located,
+        )
+        return bystander_table(seen, leaves), vcpu_table(seen)
+
+    # ---- who there is
+
+    def _meet(self, rows: Rows) -> None:
+        """Take note of the tasks of *rows* and of when they were seen."""
+        core = take(rows, np.isin(rows["kind"], (EXIT, ENTRY, FAULT)))
+        self._kinds.update(np.unique(core["kind"]).tolist())
+        for task, mine in by_value(core["task"]):
+            of = take(core, mine)
+            first = Vcpu(task, int(of["ts_ns"][0]), int(of["seq"][0]))
+            self._vcpus.setdefault(task, first).meet(of)
+
+    def _processes(self, tasks: Ints) -> Ints:
+        """The process of each task, as the latest batch knows it; NIL for unknown."""
+        of = {task: vcpu.tgid for task, vcpu in self._vcpus.items()}
+        asked = np.unique(tasks)
+        real = asked[asked < IDLE_BASE]
+        if self._events["tgid"].null_count() < self._events.height:
+            known = self._events.filter(pl.col("tid").is_in(real)).drop_nulls().unique("tid")
+            of |= dict(known.iter_rows())
+        tgid = np.array([of.get(task, NIL) for task in asked.tolist()], dtype=np.int64)
+        return tgid[np.searchsorted(asked, tasks)]
+
+    def _have_vcpus(self, tgid: Ints, end_seq: Ints) -> Ints:
+        """Whether each process had entered or left a guest before its unmap ended."""
+        first: dict[int, int] = {}
+        for vcpu in self._vcpus.values():
+            first[vcpu.tgid] = min(first.get(vcpu.tgid, FOREVER), vcpu.first_seq)
+        first.pop(NIL, None)
+        met = np.array([first.get(one, FOREVER) for one in tgid.tolist()], dtype=np.int64)
+        return (met < end_seq).astype(np.int64)
+
+    # ---- what they did
+
+    def _outside(self, stalls: Rows, faults: Rows, taken: Union) -> None:
+        """Add up each vCPU's stalls and faults, and those outside what unmaps have *taken*."""
+        self._located = self._located or bool((faults["ipa"] != NIL).any())
+        on_cpu = take(stalls, stalls["off_cpu"] == 0)
+        length = on_cpu["end_ns"] - on_cpu["start_ns"]
+        outside = length - taken.within(on_cpu["start_ns"], on_cpu["end_ns"])
+        for task, mine in by_value(on_cpu["task"]):
+            vcpu = self._vcpus[task]
+            vcpu.stall_ns += int(length[mine].sum())
+            vcpu.outside_stall_ns += int(outside[mine].sum())
+        free = ~taken.holds(faults["ts_ns"])
+        for task, mine in by_value(faults["task"]):
+            vcpu = self._vcpus[task]
+            vcpu.guest_faults += mine.size
+            vcpu.outside_guest_faults += int(free[mine].sum())
+
+    def _inside(self, unmaps: Ints, stalls: Rows) -> None:
+        """Keep the stalls that overlap *unmaps* (rows of `_near`), cut to them."""
+        start, end = self._near["start_ns"][unmaps], self._near["end_ns"][unmaps]
+        for _, mine in by_value(stalls["task"]):
+            of = take(stalls, mine)
+            unmap, stall = overlapping(start, end, of["start_ns"], of["end_ns"])
+            cut = {
+                "unmap_id": self._near["unmap_id"][unmaps[unmap]],
+                "start_ns": np.maximum(start[unmap], of["start_ns"][stall]),
+                "end_ns": np.minimum(end[unmap], of["end_ns"][stall]),
+                "exit_seq": of["exit_seq"][stall],
+                "off_cpu": of["off_cpu"][stall],
+            }
+            self._stalls.append(cut)
+
+    def _count_faults(self, unmaps: Ints, faults: Rows) -> None:
+        """Count the faults during *unmaps* (rows of `_near`), and in the window after each."""
+        if faults["ts_ns"].size == 0:
+            return
+        faults = take(faults, np.argsort(faults["ts_ns"], kind="stable"))
+        start, end = self._near["start_ns"][unmaps], self._near["end_ns"][unmaps]
+        begin, low, high = (
+            np.searchsorted(faults["ts_ns"], moment) for moment in (start, end, end + WINDOW_NS)
+        )
+        self._near["guest_faults"][unmaps] += low - begin
+        self._near["guest_faults_after"][unmaps] += high - low
+        ipa, length = self._near["ipa"][unmaps], self._near["length_bytes"][unmaps]
+        known = (ipa != NIL) & (length != NIL) & (high > low)
+        unmaps, ipa, length, low, high = (
+            column[known] for column in (unmaps, ipa, length, low, high)
+        )
+        for part in _blocks(high - low):
+            unmap, fault = spread(low[part], high[part])
+            unmap += part.start
+            at = faults["ipa"][fault] - ipa[unmap]
+            hit = (at >= 0) & (at < length[unmap]) & _translation(faults["hsr"][fault])
+            hit &= faults["ipa"][fault] != NIL
+            np.add.at(self._near["refaults"], unmaps[unmap[hit]], 1)
+
+    def _by_unmapper(self) -> Iterator[tuple[Ints, Ints]]:
+        """The unmaps (rows of `_near`) that have the same bystanders, and these tasks."""
+        asked = np.flatnonzero(self._near["asked"])
+        if asked.size == 0 or not self._vcpus:
+            return
+        keys = np.stack([self._near[name][asked] for name in ("task", "tgid", "own_vm")])
+        kinds, kind = np.unique(keys, axis=1, return_inverse=True)
+        for number, (task, tgid, own_vm) in enumerate(kinds.T.tolist()):
+            among = bystanders_of(self._vcpus.values(), task, tgid if own_vm else None)
+            yield asked[kind == number], np.array([one.task for one in among], dtype=np.int64)
+
+    def _forget(self, *, last: bool) -> None:
+        """Put aside the unmaps that nothing which is yet to come can concern."""
+        pending = self._rows["ts_ns"]
+        floor_ns = FOREVER if last else min(int(pending.min(initial=FOREVER)), self._last_ns)
+        gone = self._near["end_ns"] + WINDOW_NS < floor_ns
+        self._past.append(take(self._near, gone))
+        self._near = take(self._near, ~gone)
+
+
+def _translation(hsr: Ints) -> NDArray[np.bool_]:
+    """Whether each syndrome is of a page that was not mapped; an unknown one may be."""
+    code = hsr & STATUS_CODE
+    found: NDArray[np.bool_] = (code & ~0x3) == TRANSLATION
+    return found | (code == LEVEL_MINUS_1) | (hsr == NIL)
+
+
+def _of(rows: Rows, tasks: Ints) -> Rows:
+    return take(rows, np.isin(rows["task"], tasks))
+
+
+def _blocks(count: Ints) -> Iterator[slice]:
+    """Stretches of rows with about PAIRS pairs each."""
+    block = np.cumsum(count) // PAIRS
+    edges = np.flatnonzero(np.r_[True, block[1:] != block[:-1]][: count.size]).tolist()
+    for low, high in zip(edges, [*edges[1:], count.size], strict=True):
+        yield slice(low, high)
