@@ -127,14 +127,13 @@ def _samples(filters: Filters, analysis: Analysis, unmaps: pl.DataFrame) -> pl.D
     return kept.rename({"start_ns": "ts_ns"})
 
 
-def undecided(filters: Filters, analysis: Analysis) -> dict[str, int]:
-    """How many unmaps may pass *filters* or not, by what is not known of them.
+def undecided_unmaps(filters: Filters, analysis: Analysis) -> pl.DataFrame:
+    """The unmaps that may pass *filters* or not; what could place them is null.
 
     An unmap without its entry has no start, so nothing places it in a step or a stretch of time.
     """
-    said: dict[str, int] = {}
     if not filters:
-        return said
+        return analysis.unmaps.clear()
     cut_off = pl.col("status").is_in(["censored", "contaminated"])
     steps = pl.when(pl.col("step").is_null() & cut_off).then(None)
     unknown = pl.col("trigger") == "unknown"
@@ -142,7 +141,13 @@ def undecided(filters: Filters, analysis: Analysis) -> dict[str, int]:
         pl.when(unknown & cut_off).then(None).otherwise("trigger").alias("trigger"),
         steps.otherwise(pl.col("step").fill_null("")).alias("step"),
     )
-    left = left.filter(_keeps(filters, left).is_null())
+    return left.filter(_keeps(filters, left).is_null())
+
+
+def undecided(filters: Filters, analysis: Analysis) -> dict[str, int]:
+    """How many unmaps may pass *filters* or not, by what is not known of them."""
+    said: dict[str, int] = {}
+    left = undecided_unmaps(filters, analysis)
     for what, column, asked in (
         ("start", "start_ns", filters.from_ns is not None or filters.to_ns is not None),
         ("step", "step", bool(filters.steps)),

@@ -6,6 +6,8 @@ form groups of their own, without times; `censored` and `contaminated` ones ente
 The median and the 95th percentile are nearest ranks: the smallest measured value that at least
 50 or 95 percent of the values do not exceed. So they are whole nanoseconds that were measured,
 never the mean of two neighbours, which a clock that ticks in steps cannot show.
+
+What tracing cost is taken out beside it (correction.py): both are there, raw and corrected.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
+from traceview.queries.correction import CORRECTED, corrected
 from traceview.schema import COMPONENTS, COUNTS, INSN_COUNTS
 
 if TYPE_CHECKING:
@@ -24,6 +27,13 @@ LEVELS: Final = ("leaves_l1", "leaves_l2", "leaves_l3")
 # l1 .. l3: all leaves of the unmap are at that level; none: nothing was mapped.
 LEAF_LEVELS: Final = ("l1", "l2", "l3", "mixed", "none", "unknown")
 SPLIT: Final = tuple(name for name in COMPONENTS if name != "rest_ns")
+# The estimate, and between what it lies.
+BOUNDS: Final = ("", "_low", "_high")
+TOTALS: Final = tuple(
+    f"{what}{which}_ns" for what in ("probe", "corrected") for which in BOUNDS
+)  # fmt: skip
+# Of these the same fact is known of an unmap that is in no statistics, or is unknown.
+BELONGS: Final = ("strategy", "leaf_level", "trigger")
 
 
 def nearest_rank(column: str, percent: int) -> pl.Expr:
@@ -56,7 +66,7 @@ def leaf_level() -> pl.Expr:
     )
 
 
-def groups(analysis: Analysis) -> pl.DataFrame:
+def groups(analysis: Analysis, undecided: pl.DataFrame | None = None) -> pl.DataFrame:
     """One row per label, strategy, leaf level and trigger, the most expensive first.
 
     `count` unmaps with `leaves` (null: unknown), `duration_ns` in all, `median_ns`, `p95_ns`,
@@ -66,14 +76,29 @@ def groups(analysis: Analysis) -> pl.DataFrame:
     have; the time of the others is in `rest_ns`, and the non-null components sum to `duration_ns`.
     Where one unmap cannot tell the invalidations of leaves from those of tables, they are one
     component (`invalidate_ipa`) of its group.
+
+    Without tracing: `probe_ns` in all, `corrected_ns`, `corrected_median_ns`,
+    `corrected_ns_per_leaf`, and each component as `cmo_corrected_ns`; each with `_low` and `_high`.
+
+    `excluded`: unmaps without a usable duration that may belong to the group, those of *undecided*
+    (which filters could not place) among them; `median_worst_low_ns`, `median_worst_high_ns`: the
+    median if all of them were shorter, or longer, than every one that is in it (null: no bound).
     """
-    unmaps = (
-        analysis.unmaps.filter(pl.col("status").is_in(["complete", "point"]))
-        .join(source_labels(analysis.sources), on="source_id", how="left", maintain_order="left")
-        .with_columns(leaf_level(), pl.col("leaves").is_null().alias("no_leaves"))
-        .with_columns(*_flushes("_ns"), *_flushes(""))
+    labels = source_labels(analysis.sources)
+    named = corrected(analysis).join(labels, on="source_id", how="left", maintain_order="left")
+    rows = named.with_columns(leaf_level(), pl.col("leaves").is_null().alias("no_leaves"))
+    unmaps = rows.filter(pl.col("status").is_in(["complete", "point"])).with_columns(
+        *_flushes("_ns"), *_flushes(""), *(e for w in BOUNDS for e in _flushes(f"_corrected{w}_ns"))
     )
-    rows = unmaps.group_by(*KEYS, "no_leaves", maintain_order=True).agg(
+    out = [rows.filter(~pl.col("status").is_in(["complete", "point"])).select("label", *BELONGS)]
+    if undecided is not None:
+        more = undecided.join(labels, on="source_id", how="left", maintain_order="left")
+        out.append(more.with_columns(leaf_level()).select("label", *BELONGS))
+    unmaps = unmaps.join(
+        _may_belong(unmaps.select(*KEYS).unique(maintain_order=True), pl.concat(out)),
+        on=KEYS, how="left", maintain_order="left",
+    )  # fmt: skip
+    found = unmaps.group_by(*KEYS, "no_leaves", maintain_order=True).agg(
         pl.len().cast(pl.Int64).alias("count"),
         _sum_of_all("leaves"),
         _sum_of_all("duration_ns"),
@@ -81,11 +106,17 @@ def groups(analysis: Analysis) -> pl.DataFrame:
         nearest_rank("duration_ns", 95).alias("p95_ns"),
         pl.col("duration_ns").min().alias("min_ns"),
         pl.col("duration_ns").max().alias("max_ns"),
-        *(_sum_of_all(name) for name in (*COUNTS, *INSN_COUNTS, *SPLIT)),
+        pl.col("excluded").first(),
+        *_worst_medians(),
+        *(_sum_of_all(name) for name in (*COUNTS, *INSN_COUNTS, *SPLIT, *TOTALS)),
+        *_corrected_medians(),
+        *(_sum_of_all(f"{name}_corrected{w}_ns") for w in BOUNDS for name in CORRECTED),
+        *_hidden(),
     )
     return (
-        rows.drop("no_leaves")
-        .with_columns(_per_leaf(), _rest(), _separated())
+        found.drop("no_leaves")
+        .with_columns(*_per_leaf(), _rest(), _separated(), *_corrected_rest())
+        .drop(f"hidden{which}" for which in BOUNDS)
         .sort("duration_ns", "count", descending=True, nulls_last=True, maintain_order=True)
     )
 
@@ -93,7 +124,8 @@ def groups(analysis: Analysis) -> pl.DataFrame:
 def _flushes(unit: str) -> list[pl.Expr]:
     """Leaf, table and either: only the last where one unmap of the group has them as one."""
     leaf, table, either = (f"invalidate_{what}{unit}" for what in ("leaf", "table", "ipa"))
-    merged = pl.col(either).is_not_null().any().over(*KEYS, "no_leaves")
+    as_one = pl.col("invalidate_ipa_ns" if unit else "invalidate_ipa").is_not_null()
+    merged = as_one.any().over(*KEYS, "no_leaves")
     both = pl.coalesce(either, pl.col(leaf) + pl.col(table))
     return [
         pl.when(~merged).then(leaf).alias(leaf),
@@ -102,14 +134,78 @@ def _flushes(unit: str) -> list[pl.Expr]:
     ]
 
 
+def _may_belong(keys: pl.DataFrame, out: pl.DataFrame) -> pl.DataFrame:
+    """*keys* and `excluded`: how many of *out* have the same, or an unknown, value of each."""
+    kinds = out.group_by("label", *BELONGS).len("excluded")
+    pairs = keys.join(kinds, on="label", suffix="_out")
+    for name in BELONGS:
+        other = pl.col(f"{name}_out").cast(pl.String).fill_null("unknown")
+        pairs = pairs.filter((other == "unknown") | (other == pl.col(name).cast(pl.String)))
+    numbers = pairs.group_by(*KEYS).agg(pl.col("excluded").sum().cast(pl.Int64))
+    return keys.join(numbers, on=KEYS, how="left", maintain_order="left").with_columns(
+        pl.col("excluded").fill_null(0)
+    )
+
+
+def _worst_medians() -> list[pl.Expr]:
+    """Nearest ranks among the durations, with those excluded below, or above, all of them."""
+    times = pl.col("duration_ns").drop_nulls().sort()
+    out = pl.col("excluded").first()
+    size = pl.col("duration_ns").count().cast(pl.Int64)
+    rank = (size + out + 1) // 2
+    low = times.get((rank - out - 1).clip(lower_bound=0), null_on_oob=True)
+    high = times.get((rank - 1).clip(lower_bound=0), null_on_oob=True)
+    return [
+        pl.when((size > 0) & (rank <= out)).then(0).otherwise(low).alias("median_worst_low_ns"),
+        pl.when(rank <= size).then(high).alias("median_worst_high_ns"),
+    ]
+
+
+def _corrected_medians() -> list[pl.Expr]:
+    return [
+        pl.when(pl.col(f"corrected{which}_ns").null_count() == 0)
+        .then(nearest_rank(f"corrected{which}_ns", 50))
+        .alias(f"corrected_median{which}_ns")
+        for which in BOUNDS
+    ]
+
+
+def _hidden() -> list[pl.Expr]:
+    """The time of components that the group lacks, because one of its unmaps lacks them."""
+    found = []
+    for which in BOUNDS:
+        parts = [(f"{name}_ns", f"{name}_corrected{which}_ns") for name in CORRECTED[:-1]]
+        parts.append(("off_cpu_ns", "off_cpu_ns"))
+        lacking = [
+            pl.when(pl.col(raw).null_count() > 0).then(pl.col(time).sum()).otherwise(0)
+            for raw, time in parts
+        ]
+        found.append(pl.sum_horizontal(lacking).alias(f"hidden{which}"))
+    return found
+
+
+def _corrected_rest() -> list[pl.Expr]:
+    return [
+        (pl.col(f"rest_corrected{which}_ns") + pl.col(f"hidden{which}")).alias(
+            f"rest_corrected{which}_ns"
+        )
+        for which in BOUNDS
+    ]
+
+
 def _sum_of_all(name: str) -> pl.Expr:
     whole = pl.col(name).null_count() == 0
     return pl.when(whole).then(pl.col(name).sum()).alias(name)
 
 
-def _per_leaf() -> pl.Expr:
+def _per_leaf() -> list[pl.Expr]:
     known = pl.col("leaves") > 0
-    return pl.when(known).then(pl.col("duration_ns") / pl.col("leaves")).alias("ns_per_leaf")
+    times = {"duration_ns": "ns_per_leaf"}
+    times |= {f"corrected{which}_ns": f"corrected{which}_ns_per_leaf" for which in BOUNDS}
+    return [
+        pl.when(known).then(pl.col(time) / pl.col("leaves")).alias(name)
+        for time, name in times.items()
+    ]
 
 
 def _rest() -> pl.Expr:

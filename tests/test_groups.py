@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import polars as pl
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.writers.analyses import analysis, source, unmap
+from traceview.queries.correction import CORRECTED
 from traceview.queries.groups import groups, nearest_rank, trigger_groups
-from traceview.schema import COMPONENTS
+from traceview.schema import COMPONENTS, TIMED_COMPONENTS
 
 
 def rank(values: list[int], percent: int) -> int:
@@ -182,3 +185,60 @@ def test_flushes_that_one_unmap_cannot_tell_apart_stay_together_in_its_group() -
     assert (row["invalidate_leaf"], row["invalidate_table"], row["invalidate_ipa"]) == (
         None, None, 18,
     )  # fmt: skip
+
+
+def calibrated(**numbers: float) -> dict[str, Any]:
+    return {
+        "source_id": 0, "evidence": "fgraph", "method": "calibrated",
+        "inside_ns": 10.0, "inside_low_ns": 8.0, "inside_high_ns": 12.0,
+        "call_ns": 20.0, "call_low_ns": 18.0, "call_high_ns": 22.0, **numbers,
+    }  # fmt: skip
+
+
+def counted_calls(unmap_id: int, source_id: int = 0, **counts: int) -> dict[str, Any]:
+    none = {f"{name}_{what}": 0 for name in TIMED_COMPONENTS for what in ("calls", "nested")}
+    return {"source_id": source_id, "unmap_id": unmap_id, "traced_calls": 3, **none, **counts}
+
+
+def test_components_without_tracing_sum_to_the_whole_without_it() -> None:
+    probe = {"probe_ns": 70, "probe_low_ns": 62, "probe_high_ns": 78, "traced_calls": 3}
+    merged = {"invalidate_leaf_ns": None, "invalidate_table_ns": None, "invalidate_ipa_ns": 500}
+    unmaps = [unmap(1000, **probe), unmap(2000, **probe, **merged, rest_ns=1000), unmap(
+        1000, **probe, cmo_ns=None, rest_ns=330)]  # fmt: skip
+    calls = [
+        counted_calls(0, invalidate_leaf_calls=1, cmo_calls=2),
+        counted_calls(1, invalidate_ipa_calls=2, cmo_calls=1),
+        counted_calls(2, invalidate_table_calls=2),
+    ]
+    found = groups(analysis(unmaps, traced_calls=calls, tracing_costs=[calibrated()]))
+    (row,) = found.to_dicts()
+    assert row["probe_ns"] == 210
+    assert row["corrected_ns"] == 4000 - 210
+    assert row["corrected_median_ns"] == 930
+    assert row["corrected_ns_per_leaf"] == (4000 - 210) / 24
+    # The three as one, and cache maintenance, which one lacks, in the rest.
+    assert row["invalidate_leaf_corrected_ns"] is row["cmo_corrected_ns"] is None
+    assert row["invalidate_ipa_corrected_ns"] == 620 + 500 + 620 - 5 * 10
+    parts = [f"{name}_corrected_ns" for name in CORRECTED]
+    assert sum(row[name] or 0 for name in parts) == pytest.approx(row["corrected_ns"])
+    assert row["cmo_ns"] is None
+    assert row["rest_corrected_low_ns"] < row["rest_corrected_ns"] < row["rest_corrected_high_ns"]
+
+
+def test_one_unmap_without_an_estimate_leaves_its_group_without_one() -> None:
+    bound = calibrated(source_id=1) | {"method": "bounded", "inside_ns": None, "call_ns": None}
+    unmaps = [
+        unmap(1000, probe_ns=70, probe_low_ns=62, probe_high_ns=78),
+        unmap(1000, source_id=1, probe_low_ns=0, probe_high_ns=78),
+    ]
+    found = groups(
+        analysis(
+            unmaps, [source(label="a"), source(source_id=1, label="a")],
+            traced_calls=[counted_calls(0), counted_calls(1, source_id=1)],
+            tracing_costs=[calibrated(), bound],
+        )
+    )  # fmt: skip
+    (row,) = found.to_dicts()
+    assert row["corrected_ns"] is row["corrected_median_ns"] is row["rest_corrected_ns"] is None
+    assert (row["corrected_low_ns"], row["corrected_high_ns"]) == (2 * (1000 - 78), 2000 - 62)
+    assert row["table_put_corrected_high_ns"] == 100
