@@ -163,6 +163,6 @@ def _root_of_falling(function: Callable[[float], float], scale: float) -> float:
 
 
 def _t_quantile(degrees: int) -> float:
-    from scipy.stats import t  # noqa: PLC0415 - only where a calibration is asked for
+    from scipy import special  # noqa: PLC0415 - only where captures calibrate each other
 
-    return float(t.ppf((1 + CONFIDENCE) / 2, degrees))
+    return float(special.stdtrit(degrees, (1 + CONFIDENCE) / 2))

@@ -1,0 +1,400 @@
+"""Two sides compared: how much faster, by what, and whether these runs can tell.
+
+Effect first: the ratio base / with (above 1: `with` is faster) of the slopes of the lines through
+the sizes, and of each size, with one estimate per run (run_estimates.py). Whether an interval
+may be read as inference is a matter of how the runs were recorded (recording_plan.py). All of it
+stands on corrected times where both sides have an estimate of what tracing cost, on recorded
+ones where not; and again with the least and the most that tracing can have cost, on whichever
+side makes the ratio smallest and largest: a conclusion that changes there is not robust.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import polars as pl
+
+from traceview.queries.decomposition import Decomposition, decompose, refusal
+from traceview.queries.matched_unmaps import CELL, Matched, match
+from traceview.queries.noise_floor import NoiseFloor, noise_floor
+from traceview.queries.quantile_shift import FEWEST_UNMAPS, Shift, quantile_shift
+from traceview.queries.ratios import Ratio, Setup, difference_of, ratio_of
+from traceview.queries.recording_plan import Plan, RecordedRun, recording_plan
+from traceview.queries.run_estimates import LINE, VARIANTS, run_lines, run_medians
+from traceview.queries.run_intervals import holm
+from traceview.queries.run_power import minimum_detectable_ratio, runs_needed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from traceview.queries.analysis import Analysis
+    from traceview.queries.run_estimates import RunLine, Variant
+    from traceview.queries.run_intervals import Interval
+
+# What is known of a machine; the sides may differ in what is compared, and in nothing else.
+FACTS: Final = (
+    "kernel", "machine", "cpus", "midr", "fwb", "tlbirange", "lpa2", "page_size_bytes", "errata",
+    "origin", "clock", "tracer", "buffer_size_kb",
+)  # fmt: skip
+COUNTS: Final = (
+    "invalidate_leaf", "invalidate_table", "invalidate_ipa", "invalidate_range", "cmo",
+    "table_put", "traced_calls", "tlbi_insns", "dsb_insns", "cmo_lines",
+)  # fmt: skip
+
+
+# A line further than this from the median of a size, relative to it, does not describe its run.
+FITS: Final = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """One cell: `cell` (CELL), unmaps and runs of each side, its ratio, its shift function.
+
+    `counts`: per side the median number of operations per unmap, null where not counted.
+    """
+
+    cell: dict[str, Any]
+    base_unmaps: int
+    with_unmaps: int
+    ratio: Ratio | None
+    shift: Shift | None
+    base_counts: dict[str, float | None]
+    with_counts: dict[str, float | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """The lines of one level and trigger (`line`: LINE): ratio of slopes, and the differences.
+
+    Slopes in ns per leaf, intercepts in ns; means over runs, of the variant of `ratio`.
+    `misfit`: the largest relative distance of a size's median from its run's line.
+    """
+
+    line: dict[str, Any]
+    sizes: tuple[int, ...]
+    ratio: Ratio
+    slope_difference: Interval
+    intercept_difference: Interval
+    base_intercept: float
+    with_intercept: float
+    misfit: float
+
+    @property
+    def fits(self) -> bool:
+        """Whether the times are those of a line; else its slope is no cost per leaf."""
+        return self.misfit <= FITS
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """How far the corrected detailed captures of a side are from its captures of the unmap alone.
+
+    Relative, the median and the worst over sizes; `fit`: how well the calibration did on strata
+    that it did not stand on (median, worst).
+    """
+
+    median: float
+    worst: float
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Everything about two sides.
+
+    `headline`: that of the line with the most leaves if it fits, else of the size with the most;
+    None if no ratio can be made. `quantum_ns` per side, 0 where none is known.
+    """
+
+    base: Analysis
+    with_: Analysis
+    matched: Matched
+    plan: Plan
+    base_runs: tuple[str, ...]
+    with_runs: tuple[str, ...]
+    sizes: tuple[Size, ...]
+    lines: tuple[Line, ...]
+    headline: Ratio | None
+    decomposition: Decomposition | str
+    agreement: tuple[Agreement | None, Agreement | None]
+    noise: tuple[NoiseFloor | None, NoiseFloor | None]
+    detectable: float | None
+    needed: int | None
+    facts: dict[str, tuple[tuple[str, ...], tuple[str, ...]]]
+    quantum_ns: tuple[float, float]
+
+
+def compare(base: Analysis, with_: Analysis) -> Comparison:
+    """Compare two sides whose tracing costs are known (observer.priced).
+
+    Raises QueryError when nothing of them can be compared (matched_unmaps.match).
+    """
+    matched = match(base, with_)
+    runs = [
+        tuple(rows["run"].unique(maintain_order=True)) for rows in (matched.base, matched.with_)
+    ]
+    plan = recording_plan([*_recorded("base", base, runs[0]), *_recorded("with", with_, runs[1])])
+    quantum = (_quantum(base), _quantum(with_))
+    pairs = _run_pairs(plan, runs[0], runs[1])
+    if pairs is not None:
+        runs, matched = _only_paired(matched, pairs)
+    setup = Setup(plan, pairs, quantum)
+    sizes = _sizes(matched, setup)
+    lines = _lines(matched, setup)
+    headline = _headline(lines, sizes)
+    of_headline = _headline_runs(headline, matched, lines, sizes)
+    facts = {name: (_known(base, name), _known(with_, name)) for name in FACTS}
+    why_not = refusal(
+        matched.base_detailed, matched.with_detailed,
+        {name: (*ours, *theirs) for name, (ours, theirs) in facts.items()},
+    )  # fmt: skip
+    return Comparison(
+        base, with_, matched, plan, runs[0], runs[1], sizes, lines, headline,
+        why_not or decompose(matched.base_detailed, matched.with_detailed, pairs),
+        (_agreement(matched.base, matched.base_detailed, alone=matched.alone),
+         _agreement(matched.with_, matched.with_detailed, alone=matched.alone)),
+        *_power(of_headline, headline, setup),
+        facts, quantum,
+    )  # fmt: skip
+
+
+def _recorded(
+    side: Literal["base", "with"], of: Analysis, runs: Sequence[str]
+) -> list[RecordedRun]:
+    """One entry per run: the earliest that one of its captures states."""
+    stated = (
+        of.sources.with_columns(pl.col("run").fill_null("not stated"))
+        .group_by("run")
+        .agg(pl.col("order").min(), pl.col("recorded_at").min())
+    )
+    by_run = {run: (order, at) for run, order, at in stated.iter_rows()}
+    return [RecordedRun(side, *by_run[run]) for run in runs]
+
+
+def _run_pairs(
+    plan: Plan, base: Sequence[str], with_: Sequence[str]
+) -> tuple[tuple[str, str], ...] | None:
+    if not plan.paired:
+        return None
+    return tuple((base[one], with_[other - len(base)]) for one, other in plan.pairs)
+
+
+def _only_paired(
+    matched: Matched, pairs: Sequence[tuple[str, str]]
+) -> tuple[list[tuple[str, ...]], Matched]:
+    runs = [tuple(pair[side] for pair in pairs) for side in (0, 1)]
+    return runs, replace(
+        matched,
+        base=_in_order(matched.base, runs[0]),
+        base_detailed=_in_order(matched.base_detailed, runs[0]),
+        with_=_in_order(matched.with_, runs[1]),
+        with_detailed=_in_order(matched.with_detailed, runs[1]),
+    )
+
+
+def _in_order(rows: pl.DataFrame, runs: Sequence[str]) -> pl.DataFrame:
+    """The rows of *runs*, in that order: the n-th of both sides are a pair."""
+    place = pl.DataFrame({"run": list(runs), "place": range(len(runs))})
+    kept = rows.join(place, on="run", how="inner", maintain_order="left")
+    return kept.sort("place", maintain_order=True).drop("place")
+
+
+def _quantum(of: Analysis) -> float:
+    """The coarsest step of the durations of a side, 0 where none is known."""
+    kinds = of.unmaps.drop_nulls("evidence").select("source_id", "evidence").unique()
+    rows = of.sources.join(kinds, on="source_id", how="inner")
+    graph = pl.col("evidence") == "fgraph"
+    steps = rows.select(
+        pl.when(graph)
+        .then("duration_step_ns")
+        .otherwise(pl.col("ts_resolution_ns").cast(pl.Float64))
+    )
+    return float(steps.to_series().max() or 0.0)  # type: ignore[arg-type]
+
+
+def _known(of: Analysis, fact: str) -> tuple[str, ...]:
+    values = of.sources[fact].drop_nulls().unique(maintain_order=True).cast(pl.String).to_list()
+    return tuple(value for value in values if value != "unknown")
+
+
+def _sizes(matched: Matched, setup: Setup) -> tuple[Size, ...]:
+    tables = [run_medians(rows) for rows in (matched.base, matched.with_)]
+    cells = (
+        tables[0]
+        .select(CELL)
+        .unique(maintain_order=True)
+        .sort(*CELL, nulls_last=True, maintain_order=True)
+    )
+    found = [_size(cell, tables, matched, setup) for cell in cells.iter_rows(named=True)]
+    tested = [None if size.ratio is None else size.ratio.interval.p_value for size in found]
+    return tuple(
+        size if size.ratio is None else replace(size, ratio=replace(size.ratio, adjusted_p=p))
+        for size, p in zip(found, holm(tested), strict=True)
+    )
+
+
+def _size(
+    cell: dict[str, Any], tables: Sequence[pl.DataFrame], matched: Matched, setup: Setup
+) -> Size:
+    ours, theirs = (_of_cell(table, cell) for table in tables)
+    runs = [matched.base["run"].n_unique(), matched.with_["run"].n_unique()]
+    whole = [len(ours), len(theirs)] == runs
+    ratio = ratio_of(_estimates(ours), _estimates(theirs), setup, slope=False) if (
+        whole or setup.pairs is None
+    ) else None  # fmt: skip
+    return Size(
+        cell, int(ours["unmaps"].sum()), int(theirs["unmaps"].sum()), ratio,
+        _shift(cell, matched, setup, whole=whole),
+        _counts(_of_cell(matched.base_detailed, cell)),
+        _counts(_of_cell(matched.with_detailed, cell)),
+    )  # fmt: skip
+
+
+def _of_cell(rows: pl.DataFrame, cell: dict[str, Any]) -> pl.DataFrame:
+    return rows.filter(pl.all_horizontal(pl.col(name).eq_missing(cell[name]) for name in cell))
+
+
+def _estimates(medians: pl.DataFrame) -> dict[Variant, list[float] | None]:
+    """The runs' medians per variant, None where one is unknown."""
+    return {
+        name: None if medians[name].null_count() else medians[name].cast(pl.Float64).to_list()
+        for name in VARIANTS
+    }
+
+
+def _shift(cell: dict[str, Any], matched: Matched, setup: Setup, *, whole: bool) -> Shift | None:
+    """Where there are enough unmaps in every run for deciles to be more than a few of them."""
+    column = VARIANTS["corrected"]
+    sides = [_of_cell(rows, cell) for rows in (matched.base, matched.with_)]
+    if any(rows[column].null_count() for rows in sides):
+        column = VARIANTS["raw"]
+    runs = [
+        [of[column].to_numpy() for _, of in rows.group_by("run", maintain_order=True)]
+        for rows in sides
+    ]
+    fewest = min(run.size for side in runs for run in side)
+    if fewest < FEWEST_UNMAPS or (setup.pairs is not None and not whole):
+        return None
+    return quantile_shift(*runs, paired=setup.pairs is not None, quantum=setup.quantum)
+
+
+def _counts(rows: pl.DataFrame) -> dict[str, float | None]:
+    return {
+        name: None if rows[name].null_count() or rows.is_empty() else _number(rows[name].median())
+        for name in COUNTS
+    }
+
+
+def _number(value: object) -> float | None:
+    return float(value) if isinstance(value, (int, float)) else None
+
+
+# ---- lines
+
+
+def _lines(matched: Matched, setup: Setup) -> tuple[Line, ...]:
+    groups = matched.base.filter(pl.col("leaves") > 0).select(LINE).unique(maintain_order=True)
+    found = []
+    for group in groups.sort(*LINE, nulls_last=True).iter_rows(named=True):
+        base, with_ = (run_lines(_of_cell(rows, group)) for rows in (matched.base, matched.with_))
+        if base is None or with_ is None or not _same_runs(base, with_, matched):
+            continue
+        sizes = _of_cell(matched.base, group)["leaves"].unique().sort().to_list()
+        line = _line(group, tuple(s for s in sizes if s), base, with_, setup)
+        found += [] if line is None else [line]
+    return tuple(found)
+
+
+def _same_runs(base: list[RunLine], with_: list[RunLine], matched: Matched) -> bool:
+    """Whether every run has a line: else the sides would stand on some of their runs only."""
+    wanted = (matched.base["run"].n_unique(), matched.with_["run"].n_unique())
+    return (len(base), len(with_)) == wanted
+
+
+def _line(
+    group: dict[str, Any], sizes: tuple[int, ...], base: list[RunLine], with_: list[RunLine],
+    setup: Setup,
+) -> Line | None:  # fmt: skip
+    slopes = [{name: _of_lines(side, name, "slope") for name in VARIANTS} for side in (base, with_)]
+    ratio = ratio_of(slopes[0], slopes[1], setup, slope=True)
+    if ratio is None:
+        return None
+    ours, theirs = (_of_lines(side, ratio.variant, "intercept") or [] for side in (base, with_))
+    chosen = [side[ratio.variant] or [] for side in slopes]
+    lines = [line for side in (base, with_) for run in side if (line := run.lines[ratio.variant])]
+    return Line(
+        group, sizes, ratio, difference_of(chosen[0], chosen[1], setup),
+        difference_of(ours, theirs, setup), sum(ours) / len(ours), sum(theirs) / len(theirs),
+        max(abs(line.worst.relative) for line in lines),
+    )  # fmt: skip
+
+
+def _of_lines(side: list[RunLine], variant: Variant, what: str) -> list[float] | None:
+    lines = [run.lines[variant] for run in side]
+    known = [line for line in lines if line is not None]
+    return [float(getattr(line, what)) for line in known] if len(known) == len(lines) else None
+
+
+# ---- the whole
+
+
+def _headline(lines: Sequence[Line], sizes: Sequence[Size]) -> Ratio | None:
+    """Of the line with the most leaves if it fits, else of the largest size that has a ratio."""
+    longest = max(lines, key=lambda line: max(line.sizes), default=None)
+    if longest is not None and longest.fits:
+        return longest.ratio
+    known = [size for size in sizes if size.ratio is not None]
+    largest = max(known, key=lambda size: size.cell["leaves"] or 0, default=None)
+    return None if largest is None else largest.ratio
+
+
+def _headline_runs(
+    headline: Ratio | None, matched: Matched, lines: Sequence[Line], sizes: Sequence[Size]
+) -> tuple[list[float], list[float]] | None:
+    """The estimates of the runs that the headline stands on."""
+    if headline is None:
+        return None
+    sides = (matched.base, matched.with_)
+    for line in lines:
+        if line.ratio is headline:
+            runs = [run_lines(_of_cell(rows, line.line)) or [] for rows in sides]
+            one, other = (_of_lines(side, headline.variant, "slope") or [] for side in runs)
+            return one, other
+    (size,) = (of for of in sizes if of.ratio is headline)
+    medians = [_of_cell(run_medians(rows), size.cell) for rows in sides]
+    one, other = (_estimates(rows)[headline.variant] or [] for rows in medians)
+    return one, other
+
+
+def _power(
+    runs: tuple[list[float], list[float]] | None, headline: Ratio | None, setup: Setup
+) -> tuple[tuple[NoiseFloor | None, NoiseFloor | None], float | None, int | None]:
+    """Noise floor of each side, the least ratio that these runs find, and runs for the seen one."""
+    if runs is None or headline is None:
+        return (None, None), None, None
+    noise = (noise_floor(runs[0]), noise_floor(runs[1]))
+    paired = setup.pairs is not None
+    least = minimum_detectable_ratio(*runs, paired=paired)
+    seen = headline.interval.value
+    needed = None if seen == 1 else runs_needed(*runs, seen, paired=paired)
+    return noise, least, needed
+
+
+def _agreement(headline: pl.DataFrame, detailed: pl.DataFrame, *, alone: bool) -> Agreement | None:
+    """Of captures of the unmap alone with the corrected detailed ones, size by size."""
+    if not alone or detailed.is_empty():
+        return None
+    tables = [
+        rows.group_by(CELL).agg(
+            pl.when(pl.col("corrected_ns").null_count() == 0).then(pl.col("corrected_ns").median())
+        )
+        for rows in (headline, detailed)
+    ]
+    both = (
+        tables[0]
+        .join(tables[1], on=CELL, nulls_equal=True, suffix="_detailed")
+        .drop_nulls(["corrected_ns", "corrected_ns_detailed"])
+    )
+    off = (both["corrected_ns_detailed"] / both["corrected_ns"] - 1).abs()
+    median, worst = _number(off.median()), _number(off.max())
+    return None if median is None or worst is None else Agreement(median, worst)

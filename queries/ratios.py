@@ -1,0 +1,109 @@
+"""The ratio of two sides, and whether what tracing cost could turn it round."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import exp, log
+from typing import TYPE_CHECKING, Literal
+
+from traceview.queries.run_intervals import (
+    Interval,
+    paired_difference,
+    paired_ratio,
+    welch_difference,
+    welch_ratio,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from traceview.queries.recording_plan import Plan
+    from traceview.queries.run_estimates import Variant
+
+    Estimates = dict[Variant, list[float] | None]
+
+Direction = Literal["with", "base", "undecided"]
+Robustness = Literal["robust", "not_robust", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What holds for every ratio of a comparison: the plan, the pairs of runs, the quantum."""
+
+    plan: Plan
+    pairs: tuple[tuple[str, str], ...] | None
+    quantum: tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Ratio:
+    """base / with, of one estimate per run.
+
+    `variant` is what `interval` stands on: `corrected`, or `raw` where tracing is not estimated.
+    `base`, `with_`: geometric means over runs (ns, or ns per leaf), `raw` the ratio of recorded
+    times. `least`, `most`: intervals with what tracing can have cost on whichever side makes the
+    ratio smallest, largest; None where that is not known. `adjusted_p` (Holm) over the sizes.
+    """
+
+    interval: Interval
+    variant: Variant
+    base: float
+    with_: float
+    raw: float
+    least: Interval | None
+    most: Interval | None
+    adjusted_p: float | None = None
+
+    def direction(self, plan: Plan, interval: Interval | None = None) -> Direction:
+        """Which side is faster: by the interval where there is one, else by its value.
+
+        Where the plan permits no inference the value alone speaks, of these runs and no others.
+        """
+        of = interval or self.interval
+        low, high = (of.value, of.value) if not plan.allows_inference else (of.low, of.high)
+        if low is None or high is None:
+            return "undecided"
+        return "with" if low > 1 else "base" if high < 1 else "undecided"
+
+    def robustness(self, plan: Plan) -> Robustness:
+        """Whether what tracing can have cost leaves the direction as it is."""
+        if self.least is None or self.most is None:
+            return "unknown"
+        ends = {self.direction(plan, end) for end in (self.least, self.most)}
+        return "robust" if ends == {self.direction(plan)} else "not_robust"
+
+
+def ratio_of(base: Estimates, with_: Estimates, setup: Setup, *, slope: bool) -> Ratio | None:
+    """The ratio of one estimate per run, in every variant.
+
+    None where an estimate of the recorded times is not positive. A *slope* stands on many times
+    and has no quantum of its own.
+    """
+
+    def interval(one: Variant, other: Variant) -> Interval | None:
+        ours, theirs = base[one], with_[other]
+        if ours is None or theirs is None or min(*ours, *theirs) <= 0:
+            return None
+        of = welch_ratio if setup.pairs is None else paired_ratio
+        return of(ours, theirs, quantum=(0.0, 0.0) if slope else setup.quantum)
+
+    raw, corrected = interval("raw", "raw"), interval("corrected", "corrected")
+    main = corrected or raw
+    if main is None or raw is None:
+        return None
+    variant: Variant = "raw" if corrected is None else "corrected"
+    return Ratio(
+        main, variant, _geometric(base[variant]), _geometric(with_[variant]), raw.value,
+        interval("low", "high"), interval("high", "low"),
+    )  # fmt: skip
+
+
+def difference_of(base: Sequence[float], with_: Sequence[float], setup: Setup) -> Interval:
+    """Base - with, of one estimate per run."""
+    of = welch_difference if setup.pairs is None else paired_difference
+    return of(base, with_)
+
+
+def _geometric(values: Sequence[float] | None) -> float:
+    logs = [log(value) for value in values or ()]
+    return exp(sum(logs) / len(logs))
