@@ -30,7 +30,7 @@ def ends(found: Interval) -> tuple[float, float]:
     return found.low, found.high
 
 
-@pytest.mark.parametrize("runs", [2, 3, 6])
+@pytest.mark.parametrize("runs", [3, 4, 6])
 def test_the_ratio_is_welchs_t_on_logarithms(runs: int) -> None:
     base, with_ = np.log(BASE), np.log(WITH[:runs])
     expected = stats.ttest_ind(base, with_, equal_var=False)
@@ -42,11 +42,52 @@ def test_the_ratio_is_welchs_t_on_logarithms(runs: int) -> None:
     assert (found.base_runs, found.with_runs) == (6, runs)
 
 
-def test_the_difference_is_welchs_t() -> None:
+def test_the_difference_is_no_narrower_than_welchs_t() -> None:
     expected = stats.ttest_ind(BASE, WITH, equal_var=False)
-    found = welch_difference(BASE, WITH, confidence=0.9)
-    assert ends(found) == pytest.approx(tuple(expected.confidence_interval(0.9)))
+    low, high = ends(welch_difference(BASE, WITH, confidence=0.9))
+    assert low <= expected.confidence_interval(0.9).low * (1 + 1e-9)
+    assert high >= expected.confidence_interval(0.9).high * (1 - 1e-9)
+    assert high - low < 1.3 * (np.ptp(expected.confidence_interval(0.9)))
+
+
+def test_a_difference_of_symmetric_runs_is_welchs_t() -> None:
+    base, with_ = [1900.0, 1950.0, 2000.0], [400.0, 430.0, 460.0]
+    expected = stats.ttest_ind(base, with_, equal_var=False)
+    found = welch_difference(base, with_)
+    assert ends(found) == pytest.approx(tuple(expected.confidence_interval()))
     assert found.p_value == pytest.approx(expected.pvalue)
+    assert found.method == "Welch's t"
+
+
+def test_a_difference_of_skewed_runs_reaches_further_where_the_runs_are_sparse() -> None:
+    base, with_ = [1900.0, 1901.0, 1902.0, 1905.0, 1910.0, 2100.0], [1900.0] * 3 + [1901.0] * 3
+    expected = stats.ttest_ind(base, with_, equal_var=False)
+    found = welch_difference(base, with_)
+    low, high = ends(found)
+    assert low == pytest.approx(expected.confidence_interval().low)
+    assert high > 2 * expected.confidence_interval().high
+    assert found.p_value is not None
+    assert found.p_value >= expected.pvalue * (1 - 1e-9)
+    assert "skewness" in found.method
+
+
+@pytest.mark.parametrize("shift", [0.0, 30.0, 60.0, 90.0, 150.0])
+def test_the_p_value_of_a_difference_belongs_to_its_interval(shift: float) -> None:
+    base = np.array([1900.0, 1901.0, 1902.0, 1905.0, 1910.0, 2100.0]) - shift
+    with_ = np.array([1900.0, 1902.0, 1903.0, 1901.0, 1899.0, 1890.0])
+    found = welch_difference(base, with_)
+    assert found.p_value is not None
+    low, high = ends(welch_difference(base, with_, confidence=1 - found.p_value))
+    assert min(abs(low), abs(high)) == pytest.approx(0, abs=1e-6 * max(abs(low), abs(high)))
+
+
+def test_few_runs_against_many_have_the_freedom_of_the_few() -> None:
+    many = [*WITH, *WITH, *WITH]
+    assert welch_ratio(BASE, many).degrees_of_freedom == 5
+    assert welch_ratio(many, BASE).degrees_of_freedom == 5
+    found = welch_ratio(BASE, [*WITH, *WITH]).degrees_of_freedom
+    assert found is not None
+    assert found > 5
 
 
 def test_pairs_are_compared_run_by_run() -> None:
@@ -54,8 +95,10 @@ def test_pairs_are_compared_run_by_run() -> None:
     found = paired_ratio(BASE, WITH)
     assert ends(found) == pytest.approx(np.exp(expected.confidence_interval(0.95)))
     assert found.p_value == pytest.approx(expected.pvalue)
-    linear = stats.ttest_rel(BASE, WITH)
-    assert ends(paired_difference(BASE, WITH)) == pytest.approx(tuple(linear.confidence_interval()))
+    base, with_ = [7.0, 9.0, 11.0], [3.0, 4.0, 5.0]
+    linear = stats.ttest_rel(base, with_)
+    found = paired_difference(base, with_)
+    assert ends(found) == pytest.approx(tuple(linear.confidence_interval()))
 
 
 def test_an_interval_can_be_withheld() -> None:
