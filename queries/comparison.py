@@ -15,13 +15,23 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import polars as pl
 
+from traceview.errors import QueryError
 from traceview.queries.decomposition import Decomposition, decompose, refusal
+from traceview.queries.duration_step import duration_step_of
 from traceview.queries.matched_unmaps import CELL, Matched, match
 from traceview.queries.noise_floor import NoiseFloor, noise_floor
 from traceview.queries.quantile_shift import FEWEST_UNMAPS, Shift, quantile_shift
 from traceview.queries.ratios import Ratio, Setup, difference_of, ratio_of
 from traceview.queries.recording_plan import Plan, RecordedRun, recording_plan
-from traceview.queries.run_estimates import LINE, VARIANTS, run_lines, run_medians
+from traceview.queries.run_estimates import (
+    LINE,
+    VARIANTS,
+    cells_of,
+    estimates_of,
+    of_cell,
+    run_lines,
+    run_medians,
+)
 from traceview.queries.run_intervals import holm
 from traceview.queries.run_power import minimum_detectable_ratio, runs_needed
 
@@ -130,11 +140,9 @@ def compare(base: Analysis, with_: Analysis) -> Comparison:
     Raises QueryError when nothing of them can be compared (matched_unmaps.match).
     """
     matched = match(base, with_)
-    runs = [
-        tuple(rows["run"].unique(maintain_order=True)) for rows in (matched.base, matched.with_)
-    ]
+    runs = [_runs(matched.base), _runs(matched.with_)]
     plan = recording_plan([*_recorded("base", base, runs[0]), *_recorded("with", with_, runs[1])])
-    quantum = (_quantum(base), _quantum(with_))
+    quantum = (duration_step_of(base), duration_step_of(with_))
     pairs = _run_pairs(plan, runs[0], runs[1])
     if pairs is not None:
         runs, matched = _only_paired(matched, pairs)
@@ -156,6 +164,59 @@ def compare(base: Analysis, with_: Analysis) -> Comparison:
         *_power(of_headline, headline, setup),
         facts, quantum,
     )  # fmt: skip
+
+
+def compare_strategies(of: Analysis) -> Comparison:
+    """The unmaps of one set that invalidate per page, against those that defer.
+
+    Captures of the unmap alone do not see the strategy, and are left out. Raises QueryError when
+    the set does not hold both.
+    """
+    base, with_ = (_of_strategy(of, name) for name in ("per_pte", "deferred_range"))
+    for side, name in ((base, "per_pte"), (with_, "deferred_range")):
+        if side.unmaps.is_empty():
+            seen = sorted(set(of.unmaps["strategy"].cast(pl.String).drop_nulls())) or ["none"]
+            raise QueryError(
+                f"no unmap of strategy {name}: the traces hold {', '.join(seen)}\n"
+                "--group strategy wants both in one set; two sets are compared with --base, --with"
+            )
+    found = compare(base, with_)
+    if found.plan.allows_inference and not _balanced(of):
+        text = "inside the runs, one strategy was used before the other: drift is confounded"
+        plan = replace(found.plan, kind="sequential", standing="confounded", text=text)
+        return replace(found, plan=plan)
+    return found
+
+
+def _balanced(of: Analysis) -> bool:
+    """Whether neither strategy comes first in the captures that hold both.
+
+    By the mean positions of their unmaps, which differ by half a capture where one follows the
+    other; a quarter of that is allowed, as an average over captures.
+    """
+    rows = of.unmaps.filter(pl.col("strategy").is_in(["per_pte", "deferred_range"]))
+    place = (pl.int_range(pl.len()) / pl.len()).over("source_id")
+    by = (
+        rows.with_columns(place.alias("place"))
+        .group_by("source_id")
+        .agg(
+            pl.col("place").filter(pl.col("strategy") == "per_pte").mean().alias("base"),
+            pl.col("place").filter(pl.col("strategy") == "deferred_range").mean().alias("with"),
+        )
+    )
+    apart = (by["with"] - by["base"]).drop_nulls().mean()
+    return not isinstance(apart, float) or abs(apart) <= 0.5 / 4
+
+
+def _of_strategy(of: Analysis, name: str) -> Analysis:
+    """The part of *of* with that strategy; empty unmaps do the same work under both."""
+    unmaps = of.unmaps.filter(pl.col("strategy") == name)
+    sources = of.sources.filter(pl.col("source_id").is_in(unmaps["source_id"].unique().to_list()))
+    return replace(of, unmaps=unmaps, sources=sources)
+
+
+def _runs(rows: pl.DataFrame) -> tuple[str, ...]:
+    return tuple(rows["run"].unique(maintain_order=True))
 
 
 def _recorded(
@@ -199,19 +260,6 @@ def _in_order(rows: pl.DataFrame, runs: Sequence[str]) -> pl.DataFrame:
     return kept.sort("place", maintain_order=True).drop("place")
 
 
-def _quantum(of: Analysis) -> float:
-    """The coarsest step of the durations of a side, 0 where none is known."""
-    kinds = of.unmaps.drop_nulls("evidence").select("source_id", "evidence").unique()
-    rows = of.sources.join(kinds, on="source_id", how="inner")
-    graph = pl.col("evidence") == "fgraph"
-    steps = rows.select(
-        pl.when(graph)
-        .then("duration_step_ns")
-        .otherwise(pl.col("ts_resolution_ns").cast(pl.Float64))
-    )
-    return float(steps.to_series().max() or 0.0)  # type: ignore[arg-type]
-
-
 def _known(of: Analysis, fact: str) -> tuple[str, ...]:
     values = of.sources[fact].drop_nulls().unique(maintain_order=True).cast(pl.String).to_list()
     return tuple(value for value in values if value != "unknown")
@@ -219,13 +267,8 @@ def _known(of: Analysis, fact: str) -> tuple[str, ...]:
 
 def _sizes(matched: Matched, setup: Setup) -> tuple[Size, ...]:
     tables = [run_medians(rows) for rows in (matched.base, matched.with_)]
-    cells = (
-        tables[0]
-        .select(CELL)
-        .unique(maintain_order=True)
-        .sort(*CELL, nulls_last=True, maintain_order=True)
-    )
-    found = [_size(cell, tables, matched, setup) for cell in cells.iter_rows(named=True)]
+    cells = cells_of(tables[0]).iter_rows(named=True)
+    found = [_size(cell, tables, matched, setup) for cell in cells]
     tested = [None if size.ratio is None else size.ratio.interval.p_value for size in found]
     return tuple(
         size if size.ratio is None else replace(size, ratio=replace(size.ratio, adjusted_p=p))
@@ -236,36 +279,24 @@ def _sizes(matched: Matched, setup: Setup) -> tuple[Size, ...]:
 def _size(
     cell: dict[str, Any], tables: Sequence[pl.DataFrame], matched: Matched, setup: Setup
 ) -> Size:
-    ours, theirs = (_of_cell(table, cell) for table in tables)
+    ours, theirs = (of_cell(table, cell) for table in tables)
     runs = [matched.base["run"].n_unique(), matched.with_["run"].n_unique()]
     whole = [len(ours), len(theirs)] == runs
-    ratio = ratio_of(_estimates(ours), _estimates(theirs), setup, slope=False) if (
+    ratio = ratio_of(estimates_of(ours), estimates_of(theirs), setup, slope=False) if (
         whole or setup.pairs is None
     ) else None  # fmt: skip
     return Size(
         cell, int(ours["unmaps"].sum()), int(theirs["unmaps"].sum()), ratio,
         _shift(cell, matched, setup, whole=whole),
-        _counts(_of_cell(matched.base_detailed, cell)),
-        _counts(_of_cell(matched.with_detailed, cell)),
+        _counts(of_cell(matched.base_detailed, cell)),
+        _counts(of_cell(matched.with_detailed, cell)),
     )  # fmt: skip
-
-
-def _of_cell(rows: pl.DataFrame, cell: dict[str, Any]) -> pl.DataFrame:
-    return rows.filter(pl.all_horizontal(pl.col(name).eq_missing(cell[name]) for name in cell))
-
-
-def _estimates(medians: pl.DataFrame) -> dict[Variant, list[float] | None]:
-    """The runs' medians per variant, None where one is unknown."""
-    return {
-        name: None if medians[name].null_count() else medians[name].cast(pl.Float64).to_list()
-        for name in VARIANTS
-    }
 
 
 def _shift(cell: dict[str, Any], matched: Matched, setup: Setup, *, whole: bool) -> Shift | None:
     """Where there are enough unmaps in every run for deciles to be more than a few of them."""
     column = VARIANTS["corrected"]
-    sides = [_of_cell(rows, cell) for rows in (matched.base, matched.with_)]
+    sides = [of_cell(rows, cell) for rows in (matched.base, matched.with_)]
     if any(rows[column].null_count() for rows in sides):
         column = VARIANTS["raw"]
     runs = [
@@ -296,10 +327,10 @@ def _lines(matched: Matched, setup: Setup) -> tuple[Line, ...]:
     groups = matched.base.filter(pl.col("leaves") > 0).select(LINE).unique(maintain_order=True)
     found = []
     for group in groups.sort(*LINE, nulls_last=True).iter_rows(named=True):
-        base, with_ = (run_lines(_of_cell(rows, group)) for rows in (matched.base, matched.with_))
+        base, with_ = (run_lines(of_cell(rows, group)) for rows in (matched.base, matched.with_))
         if base is None or with_ is None or not _same_runs(base, with_, matched):
             continue
-        sizes = _of_cell(matched.base, group)["leaves"].unique().sort().to_list()
+        sizes = of_cell(matched.base, group)["leaves"].unique().sort().to_list()
         line = _line(group, tuple(s for s in sizes if s), base, with_, setup)
         found += [] if line is None else [line]
     return tuple(found)
@@ -357,12 +388,12 @@ def _headline_runs(
     sides = (matched.base, matched.with_)
     for line in lines:
         if line.ratio is headline:
-            runs = [run_lines(_of_cell(rows, line.line)) or [] for rows in sides]
+            runs = [run_lines(of_cell(rows, line.line)) or [] for rows in sides]
             one, other = (_of_lines(side, headline.variant, "slope") or [] for side in runs)
             return one, other
     (size,) = (of for of in sizes if of.ratio is headline)
-    medians = [_of_cell(run_medians(rows), size.cell) for rows in sides]
-    one, other = (_estimates(rows)[headline.variant] or [] for rows in medians)
+    medians = [of_cell(run_medians(rows), size.cell) for rows in sides]
+    one, other = (estimates_of(rows)[headline.variant] or [] for rows in medians)
     return one, other
 
 

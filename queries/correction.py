@@ -27,8 +27,8 @@ def corrected(analysis: Analysis) -> pl.DataFrame:
     Beside `source_id` and schema.UNMAPS: `corrected_ns`, `corrected_low_ns`, `corrected_high_ns`
     of the duration, and the same of each component (`cmo_corrected_ns`, ...) and of the rest;
     Float64, null where the time or the cost is unknown. The estimates of the components, with
-    `off_cpu_ns`, sum to `corrected_ns`. Where the cost is only bounded, the estimate is null and no bound is below 0;
-    a calibrated one may be, where it does not fit, and is left so.
+    `off_cpu_ns`, sum to `corrected_ns`. Where the cost is only bounded, the estimate is null and
+    no bound is below 0; a calibrated one may be, where it does not fit, and is left so.
     """
     costs = analysis.tracing_costs.drop(
         "strata", "median_residual", "worst_residual", "inside_from", "call_from", strict=False

@@ -15,6 +15,8 @@ import polars as pl
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from traceview.queries.analysis import Analysis
+
 # Longer ones are printed with fewer digits (trace_print_graph_duration, trace_functions_graph.c).
 LONGEST_NS: Final = 100_000
 KEPT: Final = 4096
@@ -61,3 +63,16 @@ def step_of(durations_ns: Iterable[int]) -> float | None:
     allowed = min(ROUNDING_NS, step / 4)
     fits = all(abs(value - round(value / step) * step) <= allowed for value in values)
     return step if fits else None
+
+
+def duration_step_of(of: Analysis) -> float:
+    """The coarsest step of the durations of a side, 0 where none is known."""
+    kinds = of.unmaps.drop_nulls("evidence").select("source_id", "evidence").unique()
+    rows = of.sources.join(kinds, on="source_id", how="inner")
+    graph = pl.col("evidence") == "fgraph"
+    steps = rows.select(
+        pl.when(graph)
+        .then("duration_step_ns")
+        .otherwise(pl.col("ts_resolution_ns").cast(pl.Float64))
+    )
+    return float(steps.to_series().max() or 0.0)  # type: ignore[arg-type]

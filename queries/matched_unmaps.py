@@ -102,6 +102,19 @@ def match(base: Analysis, with_: Analysis) -> Matched:
     return Matched(mode, one, other, fine_one, fine_other, alone, _summed(left))
 
 
+def one_side(of: Analysis) -> tuple[pl.DataFrame, tuple[LeftOut, ...]]:
+    """The unmaps of *of* in their cells, as match() takes the headline of a side.
+
+    Raises QueryError when none is complete and has a duration.
+    """
+    rows = _rows(of)
+    side = _side("base", rows, alone=_every_run_has_alone(rows))
+    if side.headline.is_empty():
+        raise QueryError("no unmap is complete and has a duration: nothing to compare")
+    mode = _mode(side.headline, side.headline)
+    return _as_cells(side.headline, mode), _summed(list(side.left_out))
+
+
 def _usable() -> pl.Expr:
     return (pl.col("status") == "complete") & pl.col("duration_ns").is_not_null()
 

@@ -8,7 +8,7 @@ is only a bound), and without the most and the least that tracing can have cost 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import polars as pl
 
@@ -73,3 +73,22 @@ def _line(rows: pl.DataFrame, variant: Variant) -> RelativeLine | None:
     line = relative_line(rows["leaves"].to_numpy(), rows[column].to_numpy(), weights.to_numpy())
     # A duration of nothing or less is on no line of relative errors: then it is not this one.
     return None if line is None or line.left_out else line
+
+
+def cells_of(rows: pl.DataFrame) -> pl.DataFrame:
+    """The cells of *rows*, in the order of reports."""
+    cells = rows.select(CELL).unique(maintain_order=True)
+    return cells.sort(*CELL, nulls_last=True, maintain_order=True)
+
+
+def of_cell(rows: pl.DataFrame, cell: dict[str, Any]) -> pl.DataFrame:
+    """The rows of one cell, or of one line."""
+    return rows.filter(pl.all_horizontal(pl.col(name).eq_missing(cell[name]) for name in cell))
+
+
+def estimates_of(medians: pl.DataFrame) -> dict[Variant, list[float] | None]:
+    """The runs' medians per variant, None where one is unknown."""
+    return {
+        name: None if medians[name].null_count() else medians[name].cast(pl.Float64).to_list()
+        for name in VARIANTS
+    }
