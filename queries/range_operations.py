@@ -162,6 +162,21 @@ def covered(
     return found
 
 
+def covered_by_operand(operand: int, page_bytes: int) -> int:
+    """How many pages the operand of a range operation covers: 0 with the granule of another size.
+
+    Arm ARM, TLBI RIPAS2E1IS: TG 47:46, SCALE 45:44, NUM 43:39, BaseADDR 36:0.
+    """
+    scale, num, tg = (operand >> 44) & 3, (operand >> 39) & 31, (operand >> 46) & 3
+    return (num + 1) << (5 * scale + 1) if tg == GRANULES[page_bytes] else 0
+
+
+def bases_of_operand(operand: int, page_bytes: int) -> tuple[int, int]:
+    """Where the range of an operand begins: if its base counts pages, and if it counts 64 KiB."""
+    base = operand & ((1 << 37) - 1)
+    return base * page_bytes, base * LPA2_BYTES
+
+
 def whole(ranges: list[tuple[int, int]], start: int, end: int) -> tuple[int, bool]:
     """How many bytes of [start, end) the *ranges* (start, end) cover, and whether any overlap."""
     reach, inside, overlap = start, 0, False
@@ -186,7 +201,6 @@ def _range(start: int, scale: int, num: int, page_bytes: int, unit: int) -> Oper
     tg = GRANULES[page_bytes]
     operand = (start // unit) & ((1 << 37) - 1)
     operand |= (num << 39) | ((scale << 44) & WORD) | (tg << 46)
-    read_scale, read_num, read_tg = (operand >> 44) & 3, (operand >> 39) & 31, (operand >> 46) & 3
-    covers = (read_num + 1) << (5 * read_scale + 1) if read_tg == tg else 0
+    covers = covered_by_operand(operand, page_bytes)
     pages = (num + 1) << ((5 * scale + 1) % 64)
     return Operation(start, pages, min(covers, pages), scale, num, operand)

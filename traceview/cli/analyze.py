@@ -48,7 +48,7 @@ def analyze(  # noqa: PLR0913 - one per option
     with answered():
         from traceview.report.contents import contents  # noqa: PLC0415 - not needed by --help
 
-        filters = _filters(step, trigger, cpu, tid, from_, to)
+        filters = filters_of(step, trigger, cpu, tid, from_, to)
         opened = open_traces(
             traces,
             stated={"origin": origin, "label": label, "run": run},
@@ -58,7 +58,7 @@ def analyze(  # noqa: PLR0913 - one per option
             digest=json or parquet is not None,
         )
         with _tables(parquet, force=force) as tables:
-            whole = _read(opened, tables, _steps(steps, step_pattern), quiet=quiet)
+            whole = _read(opened, tables, steps_of(steps, step_pattern), quiet=quiet)
             refuse_damage(whole, strict=strict)
             found = contents(whole, filters, opened[0].vocabulary)
             written = tables.finish(found.analysis) if tables else []
@@ -67,7 +67,7 @@ def analyze(  # noqa: PLR0913 - one per option
             note(f"wrote {len(written)} tables to {parquet}/ (docs/schema.md)")
 
 
-def _filters(
+def filters_of(
     steps: list[str] | None,
     triggers: list[str] | None,
     cpus: list[int] | None,
@@ -75,6 +75,7 @@ def _filters(
     first: str | None,
     last: str | None,
 ) -> Filters:
+    """The filters that the options ask for."""
     from traceview.queries.filters import Filters, parse_time  # noqa: PLC0415
 
     return Filters(
@@ -103,7 +104,7 @@ def _tables(
     return ParquetTables(directory, force=force)
 
 
-def _steps(path: Path | None, pattern: str | None) -> dict[str, Any]:
+def steps_of(path: Path | None, pattern: str | None) -> dict[str, Any]:
     """The arguments of `analyze` that say what a step is."""
     from traceview.queries.steps import read_steps  # noqa: PLC0415
 

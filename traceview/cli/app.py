@@ -8,7 +8,7 @@ from typing import Annotated, Final
 import typer
 
 import traceview
-from traceview.cli import analyze, claims, info
+from traceview.cli import analyze, audit, claims, info
 from traceview.cli.exits import exit_code
 
 app = typer.Typer(
@@ -27,6 +27,7 @@ EPILOG: Final = (
 )
 app.command("analyze", epilog=EPILOG)(analyze.analyze)
 app.command("info", epilog=EPILOG)(info.info)
+app.command("audit", epilog=EPILOG)(audit.audit)
 app.command("claims", epilog=EPILOG)(claims.claims)
 
 

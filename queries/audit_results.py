@@ -1,0 +1,129 @@
+"""What an audit says: per check what was checked, what was found, and what could not be checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import polars as pl
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from traceview.queries.analysis import Analysis
+    from traceview.queries.filters import Filters
+
+# Of a finding: seen in the trace, or what the kernel's formula does with arguments that were seen.
+SEVERITIES: Final = ("finding", "predicted")
+
+FINDINGS: Final = {
+    "source_id": pl.Int32(), "check": pl.String(), "severity": pl.String(),
+    "unmap_id": pl.Int64(), "call_id": pl.Int64(), "step": pl.String(), "cpu": pl.Int32(),
+    "tid": pl.Int32(), "start_ns": pl.Int64(), "text": pl.String(),
+}  # fmt: skip
+
+WINDOWS: Final = {
+    "label": pl.String(), "origin": pl.String(), "evidence": pl.String(), "strategy": pl.String(),
+    "unmaps": pl.Int64(), "windows": pl.Int64(), "unknown": pl.Int64(),
+    "median_ns": pl.Int64(), "p95_ns": pl.Int64(), "max_ns": pl.Int64(),
+    "leaves_median": pl.Int64(), "leaves_max": pl.Int64(),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One question put to one source.
+
+    `unit`: what was looked at. `checked` of them were decided, `found` of these are findings, and
+    `idle` had nothing to decide. `by`: what the decision rests on. `unchecked`: why others could
+    not be decided, and how many.
+    """
+
+    source_id: int
+    code: str
+    unit: str
+    checked: int
+    found: int
+    idle: int
+    by: Mapping[str, int]
+    unchecked: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Bystanders:
+    """Guest faults of other tasks inside stale windows, of one source."""
+
+    source_id: int
+    recorded: int
+    inside: int
+    unmaps: int
+
+
+@dataclass(frozen=True, slots=True)
+class Assumed:
+    """What the sequence of range operations of one source was computed with.
+
+    `formulas`: those that the kernel may have (range_operations.Formula, as text). `page_known`:
+    whether the trace or the user says the page size, else it is assumed.
+    """
+
+    source_id: int
+    kernel: str | None
+    page_size_bytes: int
+    page_known: bool
+    lpa2: bool | None
+    formulas: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """The result. `whole` is what was read, `kept` what the filters left of it.
+
+    `findings`: FINDINGS. `windows`: WINDOWS, the stale windows by label, origin,
+    evidence and strategy.
+    """
+
+    whole: Analysis
+    kept: Analysis
+    filters: Filters
+    checks: tuple[Check, ...]
+    findings: pl.DataFrame
+    windows: pl.DataFrame
+    bystanders: tuple[Bystanders, ...]
+    assumed: tuple[Assumed, ...]
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether nothing was found; what could not be checked is not said to be right."""
+        return self.findings.is_empty()
+
+
+def judged(
+    source_id: int, code: str, unit: str, rows: pl.DataFrame, *, severity: str = "finding"
+) -> tuple[Check, pl.DataFrame]:
+    """The check of *rows*, and its findings.
+
+    *rows* have `reason` (why one cannot be decided, or null), `idle`, `bad`, `by` and `text`, and
+    of the columns of FINDINGS those that are known.
+    """
+    open_ = pl.col("reason").is_null()
+    decided = rows.filter(open_ & ~pl.col("idle"))
+    bad = decided.filter("bad")
+    check = Check(
+        source_id, code, unit, len(decided), len(bad), len(rows.filter(open_ & pl.col("idle"))),
+        _counted(decided, "by"), _counted(rows.filter(~open_), "reason"),
+    )  # fmt: skip
+    given = bad.with_columns(
+        pl.lit(source_id).alias("source_id"),
+        pl.lit(code).alias("check"),
+        *([] if "severity" in bad.columns else [pl.lit(severity).alias("severity")]),
+        *(pl.lit(None, dtype).alias(name) for name, dtype in FINDINGS.items()
+          if name not in {*bad.columns, "source_id", "check", "severity"}),
+    )  # fmt: skip
+    found = given.select(pl.col(name).cast(dtype) for name, dtype in FINDINGS.items())
+    return check, found
+
+
+def _counted(rows: pl.DataFrame, column: str) -> dict[str, int]:
+    counts = rows.group_by(column, maintain_order=True).len().sort("len", descending=True)
+    return {name: number for name, number in counts.iter_rows() if name is not None}
