@@ -54,6 +54,7 @@ class Vcpu:
     stall_ns: int = 0
     outside_guest_faults: int = 0
     outside_stall_ns: int = 0
+    unmaps: int = 0
 
     def meet(self, events: Rows) -> None:
         """Learn from further *events* of it."""
@@ -65,19 +66,19 @@ class Vcpu:
 
 
 class Holes:
-    """When events may be missing, on any CPU; `everywhere` if some loss cannot be placed."""
+    """When events may be missing, on any CPU; everywhere if some loss cannot be placed."""
 
-    def __init__(self, losses: pl.DataFrame) -> None:
-        """Look at *losses* (schema.LOSSES)."""
+    def __init__(self, losses: pl.DataFrame, *, everywhere: bool = False) -> None:
+        """Look at *losses* (schema.LOSSES). *everywhere*: some are missing anyway."""
         rows = losses.filter((pl.col("kind") != PROBES_ONLY).fill_null(value=True))
         start, end = whole(rows["from_ns"]), whole(rows["to_ns"])
-        self.everywhere = bool(((start == NIL) & (end == NIL)).any())
+        self._everywhere = everywhere or bool(((start == NIL) & (end == NIL)).any())
         end = np.where(end == NIL, FOREVER, end)
         self._holes = Union(start, np.maximum(end, start + 1))
 
     def touch(self, start: Ints, end: Ints) -> NDArray[np.bool_]:
         """Which stretches a hole may reach into."""
-        if self.everywhere:
+        if self._everywhere:
             return np.ones(start.size, dtype=bool)
         return self._holes.touches(start, end)
 
@@ -158,6 +159,7 @@ def _who(seen: Seen, unmaps: Rows, start: Ints, end: Ints, until: Ints) -> dict[
             begins = np.maximum(start[mine], vcpu.first_ns)
             lived = np.minimum(end[mine], vcpu.last_ns) - begins
             count[mine] += lived >= 0
+            vcpu.unmaps += int((lived >= 0).sum())
             inside[mine] += np.maximum(lived, 0)
             begins = np.maximum(end[mine], vcpu.first_ns)
             after[mine] += np.maximum(np.minimum(until[mine], vcpu.last_ns) - begins, 0)
@@ -197,13 +199,13 @@ def _sum(of: Ints, time: Ints, size: int) -> Ints:
 
 
 def vcpu_table(seen: Seen) -> pl.DataFrame:
-    """schema.VCPUS, in order of their first event."""
+    """schema.VCPUS, in order of their first event, once bystander_table() was made."""
     vcpus = sorted(seen.vcpus, key=lambda one: one.first_seq)
     columns = {
         name: np.array([getattr(one, name) for one in vcpus], dtype=np.int64)
         for name in (
             "task", "tgid", "comm", "first_ns", "last_ns", "exits", "guest_faults", "stall_ns",
-            "outside_guest_faults", "outside_stall_ns",
+            "outside_guest_faults", "outside_stall_ns", "unmaps",
         )
     }  # fmt: skip
     start, end = columns["first_ns"], columns["last_ns"]

@@ -38,14 +38,15 @@ from traceview.queries.rows import IDLE_BASE, NIL, take
 from traceview.schema import frame
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from numpy.typing import NDArray
 
     from traceview.queries.losses import Losses
     from traceview.queries.rows import Ints, Rows
-    from traceview.trace import Batch
+    from traceview.trace import Batch, Diagnostic
 
+SAMPLED: Final = "sampled-events"  # of the parser of perf.data: not all events were recorded
 PAIRS: Final = 1 << 20  # of an unmap and a fault in its window, looked at together
 # ESR_ELx.DFSC, bits 5:0: translation fault, levels 0 to 3; level -1 (Arm ARM D24.2.40).
 STATUS_CODE, TRANSLATION, LEVEL_MINUS_1 = 0x3F, 0x04, 0x2B
@@ -113,11 +114,16 @@ class Bystanders:
         self._forget(last=last)
 
     def tables(
-        self, losses: pl.DataFrame, leaves: pl.DataFrame, clock: str | None
+        self,
+        losses: pl.DataFrame,
+        leaves: pl.DataFrame,
+        clock: str | None,
+        found: Iterable[Diagnostic],
     ) -> tuple[pl.DataFrame, pl.DataFrame]:
-        """The tables `bystanders` and `vcpus`; *leaves*: unmap_id and leaves of the unmaps.
+        """The tables `bystanders` and `vcpus`.
 
-        Both are empty where the clocks of CPUs need not agree, or no fault was recorded.
+        *leaves*: unmap_id and leaves of the unmaps; *found*: what the parser found wrong. Both
+        tables are empty where the clocks of CPUs need not agree, or no fault was recorded.
         """
         if clock == "local" or FAULT not in self._kinds:
             return frame("bystanders"), frame("vcpus")
@@ -126,7 +132,7 @@ class Bystanders:
             stalls=joined(self._stalls, STALL),
             doubts=Union(*(np.concatenate(of) for of in zip(*self._doubts, strict=True))),
             vcpus=tuple(self._vcpus.values()),
-            holes=Holes(losses),
+            holes=Holes(losses, everywhere=any(one.code == SAMPLED for one in found)),
             last_ns=self._last_ns,
             exits={EXIT, ENTRY} <= self._kinds,
             switches=self._switches,
@@ -245,8 +251,10 @@ class Bystanders:
 def _translation(hsr: Ints) -> NDArray[np.bool_]:
     """Whether each syndrome is of a page that was not mapped; an unknown one may be."""
     code = hsr & STATUS_CODE
-    found: NDArray[np.bool_] = (code & ~0x3) == TRANSLATION
-    return found | (code == LEVEL_MINUS_1) | (hsr == NIL)
+    hit = np.isin(code & ~0x3, [TRANSLATION])
+    hit |= code == LEVEL_MINUS_1
+    hit |= hsr == NIL
+    return hit
 
 
 def _of(rows: Rows, tasks: Ints) -> Rows:
@@ -255,6 +263,8 @@ def _of(rows: Rows, tasks: Ints) -> Rows:
 
 def _blocks(count: Ints) -> Iterator[slice]:
     """Stretches of rows with about PAIRS pairs each."""
+    if count.size == 0:
+        return
     block = np.cumsum(count) // PAIRS
     edges = np.flatnonzero(np.r_[True, block[1:] != block[:-1]][: count.size]).tolist()
     for low, high in zip(edges, [*edges[1:], count.size], strict=True):

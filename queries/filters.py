@@ -103,9 +103,14 @@ def apply(filters: Filters, analysis: Analysis) -> Analysis:
         kept["unmaps"].select("source_id", "unmap_id"), on=["source_id", "unmap_id"], how="semi",
         maintain_order="left",
     )  # fmt: skip
+    beside = analysis.bystanders.join(
+        kept["unmaps"].select("source_id", "unmap_id"), on=["source_id", "unmap_id"], how="semi",
+        maintain_order="left",
+    )  # fmt: skip
     return replace(
-        analysis, **kept, instructions=inside, samples=_samples(filters, analysis, kept["unmaps"])
-    )
+        analysis, **kept, instructions=inside, bystanders=beside,
+        samples=_samples(filters, analysis, kept["unmaps"]),
+    )  # fmt: skip
 
 
 def _samples(filters: Filters, analysis: Analysis, unmaps: pl.DataFrame) -> pl.DataFrame:

@@ -266,8 +266,9 @@ class SourceTables:
         self._done["destroys"] = self._others("destroys")
         self._done["losses"] = self._losses()
         self._done["bystanders"], self._done["vcpus"] = self._bystanders.tables(
-            self._done["losses"], unmaps.select("unmap_id", "leaves"), sources["clock"][0]
-        )
+            self._done["losses"], unmaps.select("unmap_id", "leaves"), sources["clock"][0],
+            self._found,
+        )  # fmt: skip
         self._done["instructions"] = self._joined("instructions", lambda: frame("instructions"))
         self._done["samples"] = self._joined("samples", lambda: frame("samples"))
         self._done["event_counts"] = self._event_counts()

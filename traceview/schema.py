@@ -236,6 +236,7 @@ VCPUS: Final[Schema] = {
     "comm": NAME,
     "first_ns": I64,
     "last_ns": I64,
+    "unmaps": I64,  # of which it was a bystander
     "exits": I64,
     "guest_faults": I64,
     "stall_ns": I64,  # in exits for stage-2 faults, on the CPU

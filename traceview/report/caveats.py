@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
 
+from traceview.queries.bystander_groups import unmeasured
 from traceview.queries.groups import source_labels
 from traceview.queries.recorded import Recorded
 from traceview.report.caveat import Caveat
@@ -66,13 +67,24 @@ def caveats(analysis: Analysis, vocabulary: Vocabulary | None = None) -> tuple[C
         found += _overhead(complete)
         found += _per_source(analysis, "clock-resolution", _resolution(complete))
         found += _runs(analysis)
-        found.append(
-            Caveat(
-                "elsewhere-not-measured",
-                "what the invalidations cost other CPUs and the guest was not measured",
-            )
-        )
+        found += _elsewhere(analysis)
     return tuple(found)
+
+
+def _elsewhere(analysis: Analysis) -> Iterable[Caveat]:
+    """What unmaps cost others: why stalls of vCPUs are not known, and what no event shows."""
+    why = unmeasured(analysis)
+
+    def says(source: dict[str, Any]) -> str | None:
+        reason = why.get(source["source_id"])
+        return None if reason is None else f"cost to bystanders: not measured ({reason})"
+
+    yield from _per_source(analysis, "bystanders-not-measured", says)
+    yield Caveat(
+        "elsewhere-not-measured",
+        "what invalidations cost the guest in TLBs to refill, and other CPUs in DVM traffic, was"
+        " not measured: no event shows it",
+    )
 
 
 def left_out(undecided: dict[str, int]) -> Iterable[Caveat]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from traceview.queries.bystander_groups import bystander_groups
 from traceview.queries.filters import Filters, apply, undecided
 from traceview.queries.groups import groups, trigger_groups
 from traceview.queries.sample_groups import sample_groups
@@ -28,6 +29,7 @@ class Contents:
     groups: pl.DataFrame
     trigger_groups: pl.DataFrame
     sample_groups: pl.DataFrame
+    bystander_groups: pl.DataFrame
     caveats: tuple[Caveat, ...]
 
 
@@ -39,5 +41,6 @@ def contents(
     kept = apply(filters, whole)
     said = (*left_out(undecided(filters, whole)), *caveats(kept, vocabulary))
     return Contents(
-        whole, kept, filters, groups(kept), trigger_groups(kept), sample_groups(kept), said
-    )
+        whole, kept, filters, groups(kept), trigger_groups(kept), sample_groups(kept),
+        bystander_groups(kept), said,
+    )  # fmt: skip

@@ -13,6 +13,7 @@ from rich.text import Text
 from traceview.queries.groups import nearest_rank, source_labels
 from traceview.report.absent import why_no_unmap
 from traceview.report.bar import PARTS, bar, legend, shares
+from traceview.report.bystanders import bystanders
 from traceview.report.layout import Column, bullets, flow, heading, table, wrapped
 from traceview.report.samples import samples
 from traceview.report.sources import sources, statuses
@@ -65,6 +66,7 @@ def summary(found: Contents, width: int, *, top: int = 5, blocks: bool = False) 
     lines += _empty(found, width)
     lines += _slowest(found, width, top)
     lines += _triggers(found, width)
+    lines += bystanders(found, width)
     lines += _functions(DESTROYS, analysis.destroys, width)
     lines += _functions(_flushes_title(found.whole), analysis.flushes, width)
     lines += _caveats(found, width)
