@@ -26,7 +26,7 @@ Mode = Literal["kind", "step"]
 Name = Literal["base", "with"]
 UNKNOWN_RUN: Final = "not stated"
 # What a cell is: unmaps of which the same time is expected. In order of how reports sort them.
-CELL: Final = ("level", "trigger", "stem", "leaves")
+CELL: Final = ("level", "trigger", "leaves", "stem")
 PLACE: Final = ("step", "order", "of")
 # A capture that traces this much more per unmap than another of its run is the more detailed one.
 SAME_DETAIL: Final = 1.05
