@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 SPLIT: Final = tuple(name.removesuffix("_ns") for name in COMPONENTS if name != "rest_ns")
 TRACING: Final = "tracing"
 WHOLE: Final = "total"
+NET: Final = "net"
 # Facts that make cache maintenance of one side no measure of the other's.
 MACHINE: Final = {"midr": "MIDR", "fwb": "FWB", "machine": "machine"}
 
@@ -49,11 +50,13 @@ class Part:
 class Decomposition:
     """The parts sum to `total`. `corrected`: tracing is estimated, and a part of its own.
 
-    `merged`: separated on one side only, so in the rest on both.
+    `net` is the total without tracing, None where that is not estimated. `merged`: separated on
+    one side only, so in the rest on both.
     """
 
     parts: tuple[Part, ...]
     total: Part
+    net: Part | None
     corrected: bool
     merged: tuple[str, ...]
     leaves: int
@@ -103,7 +106,8 @@ def decompose(
     found = tuple(_part(name, one, other, pairs) for name in parts)
     leaves = int((weights["leaves"] * weights["weight"]).sum())
     whole = _part(WHOLE, one, other, pairs)
-    return Decomposition(found, whole, corrected, tuple(merged), leaves)
+    net = _part(NET, one, other, pairs) if corrected else None
+    return Decomposition(found, whole, net, corrected, tuple(merged), leaves)
 
 
 def _separated(rows: pl.DataFrame, name: str) -> bool:
@@ -128,8 +132,9 @@ def _per_leaf(
 ) -> pl.DataFrame:
     """Per run: ns per leaf of every part, of the total, and of the parts' bounds."""
     columns = {WHOLE: pl.col("duration_ns").cast(pl.Float64)}
-    for which in ("_low", "_high"):
-        columns[f"{WHOLE}{which}"] = pl.col(f"corrected{which}_ns")
+    for which in ("", "_low", "_high"):
+        columns[f"{NET}{which}"] = pl.col(f"corrected{which}_ns")
+    columns |= {f"{WHOLE}{which}": columns[f"{NET}{which}"] for which in ("_low", "_high")}
     for which in ("", "_low", "_high"):
         split = [
             pl.col(_corrected(name, which) if corrected or which else f"{name}_ns").fill_null(0.0)
