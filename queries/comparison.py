@@ -61,7 +61,9 @@ FITS: Final = 0.25
 class Size:
     """One cell: `cell` (CELL), unmaps and runs of each side, its ratio, its shift function.
 
-    `counts`: per side the median number of operations per unmap, null where not counted.
+    `within`: how far the unmaps of a run spread, the interquartile range relative to the median, as
+    the median over runs: no part of any interval, runs are what is compared. `counts`: per side the
+    median number of operations per unmap, null where not counted.
     """
 
     cell: dict[str, Any]
@@ -69,6 +71,8 @@ class Size:
     with_unmaps: int
     ratio: Ratio | None
     shift: Shift | None
+    base_within: float | None
+    with_within: float | None
     base_counts: dict[str, float | None]
     with_counts: dict[str, float | None]
 
@@ -288,6 +292,8 @@ def _size(
     return Size(
         cell, int(ours["unmaps"].sum()), int(theirs["unmaps"].sum()), ratio,
         _shift(cell, matched, setup, whole=whole),
+        _within(of_cell(matched.base, cell)),
+        _within(of_cell(matched.with_, cell)),
         _counts(of_cell(matched.base_detailed, cell)),
         _counts(of_cell(matched.with_detailed, cell)),
     )  # fmt: skip
@@ -307,6 +313,13 @@ def _shift(cell: dict[str, Any], matched: Matched, setup: Setup, *, whole: bool)
     if fewest < FEWEST_UNMAPS or (setup.pairs is not None and not whole):
         return None
     return quantile_shift(*runs, paired=setup.pairs is not None, quantum=setup.quantum)
+
+
+def _within(rows: pl.DataFrame) -> float | None:
+    time = pl.col("duration_ns")
+    range_ns = time.quantile(0.75, "linear") - time.quantile(0.25, "linear")
+    by_run = rows.group_by("run").agg((range_ns / time.median()).alias("spread"))
+    return _number(by_run["spread"].median())
 
 
 def _counts(rows: pl.DataFrame) -> dict[str, float | None]:

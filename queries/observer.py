@@ -168,12 +168,12 @@ def _shortest(times: pl.DataFrame) -> Bound | None:
 def _calibrated(
     analysis: Analysis, calibration: Analysis | None, members: list[int], evidence: str
 ) -> PerCall | None:
-    mine = _numbered(analysis, members, evidence)
-    others = mine if calibration is None else _numbered(calibration, None, evidence)
+    mine = _captures(analysis, members, evidence)
+    others = mine if calibration is None else _captures(calibration, None, evidence)
     rows = []
-    for _, detailed in mine.group_by("source_id", maintain_order=True):
-        for _, plain in others.group_by("source_id", maintain_order=True):
-            if not _comparable(detailed, plain):
+    for facts, detailed in mine:
+        for other_facts, plain in others:
+            if not _comparable(facts, other_facts):
                 continue
             rows.append(strata(detailed, plain))
             if calibration is not None:  # the calibration may be the more detailed one
@@ -185,21 +185,28 @@ def _calibrated(
     return cost_per_call(*(found[name].cast(pl.Float64).to_numpy() for name in columns))
 
 
-def _comparable(one: pl.DataFrame, other: pl.DataFrame) -> bool:
+def _comparable(one: dict[str, Any], other: dict[str, Any]) -> bool:
     """Whether nothing that is known says that two captures are of different runs or hosts."""
-    return not any(
-        {*one[fact].drop_nulls(), *other[fact].drop_nulls()} - {one[fact][0]}
-        for fact in ("run", *SAME_HOST)
-        if None not in (one[fact][0], other[fact][0])
+    unknown = (None, "unknown")
+    return all(
+        one[fact] == other[fact]
+        for fact in one
+        if one[fact] not in unknown and other[fact] not in unknown
     )
 
 
-def _numbered(analysis: Analysis, members: Iterable[int] | None, evidence: str) -> pl.DataFrame:
+def _captures(
+    analysis: Analysis, members: Iterable[int] | None, evidence: str
+) -> list[tuple[dict[str, Any], pl.DataFrame]]:
+    """Per source: what is known of its run and host, and its unmaps."""
+    known = ("run", *SAME_HOST)
+    facts = {row["source_id"]: {name: row[name] for name in known}
+             for row in analysis.sources.iter_rows(named=True)}  # fmt: skip
     unmaps = numbered(analysis.unmaps).filter(pl.col("evidence") == evidence)
     if members is not None:
         unmaps = unmaps.filter(pl.col("source_id").is_in(list(members)))
-    facts = analysis.sources.select("source_id", "run", *SAME_HOST)
-    return unmaps.join(facts, on="source_id", how="left", maintain_order="left")
+    parts = unmaps.group_by("source_id", maintain_order=True)
+    return [(facts[source], rows) for (source,), rows in parts]
 
 
 def _with_probe(analysis: Analysis, costs: pl.DataFrame) -> pl.DataFrame:
