@@ -96,15 +96,18 @@ def flushed_before_return(
         .when(~referenced).then(pl.lit("the number of cache maintenance calls"))
         .otherwise("by")
     )  # fmt: skip
+    cleared = _plural(missing, "entry was", "entries were")
     text = (
         pl.when(ranged)
-        .then(pl.format("{} entries were cleared after the last flush of the range had begun, and"
-                        " no invalidation follows before the unmap returns", "uncovered"))
+        .then(pl.format("{} cleared after the last flush of the range had begun, and no"
+                        " invalidation follows before the unmap returns",
+                        _plural(pl.col("uncovered"), "entry was", "entries were")))
         .when(pl.col("n_flushes") == 0)
-        .then(pl.format("{} entries were cleared, and no invalidation follows before the unmap"
-                        " returns", missing))
-        .otherwise(pl.format("{} entries were cleared without an invalidation of their own ({}"
-                             " invalidations in all)", missing, "n_flushes"))
+        .then(pl.format("{} cleared, and no invalidation follows before the unmap returns",
+                        cleared))
+        .otherwise(pl.format("{} cleared without an invalidation of their own ({} in all)",
+                             cleared, _plural(pl.col("n_flushes"), "invalidation",
+                                              "invalidations")))
     )  # fmt: skip
     given = rows.with_columns(
         reason.alias("reason"), idle.alias("idle"), bad.alias("bad"), by.alias("by"),
@@ -142,17 +145,12 @@ def tables_before_release(
                                               " would look like two leaves"))
         .otherwise("by")
     )  # fmt: skip
-    when = (
-        pl.when(ranged).then(pl.lit("; the flush of the range comes later")).otherwise(pl.lit(""))
-    )
     least = pl.when(proven).then(pl.lit("at least ")).otherwise(pl.lit(""))
-    text = pl.format(
-        "{}{} of the page-table pages were released before their invalidation{}: {}",
-        least, early, when, pl.lit(UNFIXED),
-    )  # fmt: skip
-    text = pl.when(ranged).then(text).otherwise(
-        pl.format("{} page-table pages were released without an invalidation before", early)
-    )  # fmt: skip
+    pages = _plural(early, "page-table page was", "page-table pages were")
+    text = pl.when(ranged).then(
+        pl.format("{}{} released before the invalidation, which the flush of the range makes"
+                  " later: {}", least, pages, pl.lit(UNFIXED))
+    ).otherwise(pl.format("{} released without an invalidation before", pages))  # fmt: skip
     given = rows.with_columns(
         reason.alias("reason"), idle.alias("idle"), (early > 0).alias("bad"), by.alias("by"),
         text.alias("text"),
@@ -182,10 +180,10 @@ def range_covered(
     length = pl.col("length_bytes").cast(pl.Int64)
     short = ranged & (pl.col("asked_bytes") < length)
     wrong = {
-        "flushes_outside": "{} invalidations lie outside the range that was unmapped",
-        "flushes_again": "{} leaves were invalidated twice, so that others were not",
-        "visits_elsewhere": "{} entries were visited at one address and invalidated at another",
-        "levels_other": "{} leaves were invalidated with the hint of another level",
+        "flushes_outside": "{} of the invalidations lie outside the range that was unmapped",
+        "flushes_again": "{} of the leaves were invalidated twice, so that others were not",
+        "visits_elsewhere": "{} of the entries were visited at one address, invalidated at another",
+        "levels_other": "{} of the leaves were invalidated with the hint of another level",
     }
     said = pl.concat_str(
         [pl.when(pl.col(name) > 0).then(pl.format(text, name)) for name, text in wrong.items()]
@@ -233,3 +231,9 @@ def _asked(rows: pl.DataFrame, heard: Heard) -> pl.DataFrame:
     ]
     schema = {"unmap_id": pl.Int64(), "asked_bytes": pl.Int64()}
     return pl.concat([one.cast(schema), pl.DataFrame(several, schema=schema, orient="row")])  # type: ignore[arg-type]
+
+
+def _plural(number: pl.Expr, one: str, several: str) -> pl.Expr:
+    """The number and its noun."""
+    return pl.format("{} {}", number, pl.when(number == 1).then(pl.lit(one)).otherwise(
+        pl.lit(several)))  # fmt: skip

@@ -60,7 +60,7 @@ class Formula:
 
     def __str__(self) -> str:
         order = "SCALE 0 to 3" if self.ascending else "SCALE 3 to 0"
-        return f"{order}, NUM at most {self.largest_num} ({self.kernels})"
+        return f"{order}, NUM at most {self.largest_num}, as in {self.kernels}"
 
 
 ASCENDING: Final = Formula(

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
+import polars as pl
 from rich.text import Text
 
+from traceview.queries.audit_flushes import BY_FORMULA
 from traceview.queries.filters import undecided
 from traceview.report.absent import why_no_unmap
 from traceview.report.caveats import caveats, left_out
@@ -23,31 +25,35 @@ if TYPE_CHECKING:
     from traceview.queries.audit_results import Assumed, Audit, Check
 
 SHOWN: Final = 10
+IN_ORDER: Final = (
+    "whether a DSB stands before the first TLBI of a flush, behind its stage-2 TLBIs and at its"
+    " end: then what is released after its return is released after its DSB"
+)
 # Of each check: its name in tables, and what it asks.
 CHECKS: Final = {
     "flushed-before-return": (
         "leaf flushed before return",
-        "every entry that was cleared was invalidated before its unmap returned",
+        "whether every entry that was cleared was invalidated before its unmap returned",
     ),
     "table-before-release": (
         "table flushed before release",
-        "every page-table page that was released was invalidated before (f62d4c3eb687)",
+        "whether every page-table page was invalidated before it was released (f62d4c3eb687)",
     ),
     "range-covered": (
         "unmapped range covered",
-        "what was invalidated covers what was unmapped",
+        "whether what was invalidated covers what was unmapped",
     ),
     "range-operations": (
         "range operations complete",
-        "the operations of a range flush cover what it was asked for (e3ba51ab24fd)",
+        "whether the operations of a range flush cover what it was asked for (e3ba51ab24fd)",
     ),
     "instruction-order": (
         "TLBI, DSB, return in order",
-        "a DSB stands before the first TLBI of a flush, behind its stage-2 TLBIs and at its end",
+        IN_ORDER,
     ),
     "operands": (
         "executed operands right",
-        "every TLBI by IPA names the page and the level that its call was given",
+        "whether every TLBI names what its call was asked to invalidate",
     ),
 }
 PLURALS: Final = {"unmap": "unmaps", "flush": "flushes", "range flush": "range flushes"}
@@ -62,6 +68,10 @@ WINDOW_COLUMNS: Final = (
 MAY_BE_LOST: Final = (
     "this format does not say whether events were lost: a lost event looks like an invalidation"
     " that was not made"
+)
+UNPLACED_LOSS: Final = (
+    "events were lost, and where is not known: a lost event looks like an invalidation that was not"
+    " made"
 )
 PREDICTED: Final = (
     "predicted: the arguments were recorded, the operand was not; what it covers is computed by the"
@@ -117,10 +127,17 @@ def _findings(found: Audit, width: int) -> list[Text]:
             lines += bullets([f"and {plural(len(mine) - SHOWN, 'more')} (--json has all)"], width)
     if "predicted" in found.findings["severity"]:
         lines += bullets([PREDICTED], width)
-    known = found.whole.sources["loss_known"]
-    if any(not known[at] for at in found.findings["source_id"].unique()):
-        lines += bullets([MAY_BE_LOST], width)
-    return lines
+    return lines + bullets(_lost(found), width)
+
+
+def _lost(found: Audit) -> Iterator[str]:
+    """That a finding may be an event that was lost, where that can be."""
+    mine = found.findings["source_id"].unique()
+    if not found.whole.sources["loss_known"].gather(mine.cast(pl.Int64)).all():
+        yield MAY_BE_LOST
+    losses = found.whole.losses.filter(pl.col("source_id").is_in(mine.implode()))
+    if losses.filter(pl.col("from_seq").is_null() & pl.col("to_seq").is_null()).height:
+        yield UNPLACED_LOSS
 
 
 def _finding(row: dict[str, Any], path: str | None) -> str:
@@ -199,7 +216,8 @@ def _windows(found: Audit, width: int) -> list[Text]:
         )
         values = [
             [
-                clean(row["strategy"]), clean(row["evidence"]), clean(row["origin"]), count(row["unmaps"]),
+                *(clean(row[name]) for name in ("strategy", "evidence", "origin")),
+                count(row["unmaps"]),
                 count(row["windows"]), duration(row["median_ns"]), duration(row["p95_ns"]),
                 duration(row["max_ns"]), count(row["leaves_median"]), count(row["leaves_max"]),
                 count(row["unknown"]) if row["unknown"] else UNKNOWN,
@@ -230,8 +248,7 @@ def _faults(found: Audit) -> Iterator[str]:
 
 def _assumptions(found: Audit, width: int) -> list[Text]:
     """By what the operations of ranges were computed; one line per distinct set."""
-    used = {check.source_id for check in found.checks
-            if check.code == "range-operations" and check.checked}  # fmt: skip
+    used = {check.source_id for check in found.checks if BY_FORMULA in check.by}
     texts = dict.fromkeys(_assumption(one) for one in found.assumed if one.source_id in used)
     return (
         heading("Range operations were computed with", width) + bullets(texts, width)
