@@ -105,5 +105,5 @@ def _half(logs: Runs, chosen: NDArray[np.bool_]) -> _Half:
     apart = np.where(chosen, logs.values - mean[:, None], 0.0)
     seen = (apart**2).sum(axis=1) / (many - 1)
     variance = np.maximum(np.where(seen < TINY, 0.0, seen), logs.tick**2 / 12)
-    undecided = np.where(np.sqrt(seen) >= logs.tick, 0.0, logs.half)
+    undecided = np.where(np.sqrt(seen) >= logs.tick / 2, 0.0, logs.half)
     return _Half(mean, variance / many, undecided)

@@ -16,12 +16,12 @@ simulations/README.md shows what all of them cover, and where five runs are too 
 
 The clock's quantum: a run's estimate is usually a median of times that are multiples of the
 quantum, and lies within half of it of what a finer clock would give. While the runs of a side
-spread over less than one quantum (standard deviation), they share that error and no number of
+spread over less than half a quantum (standard deviation), they share that error and no number of
 runs averages it out: half a quantum is then added to the interval, for each side. Where runs
-spread further, their rounding errors differ and average out (the error that is left for normal
-noise is at most about quantum * exp(-2 (pi sd / quantum)^2) / pi; Sheppard's correction rests
-on the same). No standard deviation is taken to be smaller than that of rounding,
-quantum / sqrt(12).
+spread further, their rounding errors differ and average out: for normal noise, about
+quantum * exp(-2 (pi sd / quantum)^2) / pi is left (Sheppard's corrections rest on the same), 0.2%
+of the quantum at an sd of half of it. No standard deviation is taken to be smaller than that of
+rounding, quantum / sqrt(12).
 
 Nothing here knows whether an interval may be used for inference: see recording_plan.py.
 """
@@ -93,8 +93,8 @@ class Runs:
 
     @property
     def undecided(self) -> float:
-        """Half a quantum while the runs spread over less than one."""
-        resolved = len(self.values) > 1 and float(self.values.std(ddof=1)) >= self.tick
+        """Half a quantum while the runs spread over less than that."""
+        resolved = len(self.values) > 1 and float(self.values.std(ddof=1)) >= self.tick / 2
         return 0.0 if resolved else self.half
 
     @property

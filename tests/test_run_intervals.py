@@ -151,8 +151,8 @@ def test_what_the_quantum_hides_is_no_evidence() -> None:
     assert ends(found)[0] < 0 < ends(found)[1]
 
 
-def test_runs_that_spread_over_more_than_the_quantum_are_not_widened() -> None:
-    assert welch_ratio(BASE, WITH, quantum=(40, 5)) == welch_ratio(BASE, WITH)
+def test_runs_that_spread_over_more_than_half_a_quantum_are_not_widened() -> None:
+    assert welch_ratio(BASE, WITH, quantum=(80, 16)) == welch_ratio(BASE, WITH)
     assert welch_ratio(BASE, WITH, quantum=(40, 40)).undecided > 0
 
 
