@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 NEEDED: Final = ("kvm_exit", "kvm_entry", "kvm_guest_fault")
 SUMS: Final = (
-    "vcpu_ns", "stalls", "stall_ns", "off_cpu_ns", "stalled_ns", "guest_faults",
+    "duration_ns", "vcpu_ns", "stalls", "stall_ns", "off_cpu_ns", "stalled_ns", "guest_faults",
 )  # fmt: skip
 SUMS_AFTER: Final = ("window_vcpu_ns", "guest_faults_after", "refaults")
 OUTSIDE: Final = ("outside_ns", "outside_stall_ns", "outside_guest_faults")
@@ -28,8 +28,9 @@ def bystander_groups(analysis: Analysis) -> pl.DataFrame:
     """One row per label, strategy, `empty` (nothing was mapped) and `vm`, the most stalled first.
 
     Of `count` unmaps `alone` had no vCPU of another task beside them, and of `unknown` something is
-    missing; the sums and ranks are of the others. `after` is how many of those have a whole window
-    after them. `vcpus`: the most at once. `outside_*`: of the same vCPUs, all strategies together.
+    missing; the sums and ranks are of the others, and null if one of these has a null. `after` is
+    how many of them have a window of which nothing is missing. `vcpus`: the most at once.
+    `outside_*`: of the same vCPUs, all strategies together.
     """
     unmaps = analysis.unmaps.select("source_id", "unmap_id", "strategy", "leaves", "duration_ns")
     rows = (
@@ -44,29 +45,37 @@ def bystander_groups(analysis: Analysis) -> pl.DataFrame:
     asked = pl.col("beside") & pl.col("during")
     after = asked & pl.col("guest_faults_after").is_not_null()
     known = rows.with_columns(
-        pl.when(asked).then(pl.col(*SUMS, "longest_stall_ns", "duration_ns")),
-        pl.when(after).then(pl.col(SUMS_AFTER)),
+        asked.alias("asked"),
+        after.alias("after"),
+        pl.when(asked).then(pl.col("stall_ns", "longest_stall_ns", "vcpus")),
     )
-    found = known.group_by("label", "strategy", "empty", "vm", maintain_order=True).agg(
-        pl.len().cast(pl.Int64).alias("count"),
-        (~pl.col("beside")).sum().cast(pl.Int64).alias("alone"),
-        (pl.col("beside") & ~pl.col("during")).sum().cast(pl.Int64).alias("unknown"),
-        after.sum().cast(pl.Int64).alias("after"),
-        pl.when(asked).then("vcpus").max().alias("vcpus"),
-        _sum("duration_ns"),
-        nearest_rank("stall_ns", 50).alias("median_stall_ns"),
-        nearest_rank("stall_ns", 95).alias("p95_stall_ns"),
-        pl.col("longest_stall_ns").max(),
-        *(_sum(name) for name in (*SUMS, *SUMS_AFTER)),
+    stalls = pl.col("stall_ns").null_count() == (~pl.col("asked")).sum()
+    found = (
+        known.group_by("label", "strategy", "empty", "vm", maintain_order=True)
+        .agg(
+            pl.len().cast(pl.Int64).alias("count"),
+            (~pl.col("beside")).sum().cast(pl.Int64).alias("alone"),
+            (pl.col("beside") & ~pl.col("during")).sum().cast(pl.Int64).alias("unknown"),
+            pl.col("after").sum().cast(pl.Int64).alias("whole"),
+            pl.col("vcpus").max(),
+            pl.when(stalls).then(nearest_rank("stall_ns", 50)).alias("median_stall_ns"),
+            pl.when(stalls).then(nearest_rank("stall_ns", 95)).alias("p95_stall_ns"),
+            pl.when(stalls).then(pl.col("longest_stall_ns").max()).alias("longest_stall_ns"),
+            *(_sum(name, "asked") for name in SUMS),
+            *(_sum(name, "after") for name in SUMS_AFTER),
+        )
+        .rename({"whole": "after"})
     )
     return found.join(_outside(analysis), on="label", how="left", maintain_order="left").sort(
         "stall_ns", "count", descending=True, nulls_last=True, maintain_order=True
     )
 
 
-def _sum(name: str) -> pl.Expr:
-    """The sum of the known values, null where there is none."""
-    return pl.when(pl.col(name).count() > 0).then(pl.col(name).sum()).alias(name)
+def _sum(name: str, of: str) -> pl.Expr:
+    """The sum over the unmaps *of* which it is asked; null where there is none, or one is null."""
+    values = pl.col(name).filter(pl.col(of))
+    whole = (values.len() > 0) & (values.null_count() == 0)
+    return pl.when(whole).then(values.sum()).alias(name)
 
 
 def _outside(analysis: Analysis) -> pl.DataFrame:
