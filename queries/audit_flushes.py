@@ -93,7 +93,7 @@ def ranges_covered(
         pl.when(recorded).then(pl.lit("finding")).otherwise(pl.lit("predicted")).alias("severity"),
         pl.col("flush_id").alias("call_id"),
     )  # fmt: skip
-    return judged(source_id, "range-operations", "range flush", rows)
+    return judged(source_id, "range-operations", "range flush", rows, doubt=facts.doubt)
 
 
 def _by_formula(heard: Heard, facts: Facts) -> pl.DataFrame:

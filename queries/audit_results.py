@@ -99,13 +99,22 @@ class Audit:
 
 
 def judged(
-    source_id: int, code: str, unit: str, rows: pl.DataFrame, *, severity: str = "finding"
+    source_id: int, code: str, unit: str, rows: pl.DataFrame, *, doubt: str | None = None
 ) -> tuple[Check, pl.DataFrame]:
     """The check of *rows*, and its findings.
+
+    *doubt*: why something that is seen to be missing may just not have been recorded.
 
     *rows* have `reason` (why one cannot be decided, or null), `idle`, `bad`, `by` and `text`, and
     of the columns of FINDINGS those that are known.
     """
+    if "severity" not in rows.columns:
+        rows = rows.with_columns(pl.lit("finding").alias("severity"))
+    if doubt is not None:
+        missing = pl.col("reason").is_null() & pl.col("bad") & (pl.col("severity") == "finding")
+        rows = rows.with_columns(
+            pl.when(missing).then(pl.lit(doubt)).otherwise("reason").alias("reason")
+        )
     open_ = pl.col("reason").is_null()
     decided = rows.filter(open_ & ~pl.col("idle"))
     bad = decided.filter("bad")
@@ -116,9 +125,8 @@ def judged(
     given = bad.with_columns(
         pl.lit(source_id).alias("source_id"),
         pl.lit(code).alias("check"),
-        *([] if "severity" in bad.columns else [pl.lit(severity).alias("severity")]),
         *(pl.lit(None, dtype).alias(name) for name, dtype in FINDINGS.items()
-          if name not in {*bad.columns, "source_id", "check", "severity"}),
+          if name not in {*bad.columns, "source_id", "check"}),
     )  # fmt: skip
     found = given.select(pl.col(name).cast(dtype) for name, dtype in FINDINGS.items())
     return check, found

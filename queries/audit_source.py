@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 FLUSH: Final = "__kvm_tlb_flush_vmid_ipa"
 RANGE: Final = "__kvm_tlb_flush_vmid_range"
 VMID: Final = "__kvm_tlb_flush_vmid"
+LOSING: Final = (
+    "events are missing, and this trace does not say where: what is left of two unmaps may look"
+    " like one that lacks an invalidation"
+)
 # Functions of vhe/tlb.c: of nVHE and pKVM they run at EL2 and are in no trace of the host.
 OF_VHE: Final = frozenset({
     FLUSH, f"{FLUSH}_nsh", RANGE, VMID, "enter_vmid_context", "exit_vmid_context",
@@ -41,7 +45,8 @@ class Facts:
     `flush_seen`: an invalidation by IPA would be in the trace: the function was hit, or it is
     stated that it was traced and others of its file were hit. `tlbirange`: False of a machine where
     flushes of a range drop the whole VMID. `inner_seen`: the function that makes the operations of
-    a range was hit.
+    a range was hit. `sampled`: not every hit of a probe was recorded. `doubt`: why what is missing
+    may have been lost; None where the trace would say so.
     """
 
     kernel: str | None
@@ -52,6 +57,8 @@ class Facts:
     tlbirange: bool | None
     inner_seen: bool
     executed: bool
+    sampled: bool
+    doubt: str | None
 
 
 class Heard:
@@ -117,7 +124,32 @@ class Heard:
             tlbirange=source["tlbirange"],
             inner_seen=RANGE in hit,
             executed=not executed.is_empty(),
+            sampled=any(
+                of == source_id and what.code == "sampled-events"
+                for of, what in analysis.diagnostics
+            ),
+            doubt=_doubt(analysis, source_id),
         )
+
+
+def _doubt(analysis: Analysis, source_id: int) -> str | None:
+    """LOSING, where a source loses events without saying where, and shows that it did.
+
+    An unmap without entry that is not the first of its task, one without exit that is not the last,
+    one with half a call inside: what lies between two holes can look like one unmap.
+    """
+    of = pl.col("source_id") == source_id
+    losses = analysis.losses.filter(of, pl.col("from_seq").is_null() & pl.col("to_seq").is_null())
+    if analysis.sources["loss_known"][source_id] and losses.is_empty():
+        return None
+    status, begun = pl.col("status"), pl.col("start_ns").is_not_null()
+    cut = (status == "contaminated") | ((status == "censored") & begun & (pl.col("left") > 0))
+    cut |= (status == "censored") & ~begun & (pl.col("before") > 0)
+    number, size = pl.int_range(pl.len()).over("tid"), pl.len().over("tid")
+    unmaps = analysis.unmaps.filter(of).with_columns(
+        number.alias("before"), (size - number - 1).alias("left")
+    )
+    return LOSING if unmaps.select(cut.any()).item() else None
 
 
 def _executed(found: Parts) -> pl.DataFrame:

@@ -25,6 +25,7 @@ BY: Final = dict(zip(EVIDENCE, (BY_VISITS, BY_ADDRESSES, BY_COUNTS), strict=True
 CENSORED: Final = "censored: the entry or exit is missing"
 CONTAMINATED: Final = "contaminated: events were lost, or a call inside is cut off"
 ENTRY_ONLY: Final = "recorded by entry only: nothing can be placed inside"
+SAMPLED: Final = "not every hit of the probes was recorded (perf record -F, -c)"
 NOT_SEEN: Final = (
     "__kvm_tlb_flush_vmid_ipa was never hit: not traced, or invisible (nVHE), or not called; state"
     " what was traced in the sidecar (traced)"
@@ -64,6 +65,7 @@ def unmap_rows(unmaps: pl.DataFrame, heard: Heard, facts: Facts) -> pl.DataFrame
         pl.when(status == "censored").then(pl.lit(CENSORED))
         .when(status == "contaminated").then(pl.lit(CONTAMINATED))
         .when(status == "point").then(pl.lit(ENTRY_ONLY))
+        .when(pl.lit(facts.sampled)).then(pl.lit(SAMPLED))
     )  # fmt: skip
     return rows.with_columns(
         reason.alias("excluded"),
@@ -113,7 +115,7 @@ def flushed_before_return(
         reason.alias("reason"), idle.alias("idle"), bad.alias("bad"), by.alias("by"),
         text.alias("text"),
     )  # fmt: skip
-    return judged(source_id, "flushed-before-return", "unmap", given)
+    return judged(source_id, "flushed-before-return", "unmap", given, doubt=facts.doubt)
 
 
 def tables_before_release(
@@ -155,7 +157,7 @@ def tables_before_release(
         reason.alias("reason"), idle.alias("idle"), (early > 0).alias("bad"), by.alias("by"),
         text.alias("text"),
     )  # fmt: skip
-    return judged(source_id, "table-before-release", "unmap", given)
+    return judged(source_id, "table-before-release", "unmap", given, doubt=facts.doubt)
 
 
 def range_covered(
@@ -201,7 +203,7 @@ def range_covered(
         reason.alias("reason"), idle.alias("idle"), bad.alias("bad"), by.alias("by"),
         said.alias("text"),
     )  # fmt: skip
-    return judged(source_id, "range-covered", "unmap", given)
+    return judged(source_id, "range-covered", "unmap", given, doubt=facts.doubt)
 
 
 def _asked(rows: pl.DataFrame, heard: Heard) -> pl.DataFrame:

@@ -15,6 +15,7 @@ from tests.writers.ftrace_text import Events
 from traceview.cli.app import app
 from traceview.errors import QueryError
 from traceview.queries.audit import audit
+from traceview.queries.audit_source import LOSING
 from traceview.queries.audit_unmaps import (
     ALIKE,
     BY_ADDRESSES,
@@ -240,6 +241,18 @@ def test_cut_off_and_lossy_unmaps_are_counted_and_not_judged() -> None:
     found = audited(made.trace())
     assert found.is_clean
     assert check(found, BEFORE_RELEASE).unchecked == {CONTAMINATED: 1, CENSORED: 1}
+
+
+def test_where_losses_are_not_placed_what_is_missing_may_have_been_lost() -> None:
+    made = w.recorded([ELSEWHERE, FIXED, UNFIXED, FIXED])
+    for seq in range(len(made.events)):
+        if made.events[seq]["name"] == f"{w.UNMAP}_ret":
+            made.events[seq].update(symbol="lost", name="lost")
+            break
+    made.facts["loss_known"] = False
+    found = audited(made.trace())
+    assert found.is_clean
+    assert check(found, BEFORE_RELEASE).unchecked[LOSING] == 1
 
 
 @pytest.mark.parametrize("batch_events", [7, 50])
