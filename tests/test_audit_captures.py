@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from typer.testing import CliRunner
 
 import traceview
 from tests.test_captures import definitions
 from tests.truth import TRACES
-from traceview.cli.app import app
 from traceview.queries.audit import audit
 from traceview.queries.audit_unmaps import (
     BY_ADDRESSES,
@@ -33,8 +30,6 @@ from traceview.trace import Settings
 if TYPE_CHECKING:
     from traceview.queries.audit_results import Audit, Check
 
-GOLDEN = Path(__file__).parent / "golden"
-ROOT = Path(__file__).parent.parent
 BEFORE_RETURN, BEFORE_RELEASE = "flushed-before-return", "table-before-release"
 COVERED, OPERATIONS = "range-covered", "range-operations"
 TABLES_SEEN = "the tables that were invalidated; one that was not would look like two leaves"
@@ -120,16 +115,3 @@ def test_faults_of_the_vcpu_inside_windows_are_counted_in_a_storm() -> None:
     (one,) = audited("6.1-max/storm-kprobes.txt.zst").bystanders
     assert one.recorded == 2487
     assert one.inside == 2
-
-
-@pytest.mark.parametrize("name", ["kprobes-6.12-neoverse-n1.txt.zst", "insn-6.12-max.txt.xz"])
-@pytest.mark.parametrize("form", ["txt", "json"])
-def test_the_report_of_a_bundled_trace_is_the_golden_one(
-    name: str, form: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(ROOT)
-    arguments = ["audit", f"sample_traces/{name}", *(["--json"] if form == "json" else [])]
-    done = CliRunner().invoke(app, arguments, env={"COLUMNS": "100"})
-    golden = GOLDEN / f"audit-{name.partition('.txt')[0]}.{form}"
-    assert done.stdout == golden.read_text(encoding="utf-8")
-    assert done.exit_code == 0

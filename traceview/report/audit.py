@@ -61,6 +61,7 @@ NO_STORE: Final = (
     "the store that clears an entry is in no trace: a window begins with the last thing seen before"
     " it, so it is at most so long, and it contains what tracing cost"
 )
+NO_UNMAP: Final = "no unmap was recorded: flushes of ranges are all that was checked"
 WINDOW_COLUMNS: Final = (
     "at most; leaves: how many wait in one window (median, most); unknown: unmaps without a window,"
     " as times are missing"
@@ -108,9 +109,9 @@ def _verdict(found: Audit, width: int) -> list[Text]:
     else:
         said, style = "No finding", "bold green"
     lines = [Text(), *wrapped(Text(said, style=style), width)]
-    if found.whole.unmaps.is_empty():
-        lines += bullets(why_no_unmap(found.whole), width)
-    return lines
+    if not found.whole.unmaps.is_empty():
+        return lines
+    return lines + bullets([NO_UNMAP] if decided else why_no_unmap(found.whole), width)
 
 
 def _findings(found: Audit, width: int) -> list[Text]:
