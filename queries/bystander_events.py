@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from traceview.trace import Batch
 
 EXIT, ENTRY, FAULT, MMIO, USER, OUT, IN = range(7)
+KINDS_OF_ROWS: Final = 7
 KINDS: Final = {
     "kvm_exit": EXIT, "kvm_entry": ENTRY, "kvm_guest_fault": FAULT, "kvm_mmio": MMIO,
     "kvm_userspace_exit": USER,
@@ -61,15 +62,15 @@ def _rows(events: pl.DataFrame, kind: pl.Series) -> Rows:
 
 
 def _arguments(batch: Batch, name: str, seq: Ints, of: Ints) -> Ints:
-    """The argument *name* of the events *of* among *seq*, NIL where there is none."""
+    """The argument *name* of the events *of* among *seq*, both in order; NIL for none."""
     values = np.full(seq.size, NIL, dtype=np.int64)
     if of.size == 0:
         return values
     args = batch.args.filter((pl.col("name") == name) & pl.col("value").is_not_null())
-    found, first = np.unique(args["seq"].to_numpy(), return_index=True)
-    value = args["value"].to_numpy()[first]
-    mine = np.isin(found, of)
-    values[np.searchsorted(seq, found[mine])] = value[mine]
+    found = args["seq"].to_numpy()
+    at = np.minimum(np.searchsorted(of, found), of.size - 1)
+    mine = of[at] == found
+    values[np.searchsorted(seq, found[mine])] = args["value"].to_numpy()[mine]
     return values
 
 

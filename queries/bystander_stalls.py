@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from traceview.queries.bystander_events import ENTRY, EXIT, FAULT, IN, MMIO, OUT, USER
+from traceview.queries.bystander_events import (
+    ENTRY,
+    EXIT,
+    FAULT,
+    IN,
+    KINDS_OF_ROWS,
+    MMIO,
+    OUT,
+    USER,
+)
 from traceview.queries.rows import NIL, take
 
 if TYPE_CHECKING:
@@ -43,17 +52,24 @@ class _Order:
     def __init__(self, rows: Rows) -> None:
         self.task, self.kind = rows["task"], rows["kind"]
         self.position = np.arange(self.task.size)
+        begins = np.r_[True, self.task[1:] != self.task[:-1]][: self.task.size]
+        self.first = np.maximum.accumulate(np.where(begins, self.position, 0))
+
+    def of(self, *kinds: int) -> NDArray[np.bool_]:
+        """Which rows are of one of *kinds*."""
+        table = np.zeros(KINDS_OF_ROWS, dtype=bool)
+        table[list(kinds)] = True
+        return table[self.kind]
 
     def last(self, *kinds: int) -> Ints:
         """The row of one of *kinds* at or before each row, -1 for none."""
-        hit = np.isin(self.kind, kinds)
-        found = np.maximum.accumulate(np.where(hit, self.position, -1))
-        return np.where((found >= 0) & (self.task[found] == self.task), found, -1)
+        found = np.maximum.accumulate(np.where(self.of(*kinds), self.position, -1))
+        return np.where(found >= self.first, found, -1)
 
     def following(self, *kinds: int) -> Ints:
         """The row of one of *kinds* after each row, -1 for none."""
         size = self.position.size
-        hit = np.where(np.isin(self.kind, kinds), self.position, size)
+        hit = np.where(self.of(*kinds), self.position, size)
         found = np.minimum.accumulate(hit[::-1])[::-1]
         found = np.r_[found[1:], size][:size]
         known = np.minimum(found, max(size - 1, 0))
@@ -92,7 +108,7 @@ def settle(rows: Rows, until_seq: int, losses: Losses, *, last: bool) -> tuple[S
 def _stalls(rows: Rows, order: _Order, turn: Ints, whole: NDArray[np.bool_]) -> Rows:
     """The stretches between the edges inside the exits *whole*, up to user space."""
     kind, ts_ns = rows["kind"], rows["ts_ns"]
-    edge = np.isin(kind, (EXIT, OUT, IN)) & (turn >= 0) & whole[turn]
+    edge = order.of(EXIT, OUT, IN) & (turn >= 0) & whole[turn]
     edge &= order.last(USER) < turn
     end = order.following(EXIT, ENTRY, USER, OUT, IN)
     at = np.flatnonzero(edge)
