@@ -31,7 +31,13 @@ def corrected(analysis: Analysis) -> pl.DataFrame:
     no bound is below 0; a calibrated one may be, where it does not fit, and is left so.
     """
     costs = analysis.tracing_costs.drop(
-        "strata", "median_residual", "worst_residual", "inside_from", "call_from", strict=False
+        "strata",
+        "median_residual",
+        "worst_residual",
+        "inside_from",
+        "own_from",
+        "call_from",
+        strict=False,
     )
     counts = analysis.traced_calls.drop("traced_calls")
     rows = analysis.unmaps.join(
@@ -56,7 +62,10 @@ def _opposite(which: Bound) -> Bound:
 def _left(name: str, which: Bound) -> pl.Expr:
     """What is left of one component."""
     cost = _rest_cost(_opposite(which)) if name == "rest" else _cost(name, _opposite(which))
-    return _at_least_nothing(f"{name}_ns", cost).alias(f"{name}_corrected{which}_ns")
+    left = _at_least_nothing(f"{name}_ns", cost)
+    if name == "rest" and which == "_high":  # tracing adds to it: inside is a part of the call
+        left = pl.when(left > pl.col("rest_ns")).then("rest_ns").otherwise(left)
+    return left.alias(f"{name}_corrected{which}_ns")
 
 
 def _whole(which: Bound) -> pl.Expr:
@@ -81,13 +90,12 @@ def _cost(name: str, which: Bound) -> pl.Expr:
 
 
 def _rest_cost(which: Bound) -> pl.Expr:
-    """Inside + call * (all - those inside components) - inside * the components' own calls."""
-    own, nested = (
+    """own + call * (all - those inside components) - inside * the components' own calls."""
+    components, nested = (
         pl.sum_horizontal(pl.col(f"{name}_{what}").cast(pl.Int64) for name in TIMED_COMPONENTS)
         for what in ("calls", "nested")
     )
     whole = _times(pl.col("traced_calls") - nested, pl.col(f"call{which}_ns"))
     # More inside the components' calls is less outside them.
-    inside = pl.col(f"inside{which}_ns")
-    other = pl.col(f"inside{_opposite(which)}_ns")
-    return whole + pl.when(own > 1).then((1 - own) * other).otherwise((1 - own) * inside)
+    other = _times(components, pl.col(f"inside{_opposite(which)}_ns"))
+    return pl.col(f"own{which}_ns") + whole - other

@@ -36,6 +36,11 @@ STATUSES: Final = (
     "supported", "contradicted", "minor", "undecided", "no_evidence", "not_separable",
     "not_measured",
 )  # fmt: skip
+REASONS: Final = (
+    "most", "smaller", "minor", "tracing", "varies", "few", "fwb", "no-maintenance",
+    "not-separated", "timings", "counts-only",
+)  # fmt: skip
+HYPOTHESES: Final = ("tlbi_count", "cmo", "dsb_wait")
 # What is said of times, which those of an emulator cannot bear.
 OF_TIMES: Final = ("supported", "contradicted", "minor", "undecided")
 COUNTED: Final = ("tlbi_insns", "dsb_insns", "cmo_lines", "flushes", "cmo")

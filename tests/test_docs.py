@@ -12,8 +12,11 @@ import pytest
 
 from tests.writers.analyses import analysis, unmap
 from traceview.host import HOST_KEYS, KEYS
+from traceview.queries.correction import CORRECTED
 from traceview.queries.groups import LEAF_LEVELS, groups
+from traceview.queries.ledger import PLACES
 from traceview.queries.steps import STEP_PATTERN
+from traceview.queries.verdict import HYPOTHESES, PARTS, REASONS, STATUSES
 from traceview.report.contents import contents
 from traceview.report.json_document import analysis_json, info_json
 from traceview.schema import OPERATIONS, TABLES, TRIGGER_KINDS
@@ -64,9 +67,21 @@ def test_every_member_of_the_documents_is_documented() -> None:
 def test_every_column_of_a_group_is_documented() -> None:
     text = doc("json.md").partition("## Groups")[2]
     for column in groups(analysis([unmap()])).columns:
-        assert f"`{column}`" in text or column in TABLES["unmaps"], column
+        # Of the components one stands for all.
+        said = re.sub(f"^({'|'.join(CORRECTED)})_corrected", "cmo_corrected", column)
+        assert f"`{said}`" in text or column in TABLES["unmaps"], column
     for level in LEAF_LEVELS:
         assert f"`{level}`" in text
+
+
+def test_every_word_of_a_verdict_is_documented() -> None:
+    text = doc("verdict.md")
+    for word in (*STATUSES, *REASONS, *HYPOTHESES):
+        assert f"`{word}`" in text, word
+    for part in PARTS:
+        assert f"`{part}`" in doc("json.md"), part
+    for place in PLACES:
+        assert f"`{place}`" in doc("json.md"), place
 
 
 def test_the_default_step_pattern_is_documented() -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from traceview.cli import options as opt  # noqa: TC001 - typer evaluates annotations
 from traceview.cli.exits import answered
-from traceview.cli.opening import open_traces, refuse_damage
+from traceview.cli.opening import open_calibration, open_traces, refuse_damage
 from traceview.cli.screen import blocks, note, progress, show, show_text, width
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ def analyze(  # noqa: PLR0913 - one per option
     vocabulary: opt.Vocabulary = None,
     steps: opt.Steps = None,
     step_pattern: opt.StepPattern = None,
+    calibration: opt.Calibration = None,
 ) -> None:
     """Break down the time of each kvm_pgtable_stage2_unmap, per unmap and per leaf."""
     with answered():
@@ -57,10 +58,19 @@ def analyze(  # noqa: PLR0913 - one per option
             vocabularies=vocabulary or (),
             digest=json or parquet is not None,
         )
+        plain = open_calibration(
+            calibration or (),
+            traces,
+            kallsyms=kallsyms,
+            vocabulary=opened[0].vocabulary,
+            digest=json or parquet is not None,
+        )
         with _tables(parquet, force=force) as tables:
             whole = _read(opened, tables, steps_of(steps, step_pattern), quiet=quiet)
             refuse_damage(whole, strict=strict)
-            found = contents(whole, filters, opened[0].vocabulary)
+            known = _read(plain, None, steps_of(None, step_pattern), quiet=quiet) if plain else None
+            whole = _priced(whole, known, strict=strict)
+            found = contents(whole, filters, opened[0].vocabulary, known)
             written = tables.finish(found.analysis) if tables else []
         _report(found, json=json, top=top, quiet=quiet)
         if written and not quiet:
@@ -121,6 +131,16 @@ def _read(
         if tables is None:
             return ask(traces, progress=hear, **steps)
         return ask(traces, sink=tables.sink, all_events=True, progress=hear, **steps)
+
+
+def _priced(whole: Analysis, calibration: Analysis | None, *, strict: bool) -> Analysis:
+    """*whole* with what *calibration* says tracing cost."""
+    if calibration is None:
+        return whole
+    from traceview.queries.observer import priced  # noqa: PLC0415
+
+    refuse_damage(calibration, strict=strict)
+    return priced(whole, calibration)
 
 
 def _report(found: Contents, *, json: bool, top: int, quiet: bool) -> None:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 import stat
 from functools import cache
-from itertools import combinations
+from itertools import combinations, product
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from traceview.queries import Analysis
     from traceview.trace import Trace
+    from traceview.vocabulary import Vocabulary
 
 
 T = TypeVar("T")
@@ -22,7 +23,7 @@ T = TypeVar("T")
 def open_traces(
     paths: Iterable[str],
     *,
-    stated: Mapping[str, Sequence[str] | None],
+    stated: Mapping[str, Sequence[Any] | None],
     host: Sequence[Path] | None,
     kallsyms: Sequence[Path] | None,
     vocabularies: Iterable[Path],
@@ -44,7 +45,11 @@ def open_traces(
     paths = list(paths)
     _refuse_twins(paths)
     opened = []
-    by_name = {name: _for_each(f"--{name}", values, paths) for name, values in stated.items()}
+    by_name = {
+        # One position for all would say that they were recorded at once.
+        name: _for_each(f"--{name}", values, paths, one_for_all=name != "order")
+        for name, values in stated.items()
+    }
     hosts = _for_each("--host", host, paths, one_for_all=False)
     tables = _for_each("--kallsyms", kallsyms, paths)
     for at, path in enumerate(paths):
@@ -52,6 +57,41 @@ def open_traces(
         facts["sha256"] = _sha256(path) if digest else None
         settings = read_settings(path, sidecar=hosts[at], stated=facts, kallsyms=tables[at])
         opened.append(open_trace(path, settings=settings, vocabulary=words))
+    return opened
+
+
+def open_calibration(
+    paths: Iterable[str],
+    traces: Sequence[str],
+    *,
+    kallsyms: Sequence[Path] | None,
+    vocabulary: Vocabulary,
+    digest: bool = False,
+) -> list[Trace]:
+    """Open the captures that say what tracing *traces* cost; their facts are those of sidecars.
+
+    A table of symbols that is given once holds for them too. Raises SettingError when one of them
+    is one of *traces*: it cannot say what it cost itself.
+    """
+    from traceview.errors import SettingError  # noqa: PLC0415 - not needed by --help
+    from traceview.host import read_settings  # noqa: PLC0415
+    from traceview.parsers import open_trace  # noqa: PLC0415
+
+    paths = list(paths)
+    digests = cache(_sha256)
+    for one, other in product(paths, traces):
+        if _same_trace(one, other, digests):
+            raise SettingError(
+                f"a calibration is one of the traces, and cannot calibrate itself: {one}\n"
+                "valid: another capture of the same workload, in which fewer calls were traced"
+            )
+    _refuse_twins(paths)
+    table = kallsyms[0] if kallsyms and len(kallsyms) == 1 else None
+    opened = []
+    for path in paths:
+        facts = {"sha256": _sha256(path) if digest else None}
+        settings = read_settings(path, stated=facts, kallsyms=table)
+        opened.append(open_trace(path, settings=settings, vocabulary=vocabulary))
     return opened
 
 

@@ -117,6 +117,15 @@ Vocabulary = Annotated[
         help="More function names and their meaning, TOML (docs/vocabulary.md; repeatable).",
     ),
 ]
+Calibration = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--calibration",
+        metavar="FILE",
+        help="A capture of the same workload on the same host with fewer calls traced, best"
+        " kvm_pgtable_stage2_unmap alone: what tracing cost (docs/observer.md; repeatable).",
+    ),
+]
 Steps = Annotated[
     Path | None,
     typer.Option(
@@ -131,5 +140,59 @@ StepPattern = Annotated[
         "--step-pattern",
         metavar="REGEX",
         help="A marker that begins or ends a step; groups `edge` (begin, end) and `id`.",
+    ),
+]
+Order = Annotated[
+    list[int] | None,
+    typer.Option(
+        "--order",
+        metavar="N",
+        min=0,
+        max=2**31 - 1,
+        help="The position of a trace in the recording plan, once for each trace; the same number"
+        " on both sides: recorded at the same time.",
+    ),
+]
+Base = Annotated[
+    list[str] | None,
+    typer.Option("--base", metavar="TRACE...", help="The traces of the side to compare with."),
+]
+With = Annotated[
+    list[str] | None,
+    typer.Option("--with", metavar="TRACE...", help="The traces of the other side."),
+]
+BaseCalibration = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--base-calibration",
+        metavar="FILE...",
+        help="Captures of the workload of --base, on its host and kernel, in which fewer functions"
+        " were traced: they show what tracing cost (docs/observer.md).",
+    ),
+]
+WithCalibration = Annotated[
+    list[str] | None,
+    typer.Option("--with-calibration", metavar="FILE...", help="The same of --with."),
+]
+Group = Annotated[
+    str | None,
+    typer.Option(
+        "--group",
+        metavar="strategy",
+        help="Compare inside one set of traces: unmaps that invalidate per page (base) with those"
+        " that defer (with).",
+    ),
+]
+SameSide = Annotated[
+    bool,
+    typer.Option("--aa", help="Compare the runs of one set with each other: the noise floor."),
+]
+Claims = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--claim",
+        metavar="TEXT",
+        help="Check this: at least 3x, at most 2x, up to 4x, 4x, ~15% (repeatable); exit code 1 if"
+        " one fails.",
     ),
 ]

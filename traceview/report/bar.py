@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from rich.text import Text
 
-from traceview.report.wording import number, share
+from traceview.report.wording import UNKNOWN, duration, number, share
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -84,3 +84,41 @@ def shares(values: dict[str, int], leaves: int | None) -> list[Text]:
             said = f" {share(value, total)}{per_leaf}"
             entries.append(Text.assemble((part.letter, part.style), said))
     return entries
+
+
+def corrected_values(row: dict[str, Any]) -> dict[str, float | None]:
+    """What is left of each component of a group without tracing; null where only bounded."""
+    found: dict[str, float | None] = {}
+    for part in PARTS:
+        name = part.column.removesuffix("_ns")
+        plain = row.get(part.column)  # of what has no traced calls
+        found[part.column] = row.get(f"{name}_corrected_ns", plain) if plain is not None else 0
+    return found
+
+
+def corrected_shares(row: dict[str, Any]) -> list[Text]:
+    """One entry per component: letter, share, nanoseconds per leaf with their interval.
+
+    In all where the leaves are unknown. Where there is no estimate, the least that is left: the
+    most is the raw time.
+    """
+    total, leaves = row["corrected_ns"], row["leaves"]
+    entries = []
+    for part in PARTS:
+        if not row.get(part.column):
+            continue
+        name = part.column.removesuffix("_ns")
+        keys = (f"{name}_corrected{which}_ns" for which in ("", "_low", "_high"))
+        value, low, high = (row.get(key, row[part.column]) for key in keys)
+        if value is None or not total:
+            said = UNKNOWN if low is None else _per(max(0.0, low), leaves)
+        else:
+            said = f"{100 * value / total:.1f}% {_per(value, leaves)}"
+            ends = [_per(end if value < 0 else max(0.0, end), leaves) for end in (low, high)]
+            said += f" ({'..'.join(ends)})" if ends[0] != ends[1] else ""
+        entries.append(Text.assemble((part.letter, part.style), f" {said}"))
+    return entries
+
+
+def _per(ns: float, leaves: int | None) -> str:
+    return number(ns / leaves) if leaves else duration(round(ns))

@@ -14,6 +14,7 @@ from traceview.queries.bystander_groups import unmeasured
 from traceview.queries.groups import source_labels
 from traceview.queries.recorded import Recorded
 from traceview.report.caveat import Caveat
+from traceview.report.tracing import tracing_caveats
 from traceview.report.unknowns import invalidations, unknowns
 from traceview.report.wording import clean, duration, plural, share, step
 
@@ -53,7 +54,11 @@ CALLS: Final = (
 )
 
 
-def caveats(analysis: Analysis, vocabulary: Vocabulary | None = None) -> tuple[Caveat, ...]:
+def caveats(
+    analysis: Analysis,
+    vocabulary: Vocabulary | None = None,
+    calibration: Analysis | None = None,
+) -> tuple[Caveat, ...]:
     """Everything that limits what *analysis* may be quoted for, the gravest first."""
     recorded = Recorded(analysis, vocabulary)
     found = [*_origins(analysis), *_instruction_times(analysis), *_mixed_hosts(analysis)]
@@ -65,6 +70,7 @@ def caveats(analysis: Analysis, vocabulary: Vocabulary | None = None) -> tuple[C
         found += unknowns(complete, recorded)
         found += invalidations(complete, recorded)
         found += _overhead(complete)
+        found += tracing_caveats(analysis, calibration)
         found += _per_source(analysis, "clock-resolution", _resolution(complete))
         found += _runs(analysis)
         found += _elsewhere(analysis)
@@ -211,16 +217,21 @@ def _excluded(unmaps: pl.DataFrame, *, lost: bool) -> Iterable[Caveat]:
 
 
 def _overhead(complete: pl.DataFrame) -> Iterable[Caveat]:
-    timed = complete.filter(pl.col("evidence") != "insn")
+    timed = complete.filter((pl.col("evidence") != "insn") & pl.col("probe_ns").is_null())
+    if timed.is_empty():
+        return
     calls, leaves = int(timed["traced_calls"].sum()), int(timed["leaves"].sum())
-    if calls:
-        per_leaf = f" ({calls / leaves:,.1f} per leaf)" if leaves else ""
-        yield Caveat(
-            "overhead-not-calibrated",
-            "tracing overhead not calibrated: the times contain what tracing"
-            f" {plural(calls, 'call')}{per_leaf} cost; a trace of kvm_pgtable_stage2_unmap"
-            " alone is nearer the truth",
-        )
+    per_leaf = f" ({calls / leaves:,.1f} per leaf)" if leaves else ""
+    cost = (
+        f"tracing {plural(calls, 'call')}{per_leaf} cost; a trace of kvm_pgtable_stage2_unmap alone"
+        " is nearer the truth, and says what it was (--calibration)"
+        if calls
+        else "tracing the unmaps themselves cost (--calibration)"
+    )
+    yield Caveat(
+        "overhead-not-calibrated",
+        f"tracing overhead not calibrated: the times contain what {cost}",
+    )
 
 
 def _resolution(complete: pl.DataFrame) -> Callable[[dict[str, Any]], str | None]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import polars as pl
 
 import traceview
+from traceview.report.verdict import verdict_rows
 from traceview.schema import SCHEMA_VERSION
 
 if TYPE_CHECKING:
@@ -32,11 +33,15 @@ def analysis_json(found: Contents) -> Iterator[str]:
         {
             **header("analysis"),
             "filters": str(found.filters),
+            "calibration": calibration(found.calibration),
             "caveats": [
                 {"code": c.code, "severity": c.severity, "text": c.text} for c in found.caveats
             ],
             "diagnostics": diagnostics(found.whole),
             "sources": rows(source_counts(found.whole)),
+            "tracing_costs": rows(found.analysis.tracing_costs),
+            "ledger": rows(found.ledger),
+            "verdict": verdict_rows(found.verdicts),
             "groups": rows(found.groups),
             "trigger_groups": rows(found.trigger_groups),
             "sample_groups": rows(found.sample_groups),
@@ -67,6 +72,21 @@ def info_json(analysis: Analysis, answers: Iterable[Answer]) -> Iterator[str]:
             "event_counts": rows(analysis.event_counts),
         }
     )
+
+
+def calibration(analysis: Analysis | None) -> list[dict[str, Any]]:
+    """The files that say what tracing cost, and what was wrong with each."""
+    if analysis is None:
+        return []
+    said = diagnostics(analysis)
+    return [
+        {
+            "path": row["path"],
+            "sha256": row["sha256"],
+            "diagnostics": [one for one in said if one["source_id"] == row["source_id"]],
+        }
+        for row in analysis.sources.iter_rows(named=True)
+    ]
 
 
 def diagnostics(analysis: Analysis) -> list[dict[str, Any]]:
@@ -101,7 +121,8 @@ def source_counts(analysis: Analysis) -> pl.DataFrame:
 
 
 def rows(table: pl.DataFrame) -> Iterator[dict[str, Any]]:
-    """The rows of *table* as JSON values."""
+    """The rows of *table* as JSON values; what is no number is null."""
+    table = table.with_columns(pl.selectors.float().fill_nan(None))
     hexadecimal = [name for name in ADDRESSES if name in table.columns]
     for row in table.iter_rows(named=True):
         for name in hexadecimal:

@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING, Any, Final
 import polars as pl
 from rich.text import Text
 
-from traceview.queries.groups import nearest_rank, source_labels
+from traceview.queries.groups import BOUNDS, nearest_rank, source_labels
 from traceview.report.absent import why_no_unmap
-from traceview.report.bar import PARTS, bar, legend, shares
+from traceview.report.bar import PARTS, bar, corrected_shares, corrected_values, legend, shares
 from traceview.report.bystanders import bystanders
 from traceview.report.layout import Column, bullets, flow, heading, table, wrapped
+from traceview.report.ledger import excluded
 from traceview.report.samples import samples
 from traceview.report.sources import sources, statuses
+from traceview.report.tracing import between, nanoseconds, traced, tracing, tracing_share
+from traceview.report.verdict import verdict
 from traceview.report.wording import (
     UNKNOWN,
     bytes_size,
@@ -59,9 +62,13 @@ def summary(found: Contents, width: int, *, top: int = 5, blocks: bool = False) 
         kept = f"{len(analysis.unmaps):,} of {plural(len(found.whole.unmaps), 'unmap')}"
         lines += heading(f"Only {clean(found.filters)}", width)
         lines += wrapped(f"kept: {kept}; {statuses(analysis.unmaps)}", width, indent=2, hang=2)
+    sizes = leaf_sizes(analysis.sources)
     lines += _unmaps(found, width)
+    lines += excluded(found, width, sizes)
     lines += _split(found, width, blocks=blocks)
     lines += _instructions(found, width)
+    lines += tracing(analysis, found.calibration, width)
+    lines += verdict(found.verdicts, width, sizes)
     lines += samples(found, width)
     lines += _empty(found, width)
     lines += _slowest(found, width, top)
@@ -71,6 +78,9 @@ def summary(found: Contents, width: int, *, top: int = 5, blocks: bool = False) 
     lines += _functions(_flushes_title(found.whole), analysis.flushes, width)
     lines += _caveats(found, width)
     lines += diagnostics(found.whole, width, besides=SAID_AS_CAVEATS)
+    if found.calibration is not None:
+        title = "Diagnostics of the calibration"
+        lines += diagnostics(found.calibration, width, besides=SAID_AS_CAVEATS, title=title)
     return lines
 
 
@@ -83,8 +93,9 @@ def _unmaps(found: Contents, width: int) -> list[Text]:
         return lines + wrapped(_why_none(found), width, indent=2, hang=2)
     columns = (
         Column("strategy"), Column("leaf"), Column("trigger"), Column("count", right=True),
-        Column("leaves", right=True), Column("median", right=True), Column("p95", right=True),
-        Column("ns/leaf", right=True),
+        Column("leaves", right=True), Column("median", right=True),
+        Column("p95", right=True, drop=1 if traced(rows) else 0), Column("ns/leaf", right=True),
+        *_corrected_columns(rows),
     )  # fmt: skip
     sizes = leaf_sizes(found.analysis.sources)
     for label, of in _by_label(rows, found):
@@ -93,12 +104,41 @@ def _unmaps(found: Contents, width: int) -> list[Text]:
             [
                 row["strategy"], sizes[row["leaf_level"]], row["trigger"], count(row["count"]),
                 count(row["leaves"]), duration(row["median_ns"]), duration(row["p95_ns"]),
-                number(row["ns_per_leaf"]),
+                number(row["ns_per_leaf"]), *_corrected_cells(row, rows),
             ]
             for row in of.iter_rows(named=True)
         ]  # fmt: skip
         lines += table(columns, values, width, keys=3)
     return lines
+
+
+def _corrected_columns(rows: pl.DataFrame) -> tuple[Column, ...]:
+    """Without tracing, between what that lies, and how much tracing was.
+
+    Beside ns per leaf; beside the median where no leaves are known.
+    """
+    if not traced(rows):
+        return ()
+    what = "corrected" if rows["ns_per_leaf"].count() else "corrected median"
+    return (
+        Column(what, right=True, drop=1), Column("between", right=True, drop=2),
+        Column("tracing", right=True, drop=1),
+    )  # fmt: skip
+
+
+def _corrected_cells(row: dict[str, Any], rows: pl.DataFrame) -> tuple[str, ...]:
+    if not traced(rows):
+        return ()
+    per_leaf = rows["ns_per_leaf"].count() > 0
+    keys = [
+        f"corrected{which}_ns_per_leaf" if per_leaf else f"corrected_median{which}_ns"
+        for which in BOUNDS
+    ]
+    value, low, high = (row[key] for key in keys)
+    if per_leaf:
+        return number(value), between(low, high), tracing_share(row)
+    said = UNKNOWN if value is None else nanoseconds(value)
+    return said, between(low, high, nanoseconds), tracing_share(row)
 
 
 def _why_none(found: Contents) -> str:
@@ -127,10 +167,30 @@ def _split(found: Contents, width: int, *, blocks: bool) -> list[Text]:
         lines += [Text(), *wrapped(title, width, indent=2, hang=2)]
         lines += wrapped(bar(values, min(BAR_WIDTH, width - 4), blocks=blocks), width, indent=4)
         lines += flow(shares(values, row["leaves"]), width, indent=4)
+        lines += _without_tracing(row, width, blocks=blocks)
     if more > 0:
         text = f"and {plural(more, 'smaller group')} (--json has them all)"
         lines += [Text(), *wrapped(text, width, indent=2, hang=2)]
     return lines
+
+
+def _without_tracing(row: dict[str, Any], width: int, *, blocks: bool) -> list[Text]:
+    """The same once more, below the raw times."""
+    several = sum(bool(row[part.column]) for part in PARTS) > 1
+    if not row["probe_high_ns"] or not several:
+        return []
+    low, high = row["corrected_low_ns"], row["corrected_high_ns"]
+    if row["corrected_ns"] is None:
+        least = "an unknown part" if low is None else nanoseconds(low)
+        lead = Text(f"without tracing at least {least}:")
+        return flow([lead, *corrected_shares(row)], width, indent=4)
+    ends = between(low, high, nanoseconds)
+    text = f"without tracing {nanoseconds(row['corrected_ns'])}"
+    text += f" ({ends})" if ".." in ends else ""
+    left = {name: max(0, round(ns or 0)) for name, ns in corrected_values(row).items()}
+    drawn = bar(left, min(BAR_WIDTH, width - 4), blocks=blocks)
+    lines = wrapped(text, width, indent=4) + wrapped(drawn, width, indent=4)
+    return lines + flow(corrected_shares(row), width, indent=4)
 
 
 def _instructions(found: Contents, width: int) -> list[Text]:
@@ -163,17 +223,26 @@ def _empty(found: Contents, width: int) -> list[Text]:
         *_label_column(found), Column("strategy"), Column("trigger"), Column("count", right=True),
         Column("median", right=True), Column("p95", right=True),
     )  # fmt: skip
+    keys = len(columns) - 3
+    columns += (Column("corrected", right=True, drop=1),) if traced(rows) else ()
     values = [
         [
             *_label(found, row["label"]), row["strategy"], row["trigger"], count(row["count"]),
-            duration(row["median_ns"]), duration(row["p95_ns"]),
+            duration(row["median_ns"]), duration(row["p95_ns"]), *_median(row, rows),
         ]
         for row in rows.iter_rows(named=True)
     ]  # fmt: skip
-    keys = len(columns) - 3
     return heading("Empty unmaps (nothing was mapped)", width) + table(
         columns, values, width, keys=keys
     )
+
+
+def _median(row: dict[str, Any], rows: pl.DataFrame) -> tuple[str, ...]:
+    """The median without tracing."""
+    if not traced(rows):
+        return ()
+    ns = row["corrected_median_ns"]
+    return (UNKNOWN if ns is None else nanoseconds(ns),)
 
 
 def _slowest(found: Contents, width: int, top: int) -> list[Text]:
@@ -278,7 +347,11 @@ def _caveats(found: Contents, width: int) -> list[Text]:
 
 
 def diagnostics(
-    analysis: Analysis, width: int, *, besides: frozenset[str] = frozenset()
+    analysis: Analysis,
+    width: int,
+    *,
+    besides: frozenset[str] = frozenset(),
+    title: str = "Diagnostics",
 ) -> list[Text]:
     """What was wrong with the input, the gravest first; not those whose code is in *besides*."""
     shown = [(of, what) for of, what in analysis.diagnostics if what.code not in besides]
@@ -293,7 +366,7 @@ def diagnostics(
         style = styles.get(what.severity, "")
         message = where + paragraph(what.message)
         texts.append(Text.assemble((what.severity, style), f": {message} [{clean(what.code)}]"))
-    return heading("Diagnostics", width) + bullets(texts, width)
+    return heading(title, width) + bullets(texts, width)
 
 
 def leaf_sizes(sources: pl.DataFrame) -> dict[str, str]:

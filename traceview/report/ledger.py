@@ -1,0 +1,86 @@
+"""What the numbers stand on: how many unmaps, what became of the others, and the worst of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import polars as pl
+
+from traceview.report.layout import Column, heading, table, wrapped
+from traceview.report.wording import UNKNOWN, clean, count, duration
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from traceview.report.contents import Contents
+
+PLACES: Final = {
+    "began": "began", "left_out": "filtered out", "undecided": "undecided by filters",
+    "censored": "censored", "contaminated": "contaminated", "entry_only": "entry only",
+    "no_duration": "no duration", "counted": "counted",
+}  # fmt: skip
+# What takes unmaps out of the statistics, other than that nobody asked for them.
+EXCLUDED: Final = ("undecided", "censored", "contaminated", "entry_only", "no_duration")
+GROUPS: Final = 6
+
+
+def excluded(found: Contents, width: int, sizes: dict[str, str]) -> list[Text]:
+    """Where every unmap is, per label, and what the excluded ones could make of the medians."""
+    ledger = found.ledger
+    if not int(ledger.select(pl.sum_horizontal(pl.col(EXCLUDED).sum())).item()):
+        return []
+    lines = heading("What the numbers stand on", width)
+    numbers = [*PLACES]
+    rows = ledger.group_by("label", maintain_order=True).agg(pl.col(numbers).sum())
+    said = [name for name in numbers if name in {"began", "counted"} or rows[name].sum()]
+    several = len(rows) > 1
+    columns = [Column("label")] if several else []
+    columns += [Column(PLACES[name], right=True) for name in said]
+    values = [
+        [*([clean(row["label"])] if several else []), *(count(row[name]) for name in said)]
+        for row in rows.iter_rows(named=True)
+    ]
+    lines += table(columns, values, width, keys=1 if several else 0)
+    return lines + _worst(found, width, sizes)
+
+
+def _worst(found: Contents, width: int, sizes: dict[str, str]) -> list[Text]:
+    rows = found.groups.filter((pl.col("excluded") > 0) & pl.col("median_ns").is_not_null())
+    if rows.is_empty():
+        return []
+    text = (
+        "The median if all that are excluded and may belong to a group were shorter, or longer,"
+        " than all that are in it"
+    )
+    if (
+        len(found.whole.losses)
+        or not found.whole.sources["loss_known"].fill_null(value=False).all()
+    ):
+        text += "; unmaps that lie wholly in a hole are in no count, and not in this"
+    lines = wrapped(text, width, indent=2, hang=2)
+    several = found.groups["label"].n_unique() > 1
+    columns = [Column("label")] if several else []
+    columns += [
+        Column("strategy"), Column("leaf"), Column("trigger"),
+        Column("excluded", right=True), Column("if shorter", right=True),
+        Column("median", right=True), Column("if longer", right=True),
+    ]  # fmt: skip
+    values = [
+        [*([clean(row["label"])] if several else []), *_row(row, sizes)]
+        for row in rows.head(GROUPS).iter_rows(named=True)
+    ]
+    lines += table(columns, values, width, keys=len(columns) - 4)
+    if len(rows) > GROUPS:
+        lines += wrapped(
+            f"and {len(rows) - GROUPS} smaller groups (--json has them)", width, indent=2
+        )
+    return lines
+
+
+def _row(row: dict[str, Any], sizes: dict[str, str]) -> list[str]:
+    low, high = row["median_worst_low_ns"], row["median_worst_high_ns"]
+    return [
+        row["strategy"], sizes.get(row["leaf_level"], UNKNOWN), row["trigger"],
+        count(row["excluded"]), "any" if low == 0 else duration(low),
+        duration(row["median_ns"]), "any" if high is None else duration(high),
+    ]  # fmt: skip

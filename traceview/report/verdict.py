@@ -1,0 +1,265 @@
+"""The verdict: what the data says of the three hypotheses, in short sentences with their numbers.
+
+A status is printed only where the times can bear one; else the sentence says why they cannot, and
+the numbers stand without it.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, Final
+
+from rich.text import Text
+
+from traceview.queries.verdict import MIN_UNMAPS, MOST
+from traceview.report.layout import facts, heading, wrapped
+from traceview.report.tracing import between, percent
+from traceview.report.wording import clean, duration, number, plural
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from traceview.queries.remainders import Span
+    from traceview.queries.verdict import Hypothesis, Verdict
+
+SHOWN: Final = 3
+NAMES: Final = {"tlbi_count": "TLBI+DSB count", "cmo": "CMO", "dsb_wait": "DSB wait"}
+WORDS: Final = {
+    "supported": "supported", "contradicted": "contradicted", "minor": "not most of the time",
+    "undecided": "undecided", "no_evidence": "no evidence", "not_separable": "not separable",
+    "not_measured": "not measured",
+}  # fmt: skip
+NO_VERDICT: Final = {
+    "emulated": "emulated times are no evidence about hardware, counts are",
+    "synthetic": "simulated times follow their model and are no evidence",
+    "instructions": "executed instructions are no times; counts are evidence",
+    "unknown": "nobody stated that these times are of hardware (--origin)",
+}
+NO_CMO: Final = {
+    "fwb": "this machine does no cache maintenance (FWB)",
+    "no-maintenance": "no cache maintenance was done here, as on a machine with FWB",
+    "not-separated": "its time is in the rest of the walk",
+}
+ELSEWHERE: Final = {
+    "all_flushes": "invalidate calls", "cmo": "cache maintenance", "table_put": "table release",
+    "hypercall": "hypercalls", "irq": "interrupts", "off_cpu": "off CPU",
+    "rest": "the rest of the walk",
+}  # fmt: skip
+FREE: Final = {"leaf_flushes": "leaf invalidation", "cmo": "cache maintenance"}
+
+
+def verdict(found: Sequence[Verdict], width: int, sizes: dict[str, str]) -> list[Text]:
+    """The section; one line where nothing was separated that could say anything."""
+    if not found:
+        return []
+    lines = heading("The three hypotheses (docs/verdict.md)", width)
+    telling = [one for one in found if _tells(one)]
+    if not telling:
+        text = "not measured: neither invalidation nor cache maintenance is separated"
+        return lines + wrapped(text, width, indent=2, hang=2)
+    for time in dict.fromkeys(one.time for one in telling[:SHOWN] if one.time in NO_VERDICT):
+        lines += wrapped(f"no verdict: {NO_VERDICT[time]}", width, indent=2, hang=2)
+    for one in telling[:SHOWN]:
+        lines += wrapped(Text(_title(one, found, sizes), style="bold"), width, indent=2, hang=2)
+        lines += facts(_said(one), width)
+    if len(telling) > SHOWN:
+        more = f"and {plural(len(telling) - SHOWN, 'smaller kind')} of unmap (--json has them all)"
+        lines += wrapped(more, width, indent=2)
+    return lines
+
+
+def _tells(one: Verdict) -> bool:
+    return any(of.reason != "not-separated" for of in one.hypotheses)
+
+
+def _title(one: Verdict, found: Sequence[Verdict], sizes: dict[str, str]) -> str:
+    size = sizes.get(one.leaf_level, "-")
+    label = [clean(one.label)] if len({of.label for of in found}) > 1 else []
+    size = "leaves of unknown size" if size == "-" else size
+    leaves = "leaves unknown" if one.leaves is None else plural(one.leaves, "leaf")
+    leaves = leaves.replace("leafs", "leaves")
+    return f"{', '.join([*label, one.strategy, size])}: {plural(one.unmaps, 'unmap')}, {leaves}"
+
+
+def _said(one: Verdict) -> Iterator[tuple[str, str]]:
+    sentences = {"tlbi_count": _tlbi_count, "cmo": _cmo, "dsb_wait": _dsb_wait}
+    for of in one.hypotheses:
+        yield NAMES[of.code], f"{WORDS[of.status]}: {sentences[of.code](one, of)}"
+    free = [text for name in FREE if (text := _free(one, name))]
+    if free:
+        yield "if free", "; ".join(free)
+
+
+def _tlbi_count(one: Verdict, of: Hypothesis) -> str:
+    if of.reason == "not-separated":
+        return "invalidation is not separated, its time is in the rest of the walk"
+    calls = ""
+    if one.leaves and "flushes" in one.counts:
+        calls = f" ({_per_leaf(one.counts['flushes'], one.leaves)} per leaf)"
+    return f"invalidate calls{calls} take {_share(one, 'all_flushes')}{_why(one, of, 'cmo')}"
+
+
+def _cmo(one: Verdict, of: Hypothesis) -> str:
+    if of.reason in NO_CMO:
+        return NO_CMO[of.reason]
+    times = "" if one.ratio is None else f", {_times(one.ratio)} the invalidate calls"
+    return f"cache maintenance takes {_share(one, 'cmo')}{times}{_why(one, of, 'all_flushes')}"
+
+
+def _dsb_wait(one: Verdict, of: Hypothesis) -> str:
+    if of.reason == "not-separated":
+        return "the calls that hold a DSB are not separated"
+    name = "both" if "both" in one.parts else "all_flushes" if "all_flushes" in one.parts else "cmo"
+    if of.status == "no_evidence":
+        return f"nothing here waits as hardware does{_instructions(one)}"
+    calls = {"all_flushes": "invalidate calls", "cmo": "cache maintenance calls",
+             "both": "invalidate and cache maintenance calls"}[name]  # fmt: skip
+    if name == "both" and not one.counts.get("cmo", 1):
+        calls = "invalidate calls"
+    if of.reason == "minor":
+        return f"the {calls}, with every DSB in them, take {_share(one, name)}{_instructions(one)}"
+    return f"a DSB is timed only with the {calls} around it{_instructions(one)}"
+
+
+def _instructions(one: Verdict) -> str:
+    """What was executed per leaf, where that was recorded."""
+    said = []
+    for name, what in (("tlbi_insns", "TLBI"), ("dsb_insns", "DSB"), ("cmo_lines", "CMO lines")):
+        if name in one.counts and one.leaves:
+            said.append(f"{_per_leaf(one.counts[name], one.leaves)} {what}")
+    return f"; executed per leaf: {', '.join(said)}" if said else ""
+
+
+def _why(one: Verdict, of: Hypothesis, rival: str) -> str:
+    """What decides it, or leaves it open."""
+    if of.reason == "few":
+        return f"; {plural(one.unmaps, 'unmap')} say no more ({MIN_UNMAPS} would)"
+    if of.reason == "tracing":
+        return "; what tracing cost leaves open whether that is more than half"
+    if of.reason == "varies":
+        mine = "all_flushes" if of.code == "tlbi_count" else "cmo"
+        most = "more than half in" if one.parts[mine].share.low > MOST else "so in"
+        return f"; {most} {of.agree or 0:,} of {one.unmaps:,} unmaps only"
+    if of.reason == "smaller":
+        more = "" if rival == "cmo" else ", less than those"
+        return more or f"; {ELSEWHERE[rival]} takes more"
+    return f"; more is in {_largest(one, of)}" if of.reason == "minor" else ""
+
+
+def _largest(one: Verdict, of: Hypothesis) -> str:
+    """The component that most of the time is in, of those that this is not about."""
+    mine = {"tlbi_count": "all_flushes", "cmo": "cmo"}.get(of.code, "")
+    shares = {
+        name: one.parts[name].share for name in ELSEWHERE if name in one.parts and name != mine
+    }
+    name = max(shares, key=lambda key: shares[key].value or shares[key].high)
+    return f"{ELSEWHERE[name]} ({_percents(shares[name])})"
+
+
+def _share(one: Verdict, name: str) -> str:
+    of = {
+        "none": "of the time", "calibrated": "of the time without tracing",
+        "bounded": "of what tracing leaves",
+    }.get(one.method, "of the time")  # fmt: skip
+    if one.time == "instructions":
+        of = "of the instructions"
+    return f"{_percents(one.parts[name].share)} {of}"
+
+
+def _percents(share: Span) -> str:
+    if share.value is None:
+        return f"{100 * share.low:.0f} to {percent(share.high)}"
+    low, high, value = (f"{100 * part:.0f}" for part in (share.low, share.high, share.value))
+    return f"{value}%" if low == high else f"{value}% ({low}..{high})"
+
+
+def _times(ratio: Span) -> str:
+    """How many times one is the other."""
+    low, high = _factor(ratio.low), _factor(ratio.high)
+    if ratio.value is None:
+        return f"{low} to {high} times" if low != high else f"{low} times"
+    value = _factor(ratio.value)
+    return f"{value} times" if low == high else f"{value} ({low}..{high}) times"
+
+
+def _factor(ratio: float) -> str:
+    if math.isinf(ratio):
+        return "any number of"
+    return f"{ratio:.2f}" if ratio < 10 else number(ratio)
+
+
+def _per_leaf(of: int, leaves: int) -> str:
+    return number(of / leaves) if of else "0"
+
+
+def _free(one: Verdict, name: str) -> str:
+    """A bound: nothing is free, and what waits elsewhere for it then waits no less."""
+    if name not in one.free or "leaf_flushes" not in one.free:
+        return ""
+    found = one.free[name]
+    factor = _times(found.factor)
+    if one.leaves:
+        now, left = one.total.over(one.leaves), found.left_ns.over(one.leaves)
+        took = f"{_number(left)} instead of {_number(now)} ns per leaf"
+    else:
+        now, left = one.total.over(one.unmaps), found.left_ns.over(one.unmaps)
+        took = f"{_duration(left)} instead of {_duration(now)} per unmap"
+    merged = " (with that of tables)" if name == "leaf_flushes" and _merged(one) else ""
+    bound = f"at best {factor} as fast"
+    if found.factor.value is None and found.factor.high > 2 * found.factor.low:
+        bound = "what tracing cost leaves open how much that is"
+    return f"without {FREE[name]}{merged} {took}, {bound}"
+
+
+def _merged(one: Verdict) -> bool:
+    both = one.parts.get("all_flushes")
+    return both is not None and both.ns == one.parts["leaf_flushes"].ns
+
+
+def _number(span: Span) -> str:
+    ends = between(max(0.0, span.low), span.high)
+    if span.value is None:
+        return ends
+    return number(span.value) if ".." not in ends else f"{number(span.value)} ({ends})"
+
+
+def _duration(span: Span) -> str:
+    value = span.high if span.value is None else span.value
+    return duration(round(value))
+
+
+def verdict_rows(found: Sequence[Verdict]) -> list[dict[str, Any]]:
+    """For JSON: what has no end is null."""
+    return [
+        {
+            "label": one.label, "strategy": one.strategy, "leaf_level": one.leaf_level,
+            "unmaps": one.unmaps, "leaves": one.leaves, "runs": one.runs, "time": one.time,
+            "method": one.method, "duration_ns": one.raw_ns, "corrected_ns": _span(one.total),
+            "parts": {
+                name: {"ns": _span(part.ns), "share": _span(part.share)}
+                for name, part in one.parts.items()
+            },
+            "cmo_to_flushes": None if one.ratio is None else _span(one.ratio),
+            "counts": one.counts,
+            "free": {
+                name: {"left_ns": _span(of.left_ns), "factor": _span(of.factor)}
+                for name, of in one.free.items()
+            },
+            "hypotheses": {
+                of.code: {
+                    "status": of.status, "reason": of.reason, "agree": of.agree,
+                    "in_recorded_time": of.in_recorded_time,
+                }
+                for of in one.hypotheses
+            },
+        }
+        for one in found
+    ]  # fmt: skip
+
+
+def _span(span: Span) -> dict[str, float | None]:
+    ends = {"value": span.value, "low": span.low, "high": span.high}
+    return {
+        name: None if end is None or math.isinf(end) else round(end, 6)
+        for name, end in ends.items()
+    }
