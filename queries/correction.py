@@ -90,7 +90,7 @@ def _cost(name: str, which: Bound) -> pl.Expr:
 
 
 def _rest_cost(which: Bound) -> pl.Expr:
-    """own + call * (all - those inside components) - inside * the components' own calls."""
+    """The own + call * (all - those inside components) - inside * the components' own calls."""
     components, nested = (
         pl.sum_horizontal(pl.col(f"{name}_{what}").cast(pl.Int64) for name in TIMED_COMPONENTS)
         for what in ("calls", "nested")

@@ -2,11 +2,13 @@
 
 A traced call adds to the duration of what contains it (`call_ns`); a part of that lies within
 its own duration (`inside_ns`), the rest falls into its parent's own time. An unmap pays
-`call_ns` for every traced call in it, and `inside_ns` for itself, because it is traced too.
+`call_ns` for every traced call in it, and `own_ns` for itself, because it is traced too.
 
 `calibrated`: `call_ns` is regressed on captures of the same workload that trace fewer calls
 (calibration.py). They cannot show `inside_ns`, which every one of them pays alike: it is the
-shortest traced call that contains no other (own_times.py), at most, and is taken to be that.
+shortest traced call that contains no other (own_times.py), at most, and is taken to be that. So is
+`own_ns`, by the shortest whose probe fetches as many arguments as that of the unmap: a probe's
+arguments are fetched after its time stamp is taken (kernel/trace/trace_kprobe.c).
 `bounded`: without such captures, both lie between nothing and what the shortest calls leave room
 for; where one cost per call does not fit the captures, within the range that they give. `none`:
 executed instructions were recorded by an emulator, at no cost to the guest.
@@ -95,48 +97,68 @@ def _cost(
         return {"method": "none", **nothing}
     if evidence not in TRACERS:
         return {"method": "unknown"}
-    own = [analysis.own_times.filter(pl.col("source_id").is_in(members))]
-    own += [] if calibration is None else [calibration.own_times]
-    times = pl.concat(own).filter(pl.col("evidence") == evidence)
+    own_times = [analysis.own_times.filter(pl.col("source_id").is_in(members))]
+    own_times += [] if calibration is None else [calibration.own_times]
+    times = pl.concat(own_times).filter(pl.col("evidence") == evidence)
     inside, outside = _inside_bound(times), _outside_bound(times)
+    own = _inside_bound(times.filter(pl.col("arguments") >= _fetched(times)))
     found = _calibrated(analysis, calibration, members, evidence)
     if found is not None:
-        return _calibrated_row(found, inside, outside)
+        return _calibrated_row(found, inside, own, outside)
     if inside is None:
         return {"method": "unknown"}
     row = {
         "method": "bounded", "inside_low_ns": 0.0, "inside_high_ns": inside.ns,
-        "inside_from": inside.symbol, "call_low_ns": 0.0,
+        "inside_from": inside.symbol, "call_low_ns": 0.0, "own_low_ns": 0.0,
+        "own_high_ns": None if own is None else own.ns,
+        "own_from": None if own is None else own.symbol,
     }  # fmt: skip
     call = _call_bound(times, inside, outside)
     return row if call is None else {**row, "call_high_ns": call.ns, "call_from": call.symbol}
 
 
 _NUMBERS: Final = (
-    "inside_ns", "inside_low_ns", "inside_high_ns", "call_ns", "call_low_ns", "call_high_ns",
+    "inside_ns", "inside_low_ns", "inside_high_ns", "own_ns", "own_low_ns", "own_high_ns",
+    "call_ns", "call_low_ns", "call_high_ns",
 )  # fmt: skip
 
 
-def _calibrated_row(found: PerCall, inside: Bound | None, outside: Bound | None) -> dict[str, Any]:
-    """The part inside is no more than the whole call, and no less than it without the rest."""
+def _calibrated_row(
+    found: PerCall, inside: Bound | None, own: Bound | None, outside: Bound | None
+) -> dict[str, Any]:
+    """The part inside is no more than the whole call, and no less than it without the rest.
+
+    The unmap's own may be more than that of other calls, where its probe fetches more.
+    """
     high = found.high if inside is None else min(inside.ns, found.high)
     low = 0.0 if outside is None else min(high, max(0.0, found.low - outside.ns))
     row: dict[str, Any] = {
         "method": "calibrated" if found.fits else "bounded",
-        "inside_low_ns": low, "inside_high_ns": high, "call_low_ns": found.low,
-        "call_high_ns": found.high, "strata": found.strata,
+        "inside_low_ns": low, "inside_high_ns": high,
+        "own_low_ns": low,
+        "own_high_ns": max(high, found.high) if own is None else max(own.ns, low),
+        "call_low_ns": found.low, "call_high_ns": found.high, "strata": found.strata,
         "median_residual": found.median_residual, "worst_residual": found.worst_residual,
         "inside_from": None if inside is None else inside.symbol,
+        "own_from": None if own is None else own.symbol,
     }  # fmt: skip
     if found.fits:
-        own = None if inside is None else min(high, found.value)
-        row |= {"inside_ns": own, "call_ns": found.value}
+        row |= {
+            "call_ns": found.value,
+            "inside_ns": None if inside is None else min(high, found.value),
+            "own_ns": None if own is None else own.ns,
+        }
     return row
 
 
+def _fetched(times: pl.DataFrame) -> int:
+    """How many arguments the probe of the unmap fetched; none in the graph."""
+    return int(times.filter(pl.col("operation") == "unmap")["arguments"].max() or 0)  # type: ignore[arg-type]
+
+
 def _inside_bound(times: pl.DataFrame) -> Bound | None:
-    """The shortest call with no traced call inside."""
-    return _shortest(times.filter(pl.col("nested") == 0))
+    """The shortest call with no traced call inside; an unmap is long for other reasons."""
+    return _shortest(times.filter((pl.col("nested") == 0) & (pl.col("operation") != "unmap")))
 
 
 def _outside_bound(times: pl.DataFrame) -> Bound | None:
@@ -223,7 +245,7 @@ def _with_probe(analysis: Analysis, costs: pl.DataFrame) -> pl.DataFrame:
 
     def probe(which: str) -> pl.Expr:
         call = pl.when(calls > 0).then(pl.col(f"call{which}_ns") * calls).otherwise(0.0)
-        total = (pl.col(f"inside{which}_ns") + call).round().cast(pl.Int64)
+        total = (pl.col(f"own{which}_ns") + call).round().cast(pl.Int64)
         most = pl.when(bound & (total > pl.col("duration_ns"))).then("duration_ns")
         total = pl.when(total.is_not_null()).then(pl.coalesce(most, total))
         return pl.when(timed).then(total).alias(f"probe{which}_ns")

@@ -16,12 +16,12 @@ import polars as pl
 
 from traceview.queries.call_table import names, nesting
 from traceview.queries.calls import STATUS
-from traceview.queries.functions import OP
 from traceview.queries.rows import NIL
-from traceview.schema import EVIDENCE, EVIDENCE_KIND, conform, frame
+from traceview.schema import EVIDENCE, EVIDENCE_KIND, OPERATION, conform, frame
 
 if TYPE_CHECKING:
     from traceview.queries.functions import Functions
+    from traceview.queries.rows import Ints
     from traceview.queries.unmaps import Placed
 
 # Means need no more; the rest of a long trace costs nothing.
@@ -29,6 +29,7 @@ ENOUGH: Final = 200_000
 CALLS: Final = tuple(EVIDENCE.index(name) for name in ("fgraph", "kprobe", "fprobe"))
 SEVERAL: Final = 2
 TRIM: Final = 0.1
+FETCHED: Final = ("ipa", "length_bytes", "level", "mmu", "object_addr")
 
 
 class OwnTimes:
@@ -55,8 +56,6 @@ class OwnTimes:
         time = np.bincount(parent[counted], weights=duration[counted], minlength=size)
         unsure = np.bincount(parent[(parent >= 0) & ~counted], minlength=size) > 0
         keep = np.isin(evidence, CALLS) & (some.calls["status"] == STATUS["complete"])
-        # An unmap in which nothing was traced says nothing about tracing, however short.
-        keep &= ~((some.calls["operation"] == OP["unmap"]) & (inside == 0))
         keep &= (duration != NIL) & (some.end <= last) & ~unsure
         self._seen += size
         self._parts.append(
@@ -64,11 +63,19 @@ class OwnTimes:
                 {
                     "evidence": evidence[keep].astype(np.uint8),
                     "function": some.calls["function"][keep].astype(np.int64),
+                    "operation": some.calls["operation"][keep].astype(np.uint8),
                     "nested": np.minimum(inside[keep], SEVERAL).astype(np.int64),
+                    "arguments": self._fetched(some, evidence)[keep],
                     "own_ns": (duration[keep] - time[keep]) / np.maximum(inside[keep], 1),
                 }
             )
         )
+
+    @staticmethod
+    def _fetched(calls: Placed, evidence: Ints) -> Ints:
+        """How many arguments an entry probe fetched, after its time stamp; a graph entry none."""
+        known = sum((calls.calls[name] != NIL).astype(np.int64) for name in FETCHED)
+        return np.where(evidence == EVIDENCE.index("fgraph"), 0, known)
 
     def table(self) -> pl.DataFrame:
         """schema.OWN_TIMES, the shortest first.
@@ -81,8 +88,9 @@ class OwnTimes:
         rows = pl.concat(self._parts).filter(pl.col("function") >= 0)
         own = pl.col("own_ns")
         found = (
-            rows.group_by("evidence", "function", "nested")
+            rows.group_by("evidence", "function", "operation", "nested")
             .agg(
+                pl.col("arguments").max(),
                 pl.len().cast(pl.Int64).alias("calls"),
                 own.filter(own.is_between(own.quantile(TRIM), own.quantile(1 - TRIM))).mean(),
             )
@@ -93,5 +101,6 @@ class OwnTimes:
             found.with_columns(
                 names(self._functions, found["function"].to_numpy()).alias("symbol"),
                 found["evidence"].cat.to(EVIDENCE_KIND),
+                found["operation"].cat.to(OPERATION),
             ),
         )

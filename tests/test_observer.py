@@ -47,6 +47,12 @@ def observed(kernel: str, name: str) -> Analysis:
     return replace(found, unmaps=found.unmaps.with_columns(steps.alias("step")))
 
 
+@cache
+def probed(name: str) -> Analysis:
+    folder = Path(__file__).parent / "data" / "observer-kprobes-6.12-max"
+    return analyze(open_trace(str(folder / f"{name}.txt.xz")))
+
+
 def by_stem(found: Analysis, column: str = "duration_ns") -> dict[str, float]:
     """The lower quartile per step: interrupts, which only lengthen, hit the slower capture more."""
     rows = numbered(found.unmaps).group_by("stem", maintain_order=True)
@@ -95,7 +101,7 @@ class TestCaptures:
         errors = []
         for stem, executed in truth.items():
             cost = cost_without(stem, detailed, other)
-            probe = cost["inside_ns"] + cost["call_ns"] * calls[stem]
+            probe = cost["own_ns"] + cost["call_ns"] * calls[stem]
             errors.append(abs(raw[stem] - probe - executed) / executed)
         assert np.median(errors) < 0.05
         assert max(errors) < 0.10
@@ -112,9 +118,9 @@ class TestCaptures:
         for other in ("split", "deep"):
             found = priced(observed(kernel, "top"), observed(kernel, other))
             (cost,) = found.tracing_costs.to_dicts()
-            assert cost["inside_low_ns"] < own < cost["inside_high_ns"] * 1.001
-            assert cost["inside_ns"] == pytest.approx(own, rel=0.07)
-            assert (found.unmaps["probe_ns"] == round(cost["inside_ns"])).all()
+            assert cost["own_low_ns"] < own < cost["own_high_ns"] * 1.001
+            assert cost["own_ns"] == pytest.approx(own, rel=0.07)
+            assert (found.unmaps["probe_ns"] == round(cost["own_ns"])).all()
 
     @pytest.mark.parametrize("kernel", KERNELS)
     @pytest.mark.parametrize("name", ["split", "deep"])
@@ -130,6 +136,23 @@ class TestCaptures:
         for stem, ns in by_stem(replace(found, unmaps=low), "low").items():
             assert 0 <= ns <= truth[stem]
             assert truth[stem] - ns < 0.2 * by_stem(found)[stem]  # it says something
+
+    def test_probes_that_fetch_more_cost_more(self) -> None:
+        """The same workload under kprobes, on 6.12 and `max`: arguments are fetched in the call.
+
+        Text has microseconds; the rings of the same run, read as trace.dat, have an unmap alone
+        take 1599 to 1604 ns longer than untraced, in every step.
+        """
+        detailed, plain = probed("split"), probed("top")
+        own = 1600
+        (cost,) = priced(detailed, plain).tracing_costs.to_dicts()
+        assert (cost["method"], cost["inside_from"]) == ("calibrated", "kvm_s2_put_page")
+        assert cost["own_from"].startswith("__kvm_tlb_flush_vmid_")
+        assert cost["inside_high_ns"] < own  # the put's probe fetches one argument, not three
+        assert cost["own_low_ns"] < own < cost["own_high_ns"]
+        assert cost["own_ns"] == pytest.approx(own, rel=0.08)
+        # Calls are less alike than in the graph, and the residuals say so.
+        assert 0.05 < cost["median_residual"] < 0.15
 
     @pytest.mark.parametrize("kernel", KERNELS)
     @pytest.mark.parametrize(("name", "other"), [("top", "split"), ("split", "top")])
@@ -203,6 +226,7 @@ def capture(calls_per_unmap: int, **facts: Any) -> Analysis:
     ]  # fmt: skip
     times = [{
         "source_id": 0, "evidence": "fgraph", "symbol": "kvm_s2_put_page", "nested": 0,
+        "operation": "table_put", "arguments": 0,
         "calls": 100, "own_ns": 300.0,
     }]  # fmt: skip
     return analysis(unmaps, [source(**facts)], own_times=times if calls_per_unmap else [])
@@ -298,7 +322,8 @@ def test_tracing_is_taken_out_of_the_component_that_it_is_in() -> None:
     }  # fmt: skip
     cost = {
         "source_id": 0, "evidence": "fgraph", "method": "calibrated", "inside_ns": 30.0,
-        "inside_low_ns": 20.0, "inside_high_ns": 40.0, "call_ns": 100.0, "call_low_ns": 90.0,
+        "inside_low_ns": 20.0, "inside_high_ns": 40.0, "own_ns": 30.0, "own_low_ns": 20.0,
+        "own_high_ns": 40.0, "call_ns": 100.0, "call_low_ns": 90.0,
         "call_high_ns": 110.0,
     }  # fmt: skip
     one = unmap(
@@ -316,7 +341,7 @@ def test_tracing_is_taken_out_of_the_component_that_it_is_in() -> None:
     assert parts == row["corrected_ns"] == 2000 - 630
     assert row["table_put_corrected_low_ns"] == 60
     assert row["table_put_corrected_high_ns"] == 80
-    assert row["rest_corrected_low_ns"] == 1000 - 4 * 110 + 2 * 20
+    assert row["rest_corrected_low_ns"] == 1000 - 40 - 4 * 110 + 3 * 20
     assert row["corrected_low_ns"] == 1300
 
 

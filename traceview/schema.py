@@ -175,7 +175,9 @@ TRACED_CALLS: Final[Schema] = {
 OWN_TIMES: Final[Schema] = {
     "evidence": EVIDENCE_KIND,
     "symbol": NAME,
+    "operation": OPERATION,
     "nested": I64,  # traced calls directly inside a call: 0, 1, or 2 for several
+    "arguments": I64,  # that its entry probe fetched, of those that are known; 0 in the graph
     "calls": I64,
     "own_ns": F64,  # trimmed mean; with several inside, per call inside
 }
@@ -186,10 +188,14 @@ TRACING_COSTS: Final[Schema] = {
     "inside_ns": F64,  # of a traced call, within its own duration
     "inside_low_ns": F64,
     "inside_high_ns": F64,
+    "own_ns": F64,  # of the unmap's own call, within its duration
+    "own_low_ns": F64,
+    "own_high_ns": F64,
     "call_ns": F64,  # of a traced call, within the duration of what contains it
     "call_low_ns": F64,
     "call_high_ns": F64,
     "inside_from": TEXT,
+    "own_from": TEXT,
     "call_from": TEXT,
     "strata": I64,  # how many steps or sizes the calibration stands on
     "median_residual": F64,  # relative, each stratum corrected with what the others say

@@ -63,6 +63,7 @@ def side(
                     counts.append(_counts(number, len(counts), leaves, traced, strategy))
     times = [{
         "source_id": number, "evidence": "fgraph", "symbol": "stage2_has_fwb", "nested": 0,
+        "operation": "walk", "arguments": 0,
         "calls": 100, "own_ns": float(own_ns),
     } for number in range(len(sources)) if not alone or number % 2]  # fmt: skip
     return priced(analysis(unmaps, sources, own_times=times, traced_calls=counts))
