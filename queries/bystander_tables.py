@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import polars as pl
 
-from traceview.queries.bystander_intervals import Union
+from traceview.queries.bystander_intervals import Union, by_value
 from traceview.queries.functions import categorical
 from traceview.queries.losses import FOREVER
 from traceview.queries.rows import NIL, take, whole
 from traceview.schema import conform, frame
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
@@ -23,10 +23,11 @@ if TYPE_CHECKING:
 
 WINDOW_NS: Final = 1_000_000
 UNMAP: Final = (
-    "unmap_id", "task", "tgid", "start_ns", "end_ns", "ipa", "length_bytes", "own_vm", "asked",
-    "guest_faults", "guest_faults_after", "refaults",
+    "unmap_id", "task", "tgid", "mmu", "nested", "start_ns", "end_ns", "ipa", "length_bytes",
+    "own_vm", "asked",
 )  # fmt: skip
-STALL: Final = ("unmap_id", "start_ns", "end_ns", "exit_seq", "off_cpu")
+STALL: Final = ("unmap_id", "task", "start_ns", "end_ns", "exit_seq", "off_cpu")
+COUNTED: Final = ("unmap_id", "task", "guest_faults", "guest_faults_after", "refaults")
 # What a hole leaves unknown: all that is counted during an unmap, and all that is counted after.
 DURING: Final = (
     "stalls", "stall_ns", "off_cpu_ns", "longest_stall_ns", "stalled_ns", "guest_faults",
@@ -55,6 +56,7 @@ class Vcpu:
     outside_guest_faults: int = 0
     outside_stall_ns: int = 0
     unmaps: int = 0
+    mmus: frozenset[int] = frozenset()  # from which it unmapped, those of nested guests left out
 
     def meet(self, events: Rows) -> None:
         """Learn from further *events* of it."""
@@ -87,13 +89,15 @@ class Holes:
 class Seen:
     """What was collected of a source.
 
-    `unmaps`: columns UNMAP; `stalls`: columns STALL, cut to the unmaps; `doubts`: stretches in
+    `unmaps`: columns UNMAP; `stalls`: columns STALL, cut to the unmaps; `faults`: columns COUNTED,
+    of one vCPU beside one unmap; of both, vCPUs of any VM; `doubts`: stretches in
     which the exits of some vCPU are unclear; `exits`, `switches`, `located`: whether exits and
     entries, task switches, and the addresses of faults were recorded.
     """
 
     unmaps: Rows
     stalls: Rows
+    faults: Rows
     doubts: Union
     vcpus: tuple[Vcpu, ...]
     holes: Holes
@@ -109,9 +113,27 @@ def joined(parts: Sequence[Rows], columns: Iterable[str]) -> Rows:
     return {name: np.concatenate(nothing + [part[name] for part in parts]) for name in columns}
 
 
-def bystanders_of(vcpus: Collection[Vcpu], task: int, tgid: int | None) -> list[Vcpu]:
-    """The vCPUs, without *task* itself, of the process *tgid*; of all if that is None."""
-    return [one for one in vcpus if one.task != task and tgid in (None, one.tgid)]
+Kind = tuple[int, int, int, int, int]  # of an unmap: task, tgid, own_vm, mmu, nested
+
+
+def bystanders_of(vcpus: Iterable[Vcpu], kind: Kind) -> list[Vcpu]:
+    """The vCPUs that are of the VM of such an unmap, or may be; not those of the task itself."""
+    task, tgid, own_vm, mmu, nested = kind
+    if own_vm:
+        return [one for one in vcpus if one.task != task and one.tgid == tgid]
+    known = mmu != NIL and not nested
+    return [
+        one
+        for one in vcpus
+        if one.task != task and not (known and one.mmus and mmu not in one.mmus)
+    ]
+
+
+def _kinds(unmaps: Rows) -> tuple[list[Kind], Ints]:
+    """The kinds of unmaps that differ in who their bystanders are, and that of each unmap."""
+    keys = np.stack([unmaps[name] for name in ("task", "tgid", "own_vm", "mmu", "nested")])
+    kinds, kind = np.unique(keys, axis=1, return_inverse=True)
+    return [(a, b, c, d, e) for a, b, c, d, e in kinds.T.tolist()], kind.reshape(-1)
 
 
 def bystander_table(seen: Seen, leaves: pl.DataFrame) -> pl.DataFrame:
@@ -123,9 +145,10 @@ def bystander_table(seen: Seen, leaves: pl.DataFrame) -> pl.DataFrame:
     start, end = unmaps["start_ns"], unmaps["end_ns"]
     until = np.clip(end + WINDOW_NS, end, max(seen.last_ns, 0))
     until = np.maximum(until, end)
-    rows: dict[str, Any] = {name: unmaps[name] for name in ("unmap_id", "guest_faults", *AFTER)}
+    rows: dict[str, Any] = {"unmap_id": unmaps["unmap_id"], "window_ns": until - end}
     rows |= _who(seen, unmaps, start, end, until)
-    rows |= {"window_ns": until - end, **_stalls(seen.stalls, unmaps)}
+    rows |= _stalls(_theirs(seen, seen.stalls, unmaps), unmaps)
+    rows |= _faults(_theirs(seen, seen.faults, unmaps), unmaps)
     table = pl.DataFrame(rows).join(leaves, on="unmap_id", how="left", maintain_order="left")
     known = pl.Series((unmaps["ipa"] != NIL) & (unmaps["length_bytes"] != NIL)) & seen.located
     lost = pl.Series(seen.holes.touch(start, end) | seen.doubts.touches(start, end))
@@ -151,11 +174,9 @@ def bystander_table(seen: Seen, leaves: pl.DataFrame) -> pl.DataFrame:
 def _who(seen: Seen, unmaps: Rows, start: Ints, end: Ints, until: Ints) -> dict[str, Ints]:
     """How many vCPUs there were in each unmap, their time in it, and in the window after it."""
     count, inside, after = (np.zeros(start.size, dtype=np.int64) for _ in range(3))
-    keys = np.stack([unmaps[name] for name in ("task", "tgid", "own_vm")])
-    kinds, kind = np.unique(keys, axis=1, return_inverse=True)
-    for number, (task, tgid, own_vm) in enumerate(kinds.T.tolist()):
-        mine = np.flatnonzero(kind == number)
-        for vcpu in bystanders_of(seen.vcpus, task, tgid if own_vm else None):
+    kinds, kind = _kinds(unmaps)
+    for number, mine in by_value(kind):
+        for vcpu in bystanders_of(seen.vcpus, kinds[number]):
             begins = np.maximum(start[mine], vcpu.first_ns)
             lived = np.minimum(end[mine], vcpu.last_ns) - begins
             count[mine] += lived >= 0
@@ -166,6 +187,22 @@ def _who(seen: Seen, unmaps: Rows, start: Ints, end: Ints, until: Ints) -> dict[
     return {
         "own_vm": unmaps["own_vm"], "vcpus": count, "vcpu_ns": inside, "window_vcpu_ns": after,
     }  # fmt: skip
+
+
+def _theirs(seen: Seen, rows: Rows, unmaps: Rows) -> Rows:
+    """Those of *rows* (with unmap_id and task) that are of bystanders of their unmap."""
+    kinds, kind = _kinds(unmaps)
+    keep = np.zeros(rows["task"].size, dtype=bool)
+    for number, mine in by_value(kind[np.searchsorted(unmaps["unmap_id"], rows["unmap_id"])]):
+        among = [one.task for one in bystanders_of(seen.vcpus, kinds[number])]
+        keep[mine] = np.isin(rows["task"][mine], among)
+    return take(rows, keep)
+
+
+def _faults(faults: Rows, unmaps: Rows) -> dict[str, Ints]:
+    """The faults beside each of *unmaps*, which are in order of their ids."""
+    size, of = unmaps["unmap_id"].size, np.searchsorted(unmaps["unmap_id"], faults["unmap_id"])
+    return {name: _sum(of, faults[name], size) for name in ("guest_faults", *AFTER)}
 
 
 def _stalls(stalls: Rows, unmaps: Rows) -> dict[str, Ints]:

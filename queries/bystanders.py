@@ -6,8 +6,10 @@ fault takes anyway, so it is an upper bound, and is set against the same vCPUs o
 After an unmap the guest faults on what was taken from it; that is looked at for WINDOW_NS.
 
 Limits: what TLB invalidations do to a running guest (refilled TLBs, DVM traffic) causes no event.
-No event names a VM; the process does, where the recorder kept it (`vm`). On PREEMPT_RT a wait for
-the mmu_lock is time off the CPU. Memory: the batch, the unmaps, and the stalls inside unmaps.
+No event of a vCPU names its VM; the process does, where the recorder kept it (`vm`), and a vCPU
+that itself unmapped, only from other MMUs, is known to be of another. On PREEMPT_RT a wait for
+the mmu_lock is time off the CPU. Memory: the batch, the unmaps, and what
+others did beside them.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from traceview.queries.bystander_events import ENTRY, EXIT, FAULT, no_events, vc
 from traceview.queries.bystander_intervals import Union, by_value, overlapping, spread
 from traceview.queries.bystander_stalls import settle
 from traceview.queries.bystander_tables import (
+    COUNTED,
     STALL,
     UNMAP,
     WINDOW_NS,
@@ -28,7 +31,6 @@ from traceview.queries.bystander_tables import (
     Seen,
     Vcpu,
     bystander_table,
-    bystanders_of,
     joined,
     vcpu_table,
 )
@@ -50,7 +52,6 @@ SAMPLED: Final = "sampled-events"  # of the parser of perf.data: not all events 
 PAIRS: Final = 1 << 20  # of an unmap and a fault in its window, looked at together
 # ESR_ELx.DFSC, bits 5:0: translation fault, levels 0 to 3; level -1 (Arm ARM D24.2.40).
 STATUS_CODE, TRANSLATION, LEVEL_MINUS_1 = 0x3F, 0x04, 0x2B
-COUNTS: Final = ("guest_faults", "guest_faults_after", "refaults")
 
 
 class Bystanders:
@@ -65,6 +66,8 @@ class Bystanders:
         self._near: Rows = {name: np.empty(0, dtype=np.int64) for name in UNMAP}
         self._past: list[Rows] = []
         self._stalls: list[Rows] = []
+        self._faults: list[Rows] = []
+        self._mmus: dict[int, set[int]] = {}
         self._doubts: list[tuple[Ints, Ints]] = []
         self._last_ns = NIL
         self._last_seq = -1
@@ -96,7 +99,10 @@ class Bystanders:
         new["asked"] = (unmaps["status"][timed] == STATUS["complete"]).astype(np.int64)
         new["tgid"] = self._processes(new["task"])
         new["own_vm"] = self._have_vcpus(new["tgid"], unmaps["end_seq"][timed])
-        new |= {name: np.zeros(new["task"].size, dtype=np.int64) for name in COUNTS}
+        new["nested"], new["mmu"] = unmaps["in_nested"][timed], unmaps["mmu"][timed]
+        for task, mine in by_value(new["task"]):
+            known = new["mmu"][mine][new["nested"][mine] == 0]
+            self._mmus.setdefault(task, set()).update(np.unique(known[known != NIL]).tolist())
         self._near = {name: np.concatenate([self._near[name], new[name]]) for name in UNMAP}
 
     def settle(self, cuts: Mapping[int, int], losses: Losses, *, last: bool = False) -> None:
@@ -108,9 +114,10 @@ class Bystanders:
             self._vcpus[task].exits += mine.size
         taken = Union(self._near["start_ns"], self._near["end_ns"] + WINDOW_NS)
         self._outside(found.stalls, found.faults, taken)
-        for unmaps, among in self._by_unmapper():
-            self._inside(unmaps, _of(found.stalls, among))
-            self._count_faults(unmaps, _of(found.faults, among))
+        asked = np.flatnonzero(self._near["asked"])
+        if asked.size:
+            self._inside(asked, found.stalls)
+            self._beside(asked, found.faults)
         self._forget(last=last)
 
     def tables(
@@ -127,9 +134,12 @@ class Bystanders:
         """
         if clock == "local" or FAULT not in self._kinds:
             return frame("bystanders"), frame("vcpus")
+        for vcpu in self._vcpus.values():
+            vcpu.mmus = frozenset(self._mmus.get(vcpu.task, ()))
         seen = Seen(
             unmaps=joined(self._past, UNMAP),
             stalls=joined(self._stalls, STALL),
+            faults=joined(self._faults, COUNTED),
             doubts=Union(*(np.concatenate(of) for of in zip(*self._doubts, strict=True))),
             vcpus=tuple(self._vcpus.values()),
             holes=Holes(losses, everywhere=any(one.code == SAMPLED for one in found)),
@@ -190,13 +200,15 @@ class Bystanders:
             vcpu.outside_guest_faults += int(free[mine].sum())
 
     def _inside(self, unmaps: Ints, stalls: Rows) -> None:
-        """Keep the stalls that overlap *unmaps* (rows of `_near`), cut to them."""
-        start, end = self._near["start_ns"][unmaps], self._near["end_ns"][unmaps]
-        for _, mine in by_value(stalls["task"]):
+        """Keep the stalls of others that overlap *unmaps* (rows of `_near`), cut to them."""
+        for task, mine in by_value(stalls["task"]):
+            others = unmaps[self._near["task"][unmaps] != task]
+            start, end = self._near["start_ns"][others], self._near["end_ns"][others]
             of = take(stalls, mine)
             unmap, stall = overlapping(start, end, of["start_ns"], of["end_ns"])
             cut = {
-                "unmap_id": self._near["unmap_id"][unmaps[unmap]],
+                "unmap_id": self._near["unmap_id"][others[unmap]],
+                "task": of["task"][stall],
                 "start_ns": np.maximum(start[unmap], of["start_ns"][stall]),
                 "end_ns": np.minimum(end[unmap], of["end_ns"][stall]),
                 "exit_seq": of["exit_seq"][stall],
@@ -204,40 +216,38 @@ class Bystanders:
             }
             self._stalls.append(cut)
 
-    def _count_faults(self, unmaps: Ints, faults: Rows) -> None:
-        """Count the faults during *unmaps* (rows of `_near`), and in the window after each."""
-        if faults["ts_ns"].size == 0:
-            return
-        faults = take(faults, np.argsort(faults["ts_ns"], kind="stable"))
-        start, end = self._near["start_ns"][unmaps], self._near["end_ns"][unmaps]
-        begin, low, high = (
-            np.searchsorted(faults["ts_ns"], moment) for moment in (start, end, end + WINDOW_NS)
-        )
-        self._near["guest_faults"][unmaps] += low - begin
-        self._near["guest_faults_after"][unmaps] += high - low
+    def _beside(self, unmaps: Ints, faults: Rows) -> None:
+        """Count the faults of others during *unmaps* (rows of `_near`), and in their windows."""
+        for task, mine in by_value(faults["task"]):
+            others = unmaps[self._near["task"][unmaps] != task]
+            start, end = self._near["start_ns"][others], self._near["end_ns"][others]
+            of = take(faults, mine)
+            begin, low, high = (
+                np.searchsorted(of["ts_ns"], moment) for moment in (start, end, end + WINDOW_NS)
+            )
+            some = high > begin
+            others, begin, low, high = (rows[some] for rows in (others, begin, low, high))
+            counts = {
+                "unmap_id": self._near["unmap_id"][others],
+                "task": np.full(others.size, task, dtype=np.int64),
+                "guest_faults": low - begin,
+                "guest_faults_after": high - low,
+                "refaults": self._refaults(others, of, low, high),
+            }
+            self._faults.append(counts)
+
+    def _refaults(self, unmaps: Ints, faults: Rows, low: Ints, high: Ints) -> Ints:
+        """How many of the *faults* from low to high are on what each of *unmaps* took."""
         ipa, length = self._near["ipa"][unmaps], self._near["length_bytes"][unmaps]
-        known = (ipa != NIL) & (length != NIL) & (high > low)
-        unmaps, ipa, length, low, high = (
-            column[known] for column in (unmaps, ipa, length, low, high)
-        )
+        translation = _translation(faults["hsr"]) & (faults["ipa"] != NIL)
+        found = np.zeros(unmaps.size, dtype=np.int64)
         for part in _blocks(high - low):
             unmap, fault = spread(low[part], high[part])
             unmap += part.start
             at = faults["ipa"][fault] - ipa[unmap]
-            hit = (at >= 0) & (at < length[unmap]) & _translation(faults["hsr"][fault])
-            hit &= faults["ipa"][fault] != NIL
-            np.add.at(self._near["refaults"], unmaps[unmap[hit]], 1)
-
-    def _by_unmapper(self) -> Iterator[tuple[Ints, Ints]]:
-        """The unmaps (rows of `_near`) that have the same bystanders, and these tasks."""
-        asked = np.flatnonzero(self._near["asked"])
-        if asked.size == 0 or not self._vcpus:
-            return
-        keys = np.stack([self._near[name][asked] for name in ("task", "tgid", "own_vm")])
-        kinds, kind = np.unique(keys, axis=1, return_inverse=True)
-        for number, (task, tgid, own_vm) in enumerate(kinds.T.tolist()):
-            among = bystanders_of(self._vcpus.values(), task, tgid if own_vm else None)
-            yield asked[kind == number], np.array([one.task for one in among], dtype=np.int64)
+            hit = translation[fault] & (at >= 0) & (at < length[unmap]) & (ipa[unmap] != NIL)
+            found += np.bincount(unmap[hit], minlength=unmaps.size)
+        return found
 
     def _forget(self, *, last: bool) -> None:
         """Put aside the unmaps that nothing which is yet to come can concern."""
@@ -255,10 +265,6 @@ def _translation(hsr: Ints) -> NDArray[np.bool_]:
     hit |= code == LEVEL_MINUS_1
     hit |= hsr == NIL
     return hit
-
-
-def _of(rows: Rows, tasks: Ints) -> Rows:
-    return take(rows, np.isin(rows["task"], tasks))
 
 
 def _blocks(count: Ints) -> Iterator[slice]:

@@ -149,6 +149,22 @@ def test_where_processes_are_known_only_vcpus_of_the_same_one_count() -> None:
     assert (kswapd["vm"], kswapd["vcpus"]) == ("any", 2)
 
 
+def test_a_vcpu_that_unmaps_from_another_mmu_is_of_another_vm() -> None:
+    def mine(begin: int, end: int, tid: int, mmu: int) -> list[Line]:
+        return [*unmap(begin, end, tid), (begin + 1, tid, "flush", {"mmu": mmu})]
+
+    lines = [*life(VCPU), *life(OTHER), *fault(110, 150, VCPU), *fault(110, 190, OTHER),
+             *fault(210, 220, OTHER), *mine(100, 200, HOST, 0xA)]  # fmt: skip
+    first = row(*lines)
+    assert (first["vcpus"], first["stall_ns"], first["guest_faults_after"]) == (2, 120_000, 1)
+    for mmu, vcpus, stall_ns, after in ((0xB, 1, 40_000, 0), (0xA, 2, 120_000, 1)):
+        for batch_events in (None, 3):
+            recorder = record(*lines, *mine(3000, 3100, OTHER, mmu))
+            found, _ = rows(recorder.trace(batch_events))
+            assert (found["vcpus"], found["stall_ns"]) == (vcpus, stall_ns)
+            assert found["guest_faults_after"] == after
+
+
 def test_a_vcpu_counts_as_there_between_its_first_and_its_last_event() -> None:
     lines = [*life(until=150), *unmap(100, 200), *unmap(300, 310), *fault(120, 130)]
     first, second = rows(record(*lines))

@@ -103,7 +103,8 @@ def _notes(rows: pl.DataFrame) -> Iterable[str]:
     if (known["vm"] == "any").any():
         yield (
             "the VM is not known (no process ids, or an unmap by a process that has no vCPU):"
-            " vCPUs of any VM count, also of one that has another mmu_lock"
+            " vCPUs of all VMs count, also of one that has another mmu_lock, unless they themselves"
+            " unmapped and only from other MMUs"
         )
     alone, unknown = int(rows["alone"].sum()), int(rows["unknown"].sum())
     if alone:
