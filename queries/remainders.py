@@ -1,29 +1,32 @@
-"""What tracing leaves of sums of times, over all costs of a traced call that are possible.
+"""What tracing leaves of sums of times, over all costs of traced calls that are possible.
 
-Every time is its raw one less `inside` for each of its own traced calls and `call` for each traced
-call inside those (docs/observer.md): linear in two numbers, which are known within bounds and are
-the same for all times of a source. A cost that leaves less than nothing of a component is not
-possible either. So a sum, and a share of the whole, are extreme at a corner of what the two can be.
-To take each time at its own worst would be wider: what one component loses when `inside` is larger,
-the rest gains.
+A time is its raw one less `inside` for each of its own traced calls, `call` for each traced call
+inside those, and `own` for the unmap itself (docs/observer.md): linear in three numbers, which are
+known within bounds and are the same for all times of a source. What is inside is a part of the
+call, and a cost that leaves less than nothing of a component is not possible. So a sum, and a share
+of the whole, are extreme at a corner of what the three can be. To take each time at its own
+worst would be wider: what one component loses when `inside` is larger, the rest gains.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from itertools import product
-from typing import TYPE_CHECKING, Any
+from functools import reduce
+from itertools import combinations
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
 
-Corner = tuple[float, float]
+NUMBERS: Final = ("own", "inside", "call")
+# Of what is compared: beyond this it is arithmetic, not rounding.
+TOLERANCE: Final = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,76 +45,75 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """Per unmap: a time, how many traced calls it is made of, and how many are inside those."""
+    """Per unmap (a row): a raw time, and how often it contains each of NUMBERS (columns)."""
 
     raw: Floats
-    calls: Floats
-    nested: Floats
+    counts: Floats
 
     def __sub__(self, other: Times) -> Times:
-        return Times(self.raw - other.raw, self.calls - other.calls, self.nested - other.nested)
-
-    def __add__(self, other: Times) -> Times:
-        return Times(self.raw + other.raw, self.calls + other.calls, self.nested + other.nested)
-
-    def at(self, corner: Corner) -> Floats:
-        """What is left where a call costs so much."""
-        return self.raw - corner[0] * self.calls - corner[1] * self.nested
+        return Times(self.raw - other.raw, self.counts - other.counts)
 
     def of(self, these: NDArray[np.bool_]) -> Times:
         """Only *these* unmaps."""
-        return Times(self.raw[these], self.calls[these], self.nested[these])
+        return Times(self.raw[these], self.counts[these])
+
+    def left(self, corners: Floats) -> Floats:
+        """What is left of each (row) at each of *corners* (column)."""
+        return self.raw[:, None] - self.counts @ corners.T
+
+    def total(self, corners: Floats) -> Floats:
+        """What is left of all of them at each of *corners*."""
+        return np.asarray(self.raw.sum() - self.counts.sum(axis=0) @ corners.T)
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """`inside` and `call` are the corners' two numbers; no corner: nothing is known of them."""
+    """The corners (rows of NUMBERS) of what tracing can have cost; none: nothing is known of it."""
 
-    corners: tuple[Corner, ...]
-    estimate: Corner | None
+    corners: Floats
+    estimate: Floats | None
 
     def leaving(self, components: Iterable[Times]) -> Cost:
         """Only those costs that leave no less than nothing of each, if there are any."""
-        corners = self.corners
-        for one in components:
-            raw, calls, nested = (float(of.sum()) for of in (one.raw, one.calls, one.nested))
-            corners = _cut(corners, raw, calls, nested)
-        return replace(self, corners=corners or self.corners)
+        if not len(self.corners):
+            return self
+        low, high = self.corners.min(axis=0), self.corners.max(axis=0)
+        planes = [(one.counts.sum(axis=0), float(one.raw.sum())) for one in components]
+        corners = _corners(low, high, planes)
+        return replace(self, corners=corners) if len(corners) else self
 
 
 def cost(row: dict[str, Any]) -> Cost:
-    """The cost that a row of schema.TRACING_COSTS states; `inside` is a part of `call`."""
-    low, high = row["inside_low_ns"], row["inside_high_ns"]
-    least, most = row["call_low_ns"], row["call_high_ns"]
+    """The cost that a row of schema.TRACING_COSTS states."""
     if row["method"] == "none":
-        return Cost(((0.0, 0.0),), (0.0, 0.0))
-    if None in (low, high, least, most):
-        return Cost((), None)
-    high, least = min(high, most), max(low, least)
-    # In order around what is possible.
-    corners = ((low, least), (low, most), (high, most), (high, max(high, least)),
-               (min(high, least), least))  # fmt: skip
-    value = (row["inside_ns"], row["call_ns"])
-    return Cost(tuple(dict.fromkeys(corners)), None if None in value else value)
+        nothing = np.zeros(len(NUMBERS))
+        return Cost(nothing[None, :], nothing)
+    low, high, value = (
+        [row[f"{name}{which}_ns"] for name in NUMBERS] for which in ("_low", "_high", "")
+    )
+    if None in (*low, *high):
+        return Cost(np.zeros((0, len(NUMBERS))), None)
+    corners = _corners(np.array(low), np.array(high), [])
+    return Cost(corners, None if None in value else np.array(value))
 
 
-def _cut(
-    corners: tuple[Corner, ...], raw: float, calls: float, nested: float
-) -> tuple[Corner, ...]:
-    """The corners of the part of a convex polygon in which raw >= calls * x + nested * y."""
-    left = [raw - calls * inside - nested * call for inside, call in corners]
-    found: list[Corner] = []
-    for at, corner in enumerate(corners):
-        before, gone = corners[at - 1], left[at - 1]
-        if gone * left[at] < 0:
-            part = gone / (gone - left[at])
-            found.append(
-                (before[0] + part * (corner[0] - before[0]),
-                 before[1] + part * (corner[1] - before[1]))
-            )  # fmt: skip
-        if left[at] >= 0:
-            found.append(corner)
-    return tuple(dict.fromkeys(found))
+def _corners(low: Floats, high: Floats, planes: Sequence[tuple[Floats, float]]) -> Floats:
+    """The corners of the body between *low* and *high* in which inside <= call, and counts @ x <=
+    raw of all *planes*: the points where three of its faces meet that lie in all the others.
+    """  # fmt: skip
+    unit = np.eye(len(NUMBERS))
+    part = np.array([0.0, 1.0, -1.0])
+    faces = [*unit, *-unit, part, *(counts for counts, _ in planes)]
+    limits = [*high, *-low, 0.0, *(raw for _, raw in planes)]
+    scale = np.array([max(1.0, float(np.abs(face).max())) for face in faces])
+    a = np.array(faces) / scale[:, None]
+    b = np.array(limits) / scale
+    three = np.array(list(combinations(range(len(a)), len(NUMBERS))))
+    meet = np.abs(np.linalg.det(a[three])) > TOLERANCE
+    points = np.linalg.solve(a[three[meet]], b[three[meet]][..., None])[..., 0]
+    slack = TOLERANCE * max(1.0, float(np.abs(high).max()))
+    inside = (points @ a.T <= b + slack).all(axis=1)
+    return np.unique(points[inside].round(6), axis=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,62 +127,57 @@ class Remainders:
         """The sum; never below nothing where it is only bounded."""
         low = high = 0.0
         value: float | None = 0.0
-        for at, known in enumerate(self.costs):
-            mine = times.of(self.kind == at)
-            found = [float(mine.at(corner).sum()) for corner in known.corners]
-            found = found or [0.0, float(mine.raw.sum())]
+        for known, mine in self._by_cost(times):
+            found = mine.total(known.corners)
+            if not len(found):
+                found = np.array([0.0, mine.raw.sum()])
             if known.estimate is None:
-                found, value = [max(0.0, one) for one in found], None
+                found, value = found.clip(0.0), None
             elif value is not None:
-                value += float(mine.at(known.estimate).sum())
-            low, high = low + min(found), high + max(found)
+                value += float(mine.total(known.estimate[None, :])[0])
+            low, high = low + float(found.min()), high + float(found.max())
         return Span(value, low, high)
 
     def share(self, part: Times, others: Times) -> Span:
         """*part* of both, between 0 and 1."""
-        if not all(known.corners for known in self.costs):
+        if not all(len(known.corners) for known in self.costs):
             return Span(None, 0.0, 1.0)
-        found = [_share(*sums) for sums in self._sums(part, others)]
-        estimates = [known.estimate for known in self.costs]
+        low, high = _shares(*(self._sums(one) for one in (part, others)))
         value = None
-        if None not in estimates:
-            at = [one for one in estimates if one is not None]
-            value = _share(self._at(part, at), self._at(others, at))[0]
-        return Span(value, min(low for low, _ in found), max(high for _, high in found))
+        estimates = [known.estimate for known in self.costs if known.estimate is not None]
+        if len(estimates) == len(self.costs):
+            sums = (self._sums(one, [e[None, :] for e in estimates]) for one in (part, others))
+            value = float(_shares(*sums)[0].item())
+        return Span(value, float(low.min()), float(high.max()))
 
     def larger(self, one: Times, other: Times) -> int:
         """In how many unmaps *one* is more than *other*, whatever a call costs."""
-        number = 0
-        difference = one - other
-        for at, known in enumerate(self.costs):
-            mine = difference.of(self.kind == at)
-            left = [mine.at(corner) > 0 for corner in known.corners]
-            # Of which nothing is known, all of it may be tracing.
-            number += int(np.logical_and.reduce(left).sum()) if left else 0
-        return number
+        # Where nothing is known of the cost, all of it may be tracing.
+        return sum(
+            int((mine.left(known.corners) > 0).all(axis=1).sum())
+            for known, mine in self._by_cost(one - other)
+            if len(known.corners)
+        )
 
     def exceeds(self, one: Times, other: Times) -> bool:
         """Whether *one* is more in all, whatever a call costs."""
-        lows = [
-            min((float(mine.at(corner).sum()) for corner in known.corners), default=-np.inf)
-            for at, known in enumerate(self.costs)
-            for mine in [(one - other).of(self.kind == at)]
-        ]
-        return sum(lows) > 0
+        if not all(len(known.corners) for known in self.costs):
+            return False
+        return float(self._sums(one - other).min()) > 0
 
-    def _sums(self, *times: Times) -> Iterator[list[float]]:
-        for corners in product(*(known.corners for known in self.costs)):
-            yield [self._at(one, corners) for one in times]
+    def _by_cost(self, times: Times) -> list[tuple[Cost, Times]]:
+        return [(known, times.of(self.kind == at)) for at, known in enumerate(self.costs)]
 
-    def _at(self, times: Times, corners: Sequence[Corner]) -> float:
-        return sum(
-            float(times.of(self.kind == at).at(corner).sum()) for at, corner in enumerate(corners)
-        )
+    def _sums(self, times: Times, at: Sequence[Floats] | None = None) -> Floats:
+        """The sum over all unmaps for every combination of corners of the costs."""
+        corners = at or [known.corners for known in self.costs]
+        sums = [mine.total(of) for of, (_, mine) in zip(corners, self._by_cost(times), strict=True)]
+        return np.asarray(reduce(np.add.outer, sums)).reshape(-1)
 
 
-def _share(part: float, others: float) -> tuple[float, float]:
-    """The share, twice; anything where nothing but tracing is left of the whole."""
-    part, others = max(part, 0.0), max(others, 0.0)
-    if part + others == 0:
-        return 0.0, 1.0
-    return part / (part + others), part / (part + others)
+def _shares(part: Floats, others: Floats) -> tuple[Floats, Floats]:
+    """The least and the most that the shares can be: anything where nothing is left of both."""
+    part, others = part.clip(0.0), others.clip(0.0)
+    whole = part + others
+    shares = np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
+    return shares, np.where(whole > 0, shares, 1.0)

@@ -18,13 +18,14 @@ import numpy as np
 import polars as pl
 
 from traceview.queries.groups import leaf_level, source_labels
-from traceview.queries.remainders import Remainders, Span, Times, cost
+from traceview.queries.remainders import NUMBERS, Remainders, Span, Times, cost
 from traceview.schema import TIMED_COMPONENTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from traceview.queries.analysis import Analysis
+    from traceview.queries.remainders import Floats
 
 KINDS: Final = ("label", "strategy", "leaf_level")
 # More than this part of the time is the bottleneck.
@@ -45,8 +46,7 @@ HYPOTHESES: Final = ("tlbi_count", "cmo", "dsb_wait")
 OF_TIMES: Final = ("supported", "contradicted", "minor", "undecided")
 COUNTED: Final = ("tlbi_insns", "dsb_insns", "cmo_lines", "flushes", "cmo")
 COSTS: Final = (
-    "method", "inside_ns", "inside_low_ns", "inside_high_ns", "call_ns", "call_low_ns",
-    "call_high_ns",
+    "method", *(f"{name}{which}_ns" for name in NUMBERS for which in ("", "_low", "_high")),
 )  # fmt: skip
 # all_flushes: every invalidate call; leaf_flushes: those of leaves and of ranges; both: flushes
 # and cache maintenance.
@@ -188,9 +188,10 @@ class _Weighed:
         of = kind["kind"].cast(pl.Int64).to_numpy()
         calls = unmaps["traced_calls"].fill_null(0).cast(pl.Float64).to_numpy()
         raw = unmaps["duration_ns"].cast(pl.Float64).to_numpy()
-        self.whole = Times(raw, np.ones(self.size), calls)
+        one, none = np.ones(self.size), np.zeros(self.size)
+        self.whole = Times(raw, np.column_stack([one, none, calls]))
         self.times = {
-            name: Times(*(rows[column].cast(pl.Float64).to_numpy() for column in rows.columns))
+            name: Times(rows["raw"].cast(pl.Float64).to_numpy(), _matrix(rows))
             for name in PARTS
             for rows in [unmaps.select(*_part(name))]
             if not rows["raw"].null_count()
@@ -232,25 +233,27 @@ def _factor(share: float) -> float:
     return 1 / (1 - share) if share < 1 else float("inf")
 
 
-def _part(name: str) -> tuple[pl.Expr, pl.Expr, pl.Expr]:
-    """The raw time of one of PARTS, its traced calls, and those inside them."""
-    if name == "rest":
-        own, nested = (
+def _matrix(rows: pl.DataFrame) -> Floats:
+    return rows.select(*NUMBERS).cast(pl.Float64).to_numpy()
+
+
+def _part(name: str) -> tuple[pl.Expr, ...]:
+    """The raw time of one of PARTS, and how often it contains each of NUMBERS."""
+    none = pl.col("duration_ns") * 0
+    own, calls, nested = none, _calls_of(name, "calls"), _calls_of(name, "nested")
+    if name == "off_cpu":  # recorded by tracepoints
+        calls = nested = none
+    if name == "rest":  # the parts outside of calls that are components, and all other calls
+        calls, nested = (
             pl.sum_horizontal(f"{part}_{what}" for part in TIMED_COMPONENTS)
             for what in ("calls", "nested")
         )
-        return (
-            pl.col("rest_ns").alias("raw"),
-            (1 - own).fill_null(0).alias("calls"),
-            (pl.col("traced_calls") - nested).fill_null(0).alias("nested"),
-        )
-    if name == "off_cpu":  # recorded by tracepoints
-        return pl.col("off_cpu_ns").alias("raw"), _zero("calls"), _zero("nested")
-    return _time_of(name).alias("raw"), _calls_of(name, "calls"), _calls_of(name, "nested")
-
-
-def _zero(name: str) -> pl.Expr:
-    return (pl.col("duration_ns") * 0).alias(name)
+        own, calls, nested = none + 1, -calls, pl.col("traced_calls") - nested
+    raw = _time_of(name)
+    found = {"raw": raw, "own": own, "inside": calls, "call": nested}
+    return tuple(
+        (of if column == "raw" else of.fill_null(0)).alias(column) for column, of in found.items()
+    )
 
 
 def _time_of(name: str) -> pl.Expr:
@@ -268,7 +271,7 @@ def _calls_of(name: str, what: str) -> pl.Expr:
     leaf = ("invalidate_leaf", "invalidate_ipa", "invalidate_range")
     flushes = (*leaf, "invalidate_table")
     parts = {"leaf_flushes": leaf, "all_flushes": flushes, "both": (*flushes, "cmo")}
-    return pl.sum_horizontal(f"{part}_{what}" for part in parts.get(name, (name,))).alias(what)
+    return pl.sum_horizontal(f"{part}_{what}" for part in parts.get(name, (name,)))
 
 
 def _ratio(weighed: _Weighed) -> Span | None:

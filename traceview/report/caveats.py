@@ -69,7 +69,7 @@ def caveats(
     if len(complete):
         found += unknowns(complete, recorded)
         found += invalidations(complete, recorded)
-        found += _overhead(complete)
+        found += _overhead(complete, hint=calibration is None)
         found += tracing_caveats(analysis, calibration)
         found += _per_source(analysis, "clock-resolution", _resolution(complete))
         found += _runs(analysis)
@@ -216,18 +216,20 @@ def _excluded(unmaps: pl.DataFrame, *, lost: bool) -> Iterable[Caveat]:
         )
 
 
-def _overhead(complete: pl.DataFrame) -> Iterable[Caveat]:
+def _overhead(complete: pl.DataFrame, *, hint: bool) -> Iterable[Caveat]:
     timed = complete.filter((pl.col("evidence") != "insn") & pl.col("probe_ns").is_null())
     if timed.is_empty():
         return
     calls, leaves = int(timed["traced_calls"].sum()), int(timed["leaves"].sum())
     per_leaf = f" ({calls / leaves:,.1f} per leaf)" if leaves else ""
-    cost = (
-        f"tracing {plural(calls, 'call')}{per_leaf} cost; a trace of kvm_pgtable_stage2_unmap alone"
-        " is nearer the truth, and says what it was (--calibration)"
-        if calls
-        else "tracing the unmaps themselves cost (--calibration)"
-    )
+    cost = "tracing the unmaps themselves cost"
+    if calls:
+        cost = f"tracing {plural(calls, 'call')}{per_leaf} cost"
+    if hint and calls:
+        cost += (
+            "; a trace of kvm_pgtable_stage2_unmap alone is nearer the truth, and says what it was"
+            " (--calibration)"
+        )
     yield Caveat(
         "overhead-not-calibrated",
         f"tracing overhead not calibrated: the times contain what {cost}",

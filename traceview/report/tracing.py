@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
@@ -13,6 +14,7 @@ from traceview.report.bar import PARTS
 from traceview.report.caveat import Caveat
 from traceview.report.layout import facts, heading, wrapped
 from traceview.report.wording import UNKNOWN, clean, count, duration, number, plural, share
+from traceview.schema import TRACING_COSTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -25,10 +27,8 @@ if TYPE_CHECKING:
 RESIDUAL: Final = 0.10
 # Facts that make a calibration one of the same host; where they are unknown, the user vouches.
 VOUCHED: Final = ("kernel", "midr", "origin")
-COSTS: Final = (
-    "evidence", "method", "inside_ns", "inside_low_ns", "inside_high_ns", "call_ns",
-    "call_low_ns", "call_high_ns", "inside_from", "call_from", "strata", "worst_residual",
-)  # fmt: skip
+# What is the same of the sources that one cost is of.
+COSTS: Final = tuple(name for name in TRACING_COSTS if name != "source_id")
 NAMES: Final = {part.column.removesuffix("_ns"): part.what for part in PARTS}
 
 
@@ -102,7 +102,7 @@ def _facts(
     row: dict[str, Any], unmaps: pl.DataFrame, calibration: Analysis | None
 ) -> Iterator[tuple[str, str]]:
     if row["method"] == "bounded":
-        yield "method", _bounded(row)
+        yield "method", _bounded(row, calibration)
     else:
         yield "method", _calibrated(row, calibration)
         each = between(row["call_low_ns"], row["call_high_ns"], nanoseconds)
@@ -111,39 +111,52 @@ def _facts(
     yield "in all", _total(unmaps)
 
 
-def _bounded(row: dict[str, Any]) -> str:
-    inside = f"its own at most {nanoseconds(row['inside_high_ns'])} ({clean(row['inside_from'])})"
+def _bounded(row: dict[str, Any], calibration: Analysis | None) -> str:
+    """By the shortest calls; or by captures that no single cost per call explains."""
+    own = f"its own at most {nanoseconds(row['own_high_ns'])}" if row["own_high_ns"] else ""
+    own += f" ({clean(row['own_from'])})" if own and row["own_from"] else ""
     call = "each traced call in an unmap an unknown time"
     if row["call_high_ns"] is not None:
-        most = nanoseconds(row["call_high_ns"])
-        call = f"each traced call in an unmap took at most {most} ({clean(row['call_from'])})"
-    return f"bounded by the shortest calls, not estimated (--calibration): {call}, {inside}"
+        most = between(row["call_low_ns"], row["call_high_ns"], nanoseconds)
+        call = f"each traced call in an unmap took {most}"
+        if row["strata"] is None:
+            most = nanoseconds(row["call_high_ns"])
+            call = f"each traced call in an unmap took at most {most} ({clean(row['call_from'])})"
+    why = "by the shortest calls, not estimated (--calibration)"
+    if row["strata"] is not None:
+        why = f"no single cost per call fits {_against(calibration)}{_residuals(row)}"
+    return f"bounded {why}: {', '.join(part for part in (call, own) if part)}"
 
 
 def _calibrated(row: dict[str, Any], calibration: Analysis | None) -> str:
+    return f"calibrated against {_against(calibration)}{_residuals(row)}"
+
+
+def _against(calibration: Analysis | None) -> str:
     if calibration is None:
-        against = "the other captures of its label and run"
-    else:
-        paths = [clean(path) for path in calibration.sources["path"]]
-        more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
-        against = f"{paths[0]}{more}"
-    residual = row["worst_residual"]
-    worst = ""
-    if residual is not None and residual == residual:  # noqa: PLR0124 - not a number
-        worst = f", each corrected with what the others say: at most {100 * residual:.1f}% off"
-    return f"calibrated against {against}: {plural(row['strata'], 'step or size')}{worst}".replace(
-        "step or sizes", "steps or sizes"
-    )
+        return "the other captures of its label and run"
+    paths = [clean(path) for path in calibration.sources["path"]]
+    return paths[0] + (f" and {len(paths) - 1} more" if len(paths) > 1 else "")
+
+
+def _residuals(row: dict[str, Any]) -> str:
+    """What each step is off by, corrected with the cost that the others give."""
+    steps = plural(row["strata"], "step or size").replace("step or sizes", "steps or sizes")
+    median, worst = row["median_residual"], row["worst_residual"]
+    if worst is None or math.isnan(worst):
+        return f", {steps}"
+    half = "" if median is None or math.isnan(median) else f"half within {100 * median:.1f}%, "
+    return f", {steps}; each by what the others say: {half}all within {100 * worst:.1f}%"
 
 
 def _own(row: dict[str, Any]) -> str:
     """No two captures differ by the unmap's own call, so it is from elsewhere."""
-    interval = between(row["inside_low_ns"], row["inside_high_ns"], nanoseconds)
-    if row["inside_ns"] is None:
+    interval = between(row["own_low_ns"], row["own_high_ns"], nanoseconds)
+    if row["own_ns"] is None:
         return f"{interval} for the unmap's own call: no estimate, every call has others inside"
     return (
-        f"{nanoseconds(row['inside_ns'])} ({interval}) for the unmap's own, which no capture shows:"
-        f" the shortest {clean(row['inside_from'])}, as if that took no time itself"
+        f"{nanoseconds(row['own_ns'])} ({interval}) for the unmap's own, which no capture shows:"
+        f" the shortest {clean(row['own_from'])}, as if that took no time itself"
     )
 
 
@@ -166,11 +179,17 @@ def _total(unmaps: pl.DataFrame) -> str:
 
 def tracing_caveats(analysis: Analysis, calibration: Analysis | None) -> Iterable[Caveat]:
     """What limits the use of corrected times."""
-    costs = analysis.tracing_costs.filter(pl.col("method") == "calibrated")
+    costs = analysis.tracing_costs.filter(pl.col("strata").is_not_null())
     if costs.is_empty():
         return
     worst = costs["worst_residual"].fill_nan(None).max()
-    if isinstance(worst, float) and worst > RESIDUAL:
+    if (costs["method"] == "bounded").any():
+        yield Caveat(
+            "calibration-does-not-fit",
+            "no single cost per traced call fits the calibration: times are bounded by what its"
+            " steps say, and not corrected",
+        )
+    elif isinstance(worst, float) and worst > RESIDUAL:
         yield Caveat(
             "calibration-residual",
             f"the calibration misses one of its own steps by {percent(worst)}: corrected times may"
