@@ -170,7 +170,7 @@ def _around(value: float, half: float) -> Span:
 
 def _verdict(claim: Claim, cells: Sequence[Cell]) -> Verdict:
     found = [one.ratio if claim.unit == "x" else one.saved for one in cells]
-    said = tuple(_holds(claim, one) for one in found)
+    said = tuple(holds(claim, one) for one in found)
     if claim.largest_only:
         return Verdict(claim, said[int(np.argmax([one.value for one in found]))], said)
     if "fails" in said:
@@ -178,10 +178,11 @@ def _verdict(claim: Claim, cells: Sequence[Cell]) -> Verdict:
     return Verdict(claim, "open" if "open" in said else "holds", said)
 
 
-def _holds(claim: Claim, span: Span) -> str:
+def holds(claim: Claim, span: Span) -> str:
+    """Whether a number within *span* is what is claimed: holds, fails or open."""
     if claim.low * (1 - EXACT) <= span.low and span.high <= claim.high * (1 + EXACT):
         return "holds"
-    # A rounded number lies inside its interval, not on its ends.
+    # A number lies inside its interval, not on its ends.
     below, above = span.high <= claim.low * (1 + EXACT), span.low >= claim.high * (1 - EXACT)
     return "fails" if below or above else "open"
 

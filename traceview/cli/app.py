@@ -8,8 +8,9 @@ from typing import Annotated, Final
 import typer
 
 import traceview
-from traceview.cli import analyze, audit, claims, info
+from traceview.cli import analyze, audit, claims, compare, info
 from traceview.cli.exits import exit_code
+from traceview.cli.several import CompareCommand
 
 app = typer.Typer(
     name="traceview",
@@ -27,6 +28,7 @@ EPILOG: Final = (
 )
 app.command("analyze", epilog=EPILOG)(analyze.analyze)
 app.command("info", epilog=EPILOG)(info.info)
+app.command("compare", cls=CompareCommand, epilog=EPILOG)(compare.compare)
 app.command("audit", epilog=EPILOG)(audit.audit)
 app.command("claims", epilog=EPILOG)(claims.claims)
 

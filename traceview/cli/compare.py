@@ -1,0 +1,226 @@
+"""`traceview compare`: two sides, two strategies inside one set, or the runs of one side."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from traceview.cli import options as opt  # noqa: TC001 - typer evaluates annotations
+from traceview.cli.analyze import filters_of, steps_of
+from traceview.cli.exits import FINDING, Stop, answered
+from traceview.cli.opening import open_calibration, open_traces, refuse_damage
+from traceview.cli.screen import progress, show, show_text, width
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from traceview.queries import Analysis
+    from traceview.queries.filters import Filters
+    from traceview.report.compared import Compared
+    from traceview.report.compared_runs import ComparedRuns
+    from traceview.trace import Trace
+
+
+def compare(  # noqa: PLR0913 - one per option
+    traces: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[TRACE]...", help="The set of traces for --group and --aa."),
+    ] = None,
+    *,
+    base: opt.Base = None,
+    with_: opt.With = None,
+    base_calibration: opt.BaseCalibration = None,
+    with_calibration: opt.WithCalibration = None,
+    group: opt.Group = None,
+    aa: opt.SameSide = False,
+    claim: opt.Claims = None,
+    json: opt.Json = False,
+    step: opt.Step = None,
+    trigger: opt.Trigger = None,
+    cpu: opt.Cpu = None,
+    tid: opt.Tid = None,
+    from_: opt.From = None,
+    to: opt.To = None,
+    strict: opt.Strict = False,
+    quiet: opt.Quiet = False,
+    origin: opt.Origin = None,
+    label: opt.Label = None,
+    run: opt.Run = None,
+    order: opt.Order = None,
+    host: opt.Host = None,
+    kallsyms: opt.Kallsyms = None,
+    vocabulary: opt.Vocabulary = None,
+    steps: opt.Steps = None,
+    step_pattern: opt.StepPattern = None,
+) -> None:
+    """Compare two sides: how much faster, by what, and whether these runs can tell.
+
+    Options that are given once for each trace take those of --base first, then those of --with.
+    """
+    with answered():
+        from traceview.queries.claims import parse_claim  # noqa: PLC0415 - not needed by --help
+
+        sides = _sides(traces, base, with_, group, one_side=aa)
+        _refuse_unfit(sides, with_calibration, claim if aa else None)
+        claims = [parse_claim(text) for text in dict.fromkeys(claim or ())]
+        filters = filters_of(step, trigger, cpu, tid, from_, to)
+        opened = open_traces(
+            [path for paths in sides.values() for path in paths],
+            stated={"origin": origin, "label": label, "run": run, "order": order},
+            host=host,
+            kallsyms=kallsyms,
+            vocabularies=vocabulary or (),
+            digest=json,
+        )
+        read = _read(
+            opened, sides, {"base": base_calibration, "with": with_calibration}, kallsyms,
+            steps_of(steps, step_pattern), quiet=quiet,
+        )  # fmt: skip
+        for analysis in read.values():
+            refuse_damage(analysis, strict=strict)
+        if aa:
+            _report_runs(_runs(read["all"], filters, opened), json=json, quiet=quiet)
+            return
+        found = _compared(read, filters, opened, claims)
+        _report(found, json=json, quiet=quiet)
+        if any(one.overall == "fails" for one in found.claims):
+            raise Stop(FINDING)
+
+
+def _sides(
+    traces: list[str] | None,
+    base: list[str] | None,
+    with_: list[str] | None,
+    group: str | None,
+    *,
+    one_side: bool,
+) -> dict[str, list[str]]:
+    """The traces of each side, or of the one set under `all`; raises SettingError."""
+    from traceview.errors import SettingError  # noqa: PLC0415 - not needed by --help
+
+    if group is not None and group != "strategy":
+        raise SettingError(f"unknown --group {group!r}\nvalid: strategy")
+    asked = [
+        name for name, is_given in (
+            ("--base and --with", base or with_), ("--group", group), ("--aa", one_side),
+        ) if is_given
+    ]  # fmt: skip
+    if len(asked) > 1:
+        raise SettingError(f"{' and '.join(asked)} exclude each other")
+    if not asked:
+        raise SettingError(
+            "nothing to compare: valid are --base TRACE... --with TRACE..., --group strategy"
+            " TRACE..., --aa TRACE..."
+        )
+    if base or with_:
+        if not base or not with_:
+            raise SettingError(f"--{'with' if base else 'base'} is missing: two sides are compared")
+        if traces:
+            raise SettingError(
+                f"neither of --base nor of --with: {traces[0]}\n"
+                "valid: traces stand directly behind --base or --with"
+            )
+        return {"base": base, "with": with_}
+    if not traces:
+        raise SettingError(f"{asked[0]} wants the traces of one set")
+    return {"all": traces}
+
+
+def _refuse_unfit(
+    sides: dict[str, list[str]], calibration: list[str] | None, claims: list[str] | None
+) -> None:
+    """Refuse a --with-calibration or a --claim that the form of the comparison has no use for."""
+    from traceview.errors import SettingError  # noqa: PLC0415 - not needed by --help
+
+    if "all" in sides and calibration:
+        raise SettingError(
+            "--with-calibration has no side --with to belong to\n"
+            "valid: --base-calibration, for the one set of traces"
+        )
+    if claims:
+        raise SettingError("--claim speaks of two sides, and --aa has one")
+
+
+def _read(
+    opened: Sequence[Trace],
+    sides: dict[str, list[str]],
+    calibrations: dict[str, list[str] | None],
+    kallsyms: Sequence[Path] | None,
+    steps: dict[str, Any],
+    *,
+    quiet: bool,
+) -> dict[str, Analysis]:
+    """Each side read once, and its tracing priced."""
+    from traceview.queries import analyze as ask  # noqa: PLC0415 - not needed by --help
+    from traceview.queries.observer import priced  # noqa: PLC0415
+
+    found: dict[str, Analysis] = {}
+    traces = list(opened)
+    for name, paths in sides.items():
+        mine, traces = traces[: len(paths)], traces[len(paths) :]
+        said = "reading" if name == "all" else f"reading --{name}"
+        with progress(said, quiet=quiet) as hear:
+            whole = ask(mine, progress=hear, **steps)
+        side = "base" if name == "all" else name
+        files = calibrations[side]
+        calibration = None
+        if files:
+            fewer = open_calibration(files, paths, kallsyms=kallsyms, vocabulary=mine[0].vocabulary)
+            with progress(f"reading --{side}-calibration", quiet=quiet) as hear:
+                calibration = ask(fewer, progress=hear, **steps)
+        found[name] = priced(_named(whole, name), calibration)
+    return found
+
+
+def _named(side: Analysis, name: str) -> Analysis:
+    """The traces of a side are of one label: theirs, or the side's own name."""
+    import polars as pl  # noqa: PLC0415 - not needed by --help
+
+    if name == "all":
+        return side
+    return replace(side, sources=side.sources.with_columns(pl.col("label").fill_null(name)))
+
+
+def _compared(
+    read: dict[str, Analysis], filters: Filters, opened: Sequence[Trace], claims: Sequence[Any]
+) -> Compared:
+    from traceview.queries.comparison import (  # noqa: PLC0415 - not needed by --help
+        compare as ask,
+    )
+    from traceview.queries.comparison import compare_strategies  # noqa: PLC0415
+    from traceview.queries.filters import apply  # noqa: PLC0415
+    from traceview.report.compared import compared  # noqa: PLC0415
+
+    kept = {name: apply(filters, analysis) for name, analysis in read.items()}
+    found = compare_strategies(kept["all"]) if "all" in kept else ask(kept["base"], kept["with"])
+    return compared(found, read, filters, claims, opened[0].vocabulary)
+
+
+def _runs(whole: Analysis, filters: Filters, opened: Sequence[Trace]) -> ComparedRuns:
+    from traceview.queries.filters import apply  # noqa: PLC0415 - not needed by --help
+    from traceview.queries.same_side import same_side  # noqa: PLC0415
+    from traceview.report.compared_runs import compared_runs  # noqa: PLC0415
+
+    return compared_runs(same_side(apply(filters, whole)), whole, filters, opened[0].vocabulary)
+
+
+def _report(found: Compared, *, json: bool, quiet: bool) -> None:
+    from traceview.report.compare import compare_report  # noqa: PLC0415 - not needed by --help
+    from traceview.report.compare_json import compare_json  # noqa: PLC0415
+
+    if json:
+        show_text(compare_json(found))
+    elif not quiet:
+        show(compare_report(found, width()))
+
+
+def _report_runs(found: ComparedRuns, *, json: bool, quiet: bool) -> None:
+    from traceview.report.compared_runs import runs_json, runs_report  # noqa: PLC0415
+
+    if json:
+        show_text(runs_json(found))
+    elif not quiet:
+        show(runs_report(found, width()))

@@ -1,0 +1,298 @@
+"""A comparison size by size: ratios, lines through the sizes, counts, deciles."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from rich.text import Text
+
+from traceview.report.compared import cell_words, line_words
+from traceview.report.layout import Column, bullets, heading, table, wrapped
+from traceview.report.ratio_words import (
+    given,
+    ns_ends,
+    p_text,
+    ratio_ends,
+    ratio_text,
+    runs_text,
+    time_text,
+)
+from traceview.report.wording import UNKNOWN, clean, count, number
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from traceview.queries.comparison import Line, Size
+    from traceview.queries.quantile_shift import Shift
+    from traceview.report.compared import Compared
+
+COUNTED: Final = {
+    "invalidate_leaf": "leaf invalidations", "invalidate_table": "table invalidations",
+    "invalidate_ipa": "leaf or table invalidations", "invalidate_range": "range flushes",
+    "cmo": "CMO", "table_put": "puts", "tlbi_insns": "TLBI", "dsb_insns": "DSB",
+    "cmo_lines": "CMO lines", "traced_calls": "traced calls",
+}  # fmt: skip
+SHORT: Final = {
+    "invalidate_leaf": "leaf inv.", "invalidate_table": "table inv.",
+    "invalidate_ipa": "leaf/table inv.", "invalidate_range": "range",
+    "traced_calls": "traced",
+}  # fmt: skip
+# What may be left out of a narrow table, the highest first.
+DROPS: Final = {"table_put": 3, "traced_calls": 2, "cmo_lines": 1}
+EXACTLY: Final = {"robust": "yes", "not_robust": "NO", "unknown": "?"}
+
+
+def sizes(found: Compared, width: int) -> list[Text]:
+    """The table of sizes, the lines through them, and the deciles of the largest."""
+    comparison = found.comparison
+    keys, names = _key_columns(comparison.sizes)
+    columns = (
+        *keys, Column("base", right=True), Column("with", right=True),
+        Column("ratio", right=True), Column(_interval_title(found), drop=3),
+        Column("p (Holm)", right=True, drop=5), Column("recorded", right=True, drop=2),
+        Column("robust", drop=1), Column("unmaps", right=True, drop=4),
+    )  # fmt: skip
+    values = [[*_keys(one, names, found), *_row(one, found)] for one in comparison.sizes]
+    lines = heading("By size (medians of runs; ratio base / with)", width)
+    lines += table(columns, values, width, keys=len(keys))
+    lines += bullets(_notes(found), width)
+    return lines
+
+
+def _interval_title(found: Compared) -> str:
+    return "95% interval" if found.comparison.plan.allows_inference else "interval (descriptive)"
+
+
+def _key_columns(of: Sequence[Size]) -> tuple[list[Column], list[str]]:
+    """The columns of a cell that are known of any size."""
+    known = [
+        name for name in ("level", "trigger", "stem", "leaves")
+        if any(one.cell[name] is not None for one in of)
+    ]  # fmt: skip
+    titles = {"level": "leaf", "stem": "step"}
+    return [Column(titles.get(name, name), right=name == "leaves") for name in known], known
+
+
+def _keys(one: Size, names: Sequence[str], found: Compared) -> list[str]:
+    values = dict(one.cell)
+    if values["level"] is not None:
+        values["level"] = found.leaf_sizes.get(values["level"], values["level"])
+    if values["leaves"] is not None:
+        values["leaves"] = count(values["leaves"])
+    return [UNKNOWN if values[name] is None else clean(values[name]) for name in names]
+
+
+def _row(one: Size, found: Compared) -> list[str]:
+    ratio, plan = one.ratio, found.comparison.plan
+    unmaps = f"{one.base_unmaps:,} / {one.with_unmaps:,}"
+    if ratio is None:
+        return [UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN, unmaps]
+    interval = given(ratio.interval, plan)
+    adjusted = ratio.adjusted_p if plan.allows_inference else None
+    return [
+        time_text(ratio.base), time_text(ratio.with_), ratio_text(ratio.interval.value),
+        ratio_ends(interval), p_text(adjusted),
+        UNKNOWN if ratio.variant == "raw" else ratio_text(ratio.raw),
+        EXACTLY[ratio.robustness(plan)], unmaps,
+    ]  # fmt: skip
+
+
+def _notes(found: Compared) -> Iterator[str]:
+    comparison = found.comparison
+    ratios = [one.ratio for one in comparison.sizes if one.ratio is not None]
+    variants = {ratio.variant for ratio in ratios}
+    if variants == {"corrected"}:
+        yield "base, with and ratio are without tracing; recorded: the ratio of recorded times"
+    elif variants == {"raw"}:
+        yield "base, with and ratio are as recorded, what tracing cost included"
+    elif variants:
+        yield (
+            "where a ratio of recorded times stands beside it, base, with and ratio are without"
+            " tracing, else as recorded"
+        )
+    fragile = [
+        cell_words(one.cell, found.leaf_sizes) for one in comparison.sizes
+        if one.ratio is not None and one.ratio.robustness(comparison.plan) == "not_robust"
+    ]  # fmt: skip
+    if fragile:
+        more = f" and {len(fragile) - 3} more" if len(fragile) > 3 else ""
+        yield (
+            "not robust against tracing, what it can have cost changes the conclusion:"
+            f" {'; '.join(fragile[:3])}{more}"
+        )
+    missing = len(comparison.sizes) - len(ratios)
+    if missing:
+        yield f"no ratio for {missing} of them: not in every pair of runs, or with a time of 0"
+    runs = {(r.interval.base_runs, r.interval.with_runs) for r in ratios}
+    if len(runs) > 1:
+        least = min(runs)
+        yield (
+            "not every size was unmapped in every run: the fewest are"
+            f" {runs_text(*least, paired=comparison.plan.paired)}"
+        )
+
+
+# ---- lines
+
+
+def lines_through(found: Compared, width: int) -> list[Text]:
+    """Slope and intercept of each side."""
+    of = found.comparison.lines
+    if not of:
+        return []
+    columns = (
+        Column(""), Column("base", right=True), Column("with", right=True),
+        Column("base / with", right=True), Column("interval", drop=2),
+        Column("base - with", right=True), Column("interval", drop=1),
+    )  # fmt: skip
+    lines = heading("Lines through the sizes (one per run; means over runs)", width)
+    for one in of:
+        lines += wrapped(Text(line_words(one, found.leaf_sizes)), width, indent=2)
+        lines += table(columns, _line_rows(one, found), width)
+        if not one.fits:
+            text = (
+                f"these are on no straight line (a size is {100 * one.misfit:.0f}% off it): the"
+                " slopes are no cost per leaf and not used"
+            )
+            lines += bullets([text], width)
+    return lines
+
+
+def _line_rows(one: Line, found: Compared) -> list[list[str]]:
+    plan, ratio = found.comparison.plan, one.ratio
+    slope, intercept = (
+        given(interval, plan) for interval in (one.slope_difference, one.intercept_difference)
+    )
+    return [
+        [
+            "ns per leaf", number(ratio.base), number(ratio.with_),
+            ratio_text(ratio.interval.value), ratio_ends(given(ratio.interval, plan)),
+            number(slope.value), ns_ends(slope),
+        ],
+        [
+            "ns per unmap", number(one.base_intercept), number(one.with_intercept), UNKNOWN,
+            UNKNOWN, number(intercept.value), ns_ends(intercept),
+        ],
+    ]  # fmt: skip
+
+
+# ---- counts
+
+
+def counts(found: Compared, width: int) -> list[Text]:
+    """What each unmap did on either side: the mechanism."""
+    of = found.comparison.sizes
+    names = [name for name in COUNTED if _says_something(name, of)]
+    if not names:
+        return []
+    keys, known = _key_columns(of)
+    columns = (
+        *keys,
+        *(Column(SHORT.get(name, COUNTED[name]), right=True, drop=DROPS.get(name, 0))
+          for name in names),
+    )  # fmt: skip
+    values = [[*_keys(one, known, found), *(_change(name, one) for name in names)] for one in of]
+    lines = heading("Operations per unmap (median; base -> with)", width)
+    lines += table(columns, values, width, keys=len(keys))
+    return lines + bullets(mechanism(found), width)
+
+
+def _says_something(name: str, of: Sequence[Size]) -> bool:
+    return any(one.base_counts[name] or one.with_counts[name] for one in of)
+
+
+def _change(name: str, one: Size) -> str:
+    base, with_ = (_whole(counts[name]) for counts in (one.base_counts, one.with_counts))
+    return base if base == with_ else f"{base} -> {with_}"
+
+
+def _whole(value: float | None) -> str:
+    if value is None:
+        return UNKNOWN
+    return f"{value:,.0f}" if value == round(value) else f"{value:,.1f}"
+
+
+def mechanism(found: Compared) -> Iterator[str]:
+    """What the counts of the largest size prove, where all of them are known."""
+    known = [
+        one for one in found.comparison.sizes
+        if one.cell["leaves"] and None not in (
+            one.base_counts["invalidate_leaf"], one.base_counts["invalidate_range"],
+            one.with_counts["invalidate_leaf"], one.with_counts["invalidate_range"],
+        )
+    ]  # fmt: skip
+    largest = max(known, key=lambda one: one.cell["leaves"], default=None)
+    if largest is None:
+        return
+    leaf = (largest.base_counts["invalidate_leaf"], largest.with_counts["invalidate_leaf"])
+    flush = (largest.base_counts["invalidate_range"], largest.with_counts["invalidate_range"])
+    if leaf == flush or (leaf[0] == leaf[1] and flush[0] == flush[1]):
+        return
+    where = cell_words(largest.cell, found.leaf_sizes)
+    if leaf[0] and not leaf[1] and not flush[0] and flush[1]:
+        yield (
+            f"counted, not timed: {_some(leaf[0], 'leaf invalidation')} per unmap become"
+            f" {_some(flush[1], 'range flush')} ({where})"
+        )
+    elif leaf[1] and not leaf[0] and not flush[1] and flush[0]:
+        yield (
+            f"counted, not timed: with makes {_some(leaf[1], 'leaf invalidation')} per unmap where"
+            f" base makes {_some(flush[0], 'range flush')} ({where})"
+        )
+
+
+def _some(value: float | None, noun: str) -> str:
+    plural = "es" if noun.endswith("sh") else "s"
+    return f"{_whole(value)} {noun}" + ("" if value == 1 else plural)
+
+
+# ---- deciles
+
+
+def shift(found: Compared, width: int) -> list[Text]:
+    """The shift function of the size with the most leaves that has one."""
+    having = [one for one in found.comparison.sizes if one.shift is not None]
+    largest = max(having, key=lambda one: one.cell["leaves"] or 0, default=None)
+    if largest is None or largest.shift is None:
+        return []
+    of = largest.shift
+    where = cell_words(largest.cell, found.leaf_sizes)
+    lines = heading(f"Deciles of {where} (mean over runs)", width)
+    columns = (
+        Column("decile", right=True), Column("base", right=True), Column("with", right=True),
+        Column("ratio", right=True), Column("interval", drop=2),
+        Column("base - with", right=True), Column("p (Holm)", right=True, drop=1),
+    )  # fmt: skip
+    lines += table(columns, _decile_rows(of, found), width)
+    return lines + bullets(_shift_notes(of, found, len(having)), width)
+
+
+def _decile_rows(of: Shift, found: Compared) -> list[list[str]]:
+    plan = found.comparison.plan
+    rows: list[list[str]] = []
+    for one in of.quantiles:
+        ratio = None if one.ratio is None else given(one.ratio, plan)
+        difference = given(one.difference, plan)
+        rows.append([
+            f"{one.quantile:.0%}", time_text(one.base), time_text(one.with_),
+            UNKNOWN if ratio is None else ratio_text(ratio.value),
+            UNKNOWN if ratio is None else ratio_ends(ratio), time_text(difference.value),
+            p_text(one.adjusted_p if plan.allows_inference else None),
+        ])  # fmt: skip
+    return rows
+
+
+def _shift_notes(of: Shift, found: Compared, having: int) -> Iterator[str]:
+    if of.descriptive is not None:
+        yield f"no intervals: {of.descriptive}"
+    if of.tied:
+        yield f"ties: up to {of.tied:.0%} of the unmaps of a run have one and the same duration"
+    if having > 1:
+        yield f"{having - 1} further sizes have deciles (--json has them all)"
+    if not all(_is_corrected(found, side) for side in (0, 1)):
+        yield "of recorded times, what tracing cost included"
+
+
+def _is_corrected(found: Compared, side: int) -> bool:
+    matched: Any = (found.comparison.matched.base, found.comparison.matched.with_)[side]
+    return not matched["corrected_ns"].null_count()

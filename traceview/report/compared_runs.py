@@ -1,0 +1,142 @@
+"""A/A: what the runs of one side differ by among themselves, for a person and as JSON."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from rich.text import Text
+
+from traceview.queries.ledger import ledger
+from traceview.report.caveats import caveats
+from traceview.report.compare_json import finite
+from traceview.report.compared import cell_words, label_of
+from traceview.report.json_document import diagnostics as diagnostics_json
+from traceview.report.json_document import document, header, rows, source_counts
+from traceview.report.layout import Column, bullets, facts, heading, table
+from traceview.report.ratio_words import ratio_text, time_text
+from traceview.report.terminal import SAID_AS_CAVEATS, diagnostics, leaf_sizes
+from traceview.report.wording import UNKNOWN, clean, count, number, plural
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from traceview.queries.analysis import Analysis
+    from traceview.queries.filters import Filters
+    from traceview.queries.same_side import SameSide, SameSize
+    from traceview.report.caveat import Caveat
+    from traceview.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True, slots=True)
+class ComparedRuns:
+    """`whole` is what was read, before the filters."""
+
+    of: SameSide
+    whole: Analysis
+    filters: Filters
+    caveats: tuple[Caveat, ...]
+
+
+def compared_runs(
+    of: SameSide, whole: Analysis, filters: Filters, vocabulary: Vocabulary | None = None
+) -> ComparedRuns:
+    """What a report says of the runs of one side."""
+    return ComparedRuns(of, whole, filters, caveats(of.side, vocabulary))
+
+
+def runs_report(found: ComparedRuns, width: int) -> list[Text]:
+    """The noise floor, size by size."""
+    of = found.of
+    label = label_of(of.side) or "not labelled"
+    pairs = [("runs of", f"{label}: {plural(len(of.runs), 'run')}")]
+    pairs += [("only", clean(str(found.filters)))] if found.filters else []
+    lines = facts(pairs, width) + heading("The runs against themselves (A/A)", width)
+    columns = (
+        Column("size"), Column("runs", right=True), Column("unmaps", right=True, drop=2),
+        Column("shortest", right=True, drop=3), Column("longest", right=True, drop=3),
+        Column("noise floor", right=True), Column("false alarms", right=True, drop=1),
+        Column("detectable", right=True),
+    )  # fmt: skip
+    sizes = leaf_sizes(of.side.sources)
+    values = [[cell_words(one.cell, sizes), *_row(one)] for one in of.sizes]
+    lines += table(columns, values, width)
+    lines += bullets(_notes(found), width)
+    lines += heading("Before quoting this", width)
+    lines += bullets(
+        [Text(one.text, "bold" if one.severity == "strong" else "") for one in found.caveats],
+        width,
+    )
+    return lines + diagnostics(found.whole, width, besides=SAID_AS_CAVEATS)
+
+
+def _row(one: SameSize) -> list[str]:
+    noise = one.noise
+    return [
+        count(len(one.estimates)), count(one.unmaps),
+        time_text(min(one.estimates, default=None)), time_text(max(one.estimates, default=None)),
+        UNKNOWN if noise is None else ratio_text(noise.ratio),
+        UNKNOWN if noise is None else f"{noise.false_alarms:.0%} of {noise.splits:,}",
+        UNKNOWN if one.detectable is None else ratio_text(one.detectable),
+    ]  # fmt: skip
+
+
+def _notes(found: ComparedRuns) -> Iterator[str]:
+    of = found.of
+    yield (
+        "shortest, longest: medians of runs. Noise floor: two halves of these runs differ by less"
+        " in 95% of the splits; false alarms: splits of which a 95% interval excludes 1;"
+        " detectable: the least ratio that as many runs on each of two sides find (power 0.8)"
+    )
+    if len(of.runs) < 4:
+        yield f"{plural(len(of.runs), 'run')}: a noise floor wants 4"
+    variants = {one.variant for one in of.sizes}
+    yield {
+        frozenset({"corrected"}): "times are without what tracing cost",
+        frozenset({"raw"}): "times are as recorded, what tracing cost included",
+    }.get(frozenset(variants), "times are without what tracing cost where it is known")
+    if of.quantum_ns:
+        yield f"durations are multiples of a step of the clock: {number(of.quantum_ns)} ns"
+    if of.side.sources["run"].null_count():
+        yield "runs not stated (--run, sidecar): traces that state none are taken as one run"
+    for one in of.left_out:
+        noun = "unmap" if one.unmaps == 1 else "unmaps"
+        yield f"{count(one.unmaps)} {noun} not compared: {one.reason}"
+
+
+def runs_json(found: ComparedRuns) -> Iterator[str]:
+    """The document of `traceview compare --aa --json`, in pieces."""
+    of = found.of
+    yield from document(
+        finite(
+            {
+                **header("same_side"),
+                "filters": str(found.filters),
+                "label": label_of(of.side),
+                "runs": list(of.runs),
+                "clock": {"quantum_ns": of.quantum_ns},
+                "sizes": [_size(one) for one in of.sizes],
+                "left_out": [
+                    {"reason": one.reason, "unmaps": one.unmaps} for one in of.left_out
+                ],
+                "ledger": list(rows(ledger(found.whole, of.side, found.filters))),
+                "caveats": [
+                    {"code": one.code, "severity": one.severity, "text": one.text}
+                    for one in found.caveats
+                ],
+                "diagnostics": diagnostics_json(found.whole),
+                "sources": list(rows(source_counts(found.whole))),
+            }
+        )
+    )  # fmt: skip
+
+
+def _size(one: SameSize) -> dict[str, Any]:
+    return {
+        **one.cell,
+        "unmaps": one.unmaps,
+        "variant": one.variant,
+        "estimates_ns": list(one.estimates),
+        "noise": None if one.noise is None else asdict(one.noise),
+        "detectable_ratio": one.detectable,
+    }
