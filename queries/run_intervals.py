@@ -29,7 +29,7 @@ Nothing here knows whether an interval may be used for inference: see recording_
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from math import copysign, exp, inf, log1p, sqrt
+from math import copysign, exp, inf, log, log1p, sqrt
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -184,6 +184,32 @@ def paired_difference(
     return _interval(*sides, confidence, paired=True)
 
 
+def joined_ratio(
+    ratio: Interval, least: float | None, most: float | None, *, confidence: float = CONFIDENCE
+) -> Interval:
+    """*ratio* with a second, independent error: the ends between which that alone would move it.
+
+    For what was taken out of both sides and is itself an estimate with an interval of the same
+    *confidence*, as the cost of tracing is. The distances are added in quadrature on the log scale
+    (Zou and Donner, Statist. Med. 27, 2008). Where an end is None (all that was measured may be
+    that cost), the interval is open on that end. Returned as it is when it has no interval.
+    """
+    if ratio.low is None or ratio.high is None or ratio.degrees_of_freedom is None:
+        return ratio
+    down = _joined(_log_ratio(ratio.value, ratio.low), _log_ratio(ratio.value, least or 0.0))
+    up = _joined(_log_ratio(ratio.high, ratio.value), _log_ratio(most or inf, ratio.value))
+    reach = float(special.stdtrit(ratio.degrees_of_freedom, (1 + confidence) / 2))
+    towards = down if ratio.value > 1 else up
+    moved = reach * abs(log(ratio.value)) / towards if towards else inf
+    return replace(
+        ratio,
+        low=ratio.value * exp(-down),
+        high=ratio.value * exponential(up),
+        p_value=2 * float(special.stdtr(ratio.degrees_of_freedom, -moved)),
+        method=f"{ratio.method}, joined with the cost's interval",
+    )
+
+
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
     """*p_values* adjusted for their number; None stays None and is not counted."""
     known = sorted((p, at) for at, p in enumerate(p_values) if p is not None)
@@ -310,6 +336,14 @@ def _as_ratio(logs: Interval) -> Interval:
         high=None if logs.high is None else exponential(logs.high),
         undecided=exponential(logs.undecided) - 1,
     )
+
+
+def _log_ratio(larger: float, smaller: float) -> float:
+    return log(larger / smaller) if smaller > 0 and larger < inf else inf
+
+
+def _joined(one: float, other: float) -> float:
+    return sqrt(one * one + max(0.0, other) ** 2)
 
 
 def exponential(power: float) -> float:

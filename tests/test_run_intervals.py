@@ -13,6 +13,7 @@ from traceview.queries.noise_floor import noise_floor
 from traceview.queries.run_intervals import (
     Interval,
     holm,
+    joined_ratio,
     paired_difference,
     paired_ratio,
     welch_difference,
@@ -173,6 +174,34 @@ def test_estimates_that_are_no_times_are_refused(base: list[float], said: str) -
 def test_sides_of_different_length_are_no_pairs() -> None:
     with pytest.raises(QueryError, match="6 runs against 5"):
         paired_difference(BASE, WITH[:5])
+
+
+def test_an_error_of_what_was_taken_out_is_joined_in_quadrature() -> None:
+    alone = welch_ratio(BASE, WITH)
+    low, high = ends(alone)
+    found = joined_ratio(alone, alone.value / 1.03, alone.value * 1.04)
+    assert log(alone.value / ends(found)[0]) == pytest.approx(
+        np.hypot(log(alone.value / low), log(1.03))
+    )
+    assert log(ends(found)[1] / alone.value) == pytest.approx(
+        np.hypot(log(high / alone.value), log(1.04))
+    )
+    assert joined_ratio(alone, alone.value, alone.value).p_value == pytest.approx(alone.p_value)
+
+
+def test_what_may_have_cost_all_that_was_measured_leaves_the_ratio_open() -> None:
+    found = joined_ratio(welch_ratio(BASE, WITH), None, None)
+    assert (found.low, found.high, found.p_value) == (0, inf, 1)
+    alone = welch_ratio([5.0], [4.0])
+    assert joined_ratio(alone, 1.0, 2.0) == alone
+
+
+@pytest.mark.parametrize("least", [0.5, 0.9, 1.0, 1.05])
+def test_the_p_value_of_a_joined_ratio_belongs_to_its_interval(least: float) -> None:
+    alone = welch_ratio([1.1, 1.2, 1.15, 1.08], [1.0, 1.02, 0.97, 1.01])
+    found = joined_ratio(alone, least, 1.3)
+    assert found.p_value is not None
+    assert (found.p_value < 0.05) == (ends(found)[0] > 1)
 
 
 def test_holms_adjustment_counts_what_was_tested() -> None:
