@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,7 +15,6 @@ from traceview.queries.range_operations import DESCENDING_30, DESCENDING_31, MAX
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from traceview.queries.audit_results import Audit
 
@@ -120,3 +121,25 @@ def test_512_mib_of_8_gib_executed_outside_an_unmap_are_found(tmp_path: Path) ->
     assert texts(found, "range-operations") == [
         "asked for 8 GiB, the executed operands cover 512 MiB"
     ]
+
+
+RECORDED = Path(__file__).parent / "data" / "range-operands-6.12-max.txt"
+
+
+def test_operands_that_a_real_kernel_was_seen_to_use_are_those_of_the_formula() -> None:
+    text = RECORDED.read_text(encoding="utf-8")
+    used = [int(one, 16) for one in re.findall(r" r?ipas2e1is=(\w+)", text)]
+    expected = [
+        one.start >> 12 if one.operand is None else one.operand
+        for start, pages in re.findall(r" start=(\w+) pages=(\d+)", text)
+        for one in sequence(DESCENDING_31, int(start, 16), int(pages), w.PAGE, lpa2=True)
+    ]
+    assert used == expected
+    assert len(used) == 3
+
+
+def test_a_real_recording_of_operands_is_clean_by_them() -> None:
+    found = audit([traceview.open_trace(RECORDED)])
+    (one,) = [one for one in found.checks if one.code == "range-operations"]
+    assert found.is_clean
+    assert (one.checked, one.by) == (2, {"recorded operands": 2})
