@@ -8,8 +8,9 @@ decides depends on what was traced beside the invalidations:
 - visits: the walker's visits say which references belong to which entry.
 - addresses: the argument of `kvm_s2_put_page` is the entry's address, or that of the table itself
   when it is freed. A page that loses its own reference after one in it was dropped is a table.
-- counts: references alone. Up to two may follow an invalidation; on a deferring kernel those of a
-  leaf and of a table that nobody invalidated look alike.
+- counts: references alone. Up to two may follow an invalidation (one, if it names the level of
+  pages); so a leaf that nobody invalidated can look like a part of a table, and on a deferring
+  kernel a table that nobody invalidated like two leaves.
 
 Source: arch/arm64/kvm/hyp/pgtable.c (stage2_unmap_walker, stage2_unmap_put_pte; stage2_put_pte
 before 6.6), 6.1, 6.6, 6.8, 6.12 and 7.x.
@@ -215,11 +216,13 @@ def _by_counts(found: Parts) -> Order:
     first = np.r_[True, flush[1:] != flush[:-1]] if flush.size else np.zeros(0, dtype=bool)
     run = np.cumsum(first) - 1
     position = np.arange(flush.size) - np.flatnonzero(first)[run] if flush.size else flush
-    alone = (flush < 0) | (position >= 2)
+    deferred = found.last_range()[flushes.unmap] >= 0
+    # An invalidation at the level of pages is a leaf's, which drops one reference.
+    of_page = (flushes.calls["level"] == LEVELS[-1]) & ~deferred
+    alone = (flush < 0) | (position >= np.where(np.r_[of_page, False][flush], 1, 2))
     later = found.last_range()[puts.unmap] > puts.start
     dropped = np.bincount(flush[flush >= 0], minlength=flushes.start.size)
-    deferred = found.last_range()[flushes.unmap] >= 0
-    table = (dropped == 2) | (deferred & (dropped >= 2))
+    table = ((dropped == 2) & ~of_page) | (deferred & (dropped >= 2))
     n_table = _count(flushes.unmap, table, size)
     n_put = puts.count(np.ones(flush.size, dtype=bool), size)
     zero = np.zeros(size, dtype=np.int64)

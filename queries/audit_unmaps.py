@@ -17,9 +17,14 @@ if TYPE_CHECKING:
     from traceview.queries.audit_results import Check
     from traceview.queries.audit_source import Facts, Heard
 
-BY_VISITS, BY_ADDRESSES, BY_COUNTS = (
-    "the walker's visits", "the addresses of kvm_s2_put_page", "the number of references dropped",
-)  # fmt: skip
+BY_VISITS: Final = "the walker's visits"
+BY_ADDRESSES: Final = "the addresses of kvm_s2_put_page"
+BY_COUNTS: Final = (
+    "the number of references dropped; a leaf that was not invalidated can look like a part of a"
+    " table"
+)
+BY_RANGE: Final = "the flush of the range, which came last"
+BY_TABLES: Final = "the tables that were invalidated; one that was not would look like two leaves"
 BY: Final = dict(zip(EVIDENCE, (BY_VISITS, BY_ADDRESSES, BY_COUNTS), strict=True))
 
 CENSORED: Final = "censored: the entry or exit is missing"
@@ -93,8 +98,7 @@ def flushed_before_return(
     missing = pl.when(referenced).then("uncovered").otherwise(cmo - pl.col("n_flushes")).clip(0)
     bad = pl.when(ranged).then(referenced & (pl.col("uncovered") > 0)).otherwise(missing > 0)
     by = (
-        pl.when(ranged & (~referenced | (pl.col("n_puts") == 0)))
-        .then(pl.lit("the flush of the range"))
+        pl.when(ranged).then(pl.lit(BY_RANGE))
         .when(~referenced).then(pl.lit("the number of cache maintenance calls"))
         .otherwise("by")
     )  # fmt: skip
@@ -143,8 +147,7 @@ def tables_before_release(
     )  # fmt: skip
     by = (
         pl.when(proven).then(pl.lit("more references than the range has pages"))
-        .when(by_counts & ranged).then(pl.lit("the tables that were invalidated; one that was not"
-                                              " would look like two leaves"))
+        .when(by_counts & ranged).then(pl.lit(BY_TABLES))
         .otherwise("by")
     )  # fmt: skip
     least = pl.when(proven).then(pl.lit("at least ")).otherwise(pl.lit(""))

@@ -185,11 +185,27 @@ def test_an_unmap_that_forgets_its_invalidations_is_found(only: tuple[str, ...])
 
 @pytest.mark.parametrize("only", [w.EVERYTHING, NO_WALKER])
 def test_one_leaf_that_is_not_invalidated_is_found(only: tuple[str, ...]) -> None:
+    found = of(one_leaf_not_invalidated(), only=only)
+    assert texts(found, BEFORE_RETURN)[0].startswith("1 entry was cleared without")
+
+
+def one_leaf_not_invalidated() -> w.Call:
     whole = w.unmap(4, deferred=False)
     visits = list(whole.inner)
     visits[2] = cut(visits[2], w.FLUSH)
-    found = of(w.Call(whole.symbol, whole.args, tuple(visits)), only=only)
-    assert texts(found, BEFORE_RETURN)[0].startswith("1 entry was cleared without")
+    return w.Call(whole.symbol, whole.args, tuple(visits))
+
+
+def test_by_counts_a_flush_of_a_page_speaks_for_one_reference() -> None:
+    (text,) = texts(counted(one_leaf_not_invalidated()), BEFORE_RETURN)
+    assert text.startswith("1 entry was cleared without")
+
+
+def test_by_counts_alone_a_leaf_can_pass_for_a_table_and_that_is_said() -> None:
+    seen = w.visible([one_leaf_not_invalidated()], NO_WALKER)
+    found = audited(w.recorded(w.without_arguments(seen, {w.PUT, w.FLUSH})).trace())
+    assert found.is_clean
+    assert "can look like a part of a table" in str(check(found, BEFORE_RETURN).by)
 
 
 def test_cache_maintenance_counts_leaves_where_references_do_not() -> None:
