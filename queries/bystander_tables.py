@@ -238,13 +238,20 @@ def _sum(of: Ints, time: Ints, size: int) -> Ints:
 def vcpu_table(seen: Seen) -> pl.DataFrame:
     """schema.VCPUS, in order of their first event, once bystander_table() was made."""
     vcpus = sorted(seen.vcpus, key=lambda one: one.first_seq)
-    columns = {
-        name: np.array([getattr(one, name) for one in vcpus], dtype=np.int64)
-        for name in (
-            "task", "tgid", "comm", "first_ns", "last_ns", "exits", "guest_faults", "stall_ns",
-            "outside_guest_faults", "outside_stall_ns", "unmaps",
-        )
-    }  # fmt: skip
+    of = {
+        "task": [one.task for one in vcpus],
+        "tgid": [one.tgid for one in vcpus],
+        "comm": [one.comm for one in vcpus],
+        "first_ns": [one.first_ns for one in vcpus],
+        "last_ns": [one.last_ns for one in vcpus],
+        "unmaps": [one.unmaps for one in vcpus],
+        "exits": [one.exits for one in vcpus],
+        "guest_faults": [one.guest_faults for one in vcpus],
+        "stall_ns": [one.stall_ns for one in vcpus],
+        "outside_guest_faults": [one.outside_guest_faults for one in vcpus],
+        "outside_stall_ns": [one.outside_stall_ns for one in vcpus],
+    }
+    columns = {name: np.array(values, dtype=np.int64) for name, values in of.items()}
     start, end = columns["first_ns"], columns["last_ns"]
     taken = Union(seen.unmaps["start_ns"], seen.unmaps["end_ns"] + WINDOW_NS)
     columns["outside_ns"] = end - start - taken.within(start, end)

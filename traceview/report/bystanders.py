@@ -68,9 +68,9 @@ def _stalls(groups: list[dict[str, Any]], width: int) -> list[Text]:
 def _rates(groups: list[dict[str, Any]], width: int) -> list[Text]:
     """Per vCPU: the share of its time in faults, and how many of these in a second."""
     columns = (
-        Column("of a vCPU"), Column("time stalled", right=True), Column("outside", right=True),
+        Column("of a vCPU"), Column("stalled", right=True), Column("outside", right=True),
         Column("faults/s", right=True), Column("1 ms after", right=True),
-        Column("outside", right=True), Column("refaults/unmap", right=True),
+        Column("faults/s outside", right=True), Column("refaults/unmap", right=True),
     )  # fmt: skip
     values = [
         [
