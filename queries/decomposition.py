@@ -149,8 +149,11 @@ def _per_leaf(
     )
     joined = means.join(weights, on=CELL, how="inner", nulls_equal=True, maintain_order="left")
     work = (pl.col("leaves") * pl.col("weight")).sum()
+    # A sum passes over nulls: what is not known of every size is not known.
+    known = {name: pl.col(name).null_count() == 0 for name in columns}
     return joined.group_by("run", maintain_order=True).agg(
-        ((pl.col(name) * pl.col("weight")).sum() / work).alias(name) for name in columns
+        pl.when(known[name]).then((pl.col(name) * pl.col("weight")).sum() / work).alias(name)
+        for name in columns
     )
 
 

@@ -44,9 +44,8 @@ def effect(found: Compared, width: int) -> list[Text]:
     lines = heading("Effect", width)
     lines += wrapped(Text(headline_text(found), style="bold"), width, indent=2, hang=2)
     lines += bullets([Text(text, style="bold") for text in origin_texts(found)], width)
-    plan = found.comparison.plan
     lines += bullets(
-        [*_tracing_texts(found), *plan_texts(plan, hardware=is_hardware(found)), *_no_line(found)],
+        [*_tracing_texts(found), *plan_texts(found), *_no_line(found)],
         width,
     )
     for claim in found.claims:
@@ -62,6 +61,9 @@ def headline_text(found: Compared) -> str:
     if ratio is None:
         return NO_RATIO
     said = comparison_text(ratio, plan, headline_of(found), side_names(found))
+    if ratio.robustness(plan) != "robust":
+        raw = ratio.variant == "raw"
+        said = f"{'as recorded' if raw else 'by the estimate of what tracing cost'}, {said}"
     return f"{said} ({_stands_on(ratio, plan)})"
 
 
@@ -159,14 +161,20 @@ def is_hardware(found: Compared) -> bool:
     return not list(origin_texts(found))
 
 
-def plan_texts(plan: Plan, *, hardware: bool) -> Iterator[str]:
+def plan_texts(found: Compared) -> Iterator[str]:
     """How the runs were recorded, and what that permits."""
+    plan = found.comparison.plan
     recorded = f"{KINDS[plan.kind]} ({plan.text})"
     drift = plan.kind not in {"paired_concurrent", "interleaved"}
     confounded = "; drift is confounded with side" if drift else ""
-    about = "" if hardware else " about what was recorded, which is not known to be hardware"
+    permitted = "intervals and p-values permit inference"
+    if not is_hardware(found):
+        permitted += " about what was recorded, which is not known to be hardware"
+    ratio = found.comparison.headline
+    if ratio is not None and ratio.interval.low is None:
+        permitted = "inference would be permitted, but there is no interval to infer from"
     yield {
-        "inference": f"{recorded}: intervals and p-values permit inference{about}",
+        "inference": f"{recorded}: {permitted}",
         "descriptive": f"{recorded}; fewer than 5 runs a side: intervals describe these runs and"
         " permit no inference",
         "confounded": f"{recorded}{confounded}: no inference, and no interval",
@@ -174,8 +182,8 @@ def plan_texts(plan: Plan, *, hardware: bool) -> Iterator[str]:
         + (f" ({plan.text})" if drift else ""),
     }[plan.standing]
     if plan.unpaired:
-        verb = "has" if len(plan.unpaired) == 1 else "have"
-        yield f"{plural(len(plan.unpaired), 'run')} {verb} no partner and left out of everything"
+        verb = "is" if len(plan.unpaired) == 1 else "are"
+        yield f"{plural(len(plan.unpaired), 'run')} without a partner {verb} left out of everything"
 
 
 def _one_run(plan: Plan) -> str:

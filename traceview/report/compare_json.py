@@ -15,7 +15,6 @@ from traceview.report.compare_basis import costs, noise_texts
 from traceview.report.compare_effect import (
     headline_of,
     headline_text,
-    is_hardware,
     origin_texts,
     plan_texts,
 )
@@ -83,7 +82,7 @@ def findings(found: Compared) -> list[str]:
     said = [
         headline_text(found),
         *origin_texts(found),
-        *plan_texts(found.comparison.plan, hardware=is_hardware(found)),
+        *plan_texts(found),
     ]
     said += mechanism(found)
     of = found.comparison.decomposition

@@ -46,14 +46,15 @@ def sizes(found: Compared, width: int) -> list[Text]:
     """The table of sizes, the lines through them, and the deciles of the largest."""
     comparison = found.comparison
     keys, names = _key_columns(comparison.sizes)
+    common = _common(found)
     columns = (
         *keys, Column("base", right=True), Column("with", right=True),
         Column("ratio", right=True), Column(_interval_title(found), drop=3),
-        Column("p (Holm)", right=True, drop=5), Column("recorded", right=True, drop=2),
-        Column("robust", drop=1), Column("unmaps", right=True, drop=4),
+        Column("p (Holm)", right=True, drop=4), Column("recorded", right=True, drop=2),
+        Column("robust", drop=1), Column("unmaps", right=True, drop=5),
     )  # fmt: skip
     values = [[*_keys(one, names, found), *_row(one, found)] for one in comparison.sizes]
-    lines = heading("By size (medians of runs; ratio base / with)", width)
+    lines = heading(f"By size{common} (medians of runs; ratio base / with)", width)
     lines += table(columns, values, width, keys=len(keys))
     lines += bullets(_notes(found), width)
     return lines
@@ -64,13 +65,28 @@ def _interval_title(found: Compared) -> str:
 
 
 def _key_columns(of: Sequence[Size]) -> tuple[list[Column], list[str]]:
-    """The columns of a cell that are known of any size."""
+    """The columns of a cell that are known of any size, and not the same of all."""
     known = [
         name for name in ("level", "trigger", "stem", "leaves")
         if any(one.cell[name] is not None for one in of)
+        and (name in {"stem", "leaves"} or len({one.cell[name] for one in of}) > 1)
     ]  # fmt: skip
     titles = {"level": "leaf", "stem": "step"}
     return [Column(titles.get(name, name), right=name == "leaves") for name in known], known
+
+
+def _common(found: Compared) -> str:
+    """Leaf size and trigger where they are the same of all sizes."""
+    of = found.comparison.sizes
+    said = []
+    for name in ("level", "trigger"):
+        values = {one.cell[name] for one in of}
+        value = values.pop() if len(values) == 1 else None
+        if value is not None:
+            said.append(
+                f"{found.leaf_sizes.get(value, value)} leaves" if name == "level" else value
+            )
+    return f", {', '.join(said)}" if said else ""
 
 
 def _keys(one: Size, names: Sequence[str], found: Compared) -> list[str]:

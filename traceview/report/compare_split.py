@@ -30,6 +30,7 @@ NAMES: Final = {
     "tracing": "tracing", "net": "without tracing", "total": "as recorded",
 }  # fmt: skip
 MOST: Final = 0.5  # of the difference: what makes a part the one that pays
+NEARLY_ALL: Final = 0.8
 NOTABLE: Final = 0.05
 
 
@@ -114,15 +115,17 @@ def split_texts(of: Decomposition, plan: Plan) -> Iterator[str]:
     main = max(decided, key=lambda part: shares[part.name], default=None)
     if main is not None and shares[main.name] >= MOST:
         sure = _least_share(main, whole) >= MOST
-        text = f"the {name} is {_what(main, gain=gain)}: {_of(main, whole, plan)}"
-        less = "as estimated, but what tracing can have cost leaves it open, "
-        yield f"{said}{'' if sure else less}{text}"
+        most = "the" if shares[main.name] >= NEARLY_ALL else "most of the"
+        text = f"{most} {name} is {_what(main, gain=gain)}: {_of(main, whole, plan)}"
+        unsure = "; what tracing can have cost leaves that open"
+        yield f"{said}{text if sure else f'as estimated, {text}{unsure}'}"
     else:
         yield f"no part is known to make up half of the {name}"
     for part in decided:
         if shares[part.name] <= -NOTABLE:
             more = "more" if gain else "less"
-            yield f"{said}against it, {more} time in {NAMES[part.name]}: {_of(part, whole, plan)}"
+            where = _in_sentence(part)
+            yield f"{said}against it, {more} time in {where}: {_of(part, whole, plan)}"
 
 
 def _least_share(part: Part, whole: Part) -> float:
@@ -141,23 +144,36 @@ def _inferred(part: Part, plan: Plan) -> bool:
 def _what(part: Part, *, gain: bool) -> str:
     if gain:
         removed = part.with_ns == 0
-        return f"{'the removed' if removed else 'less time in'} {NAMES[part.name]}"
+        return (
+            f"the removed {NAMES[part.name]}" if removed else f"less time in {_in_sentence(part)}"
+        )
     added = part.base_ns == 0
-    return f"{'the added' if added else 'more time in'} {NAMES[part.name]}"
+    return f"the added {NAMES[part.name]}" if added else f"more time in {_in_sentence(part)}"
+
+
+def _in_sentence(part: Part) -> str:
+    return f"the {NAMES[part.name]}" if part.name == "rest" else NAMES[part.name]
 
 
 def _of(part: Part, whole: Part, plan: Plan) -> str:
     """`98 of 107 ns per leaf (95% interval ..., by tracing ...)`."""
     ends = []
-    interval = ns_ends(given(part.difference, plan))
-    if interval != UNKNOWN:
+    interval = given(part.difference, plan)
+    if interval.low is not None and interval.high is not None:
         name = "95% interval" if plan.allows_inference else "interval"
-        ends.append(f"{name} {interval}")
+        ends.append(f"{name} {_as_amounts(part, interval.low, interval.high)}")
     by_tracing = _by_tracing(part)
     if by_tracing is not None and by_tracing[0] != by_tracing[1]:
-        ends.append(f"by what tracing cost {tracing_range(part)}")
+        ends.append(f"by what tracing cost {_as_amounts(part, *by_tracing)}")
     value = f"{number(abs(part.difference.value))} of {number(abs(whole.difference.value))}"
     return f"{value} ns per leaf" + (f" ({'; '.join(ends)})" if ends else "")
+
+
+def _as_amounts(part: Part, low: float, high: float) -> str:
+    """An interval as amounts of what the part adds or takes away."""
+    if part.difference.value < 0:
+        low, high = -high, -low
+    return f"{number(low)} .. {number(high)}"
 
 
 def _tracing_text(of: Decomposition, plan: Plan) -> Iterator[str]:
@@ -191,14 +207,14 @@ def _tracing_text(of: Decomposition, plan: Plan) -> Iterator[str]:
 
 def _undecided(whole: Part, plan: Plan) -> str:
     by_tracing = _by_tracing(whole)
+    if not whole.difference.value:
+        return "per leaf these runs do not differ"
     if by_tracing is None:
         return (
             "what tracing cost is not known, so it is not known either which part pays for the"
             " difference"
         )
     if not _one_sign([*by_tracing]):
-        if not whole.difference.value and not any(by_tracing):
-            return "the sides do not differ per leaf"
         return (
             "not robust against tracing: without it the difference is anything from"
             f" {number(by_tracing[0])} to {number(by_tracing[1])} ns per leaf, so no part is known"

@@ -31,7 +31,7 @@ def ratio_text(value: float, bounds: Iterable[float] = ONE) -> str:
         return "0"
     digits = 0 if value >= 100 else 1 if value >= 10 else 2 if value >= 1 else 3
     if value < 0.1:
-        return f"{value:.3g}"
+        return f"{value:#.3g}"
     apart = [one for one in bounds if not isclose(value, one, rel_tol=1e-12)]
 
     def keeps_side(digits: int) -> bool:
