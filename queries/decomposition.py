@@ -9,6 +9,7 @@ rest of the walk on both. What tracing cost is a part of its own: a gain may be 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 from typing import TYPE_CHECKING, Final
 
 import polars as pl
@@ -88,19 +89,25 @@ def refusal(base: pl.DataFrame, with_: pl.DataFrame, facts: Mapping[str, tuple[s
 
 def decompose(
     base: pl.DataFrame, with_: pl.DataFrame, pairs: Sequence[tuple[str, str]] | None
-) -> Decomposition:
+) -> Decomposition | str:
     """The difference of the sides per leaf, from the matched detailed unmaps of each.
 
     *pairs*: the runs that were recorded together, or None. Frames as in matched_unmaps.Matched.
+    Text says why there is none: no size is in every run.
     """
     sides = (base, with_)
+    weights = _weights(base, with_)
+    runs = [set(rows["run"]) for rows in sides]
+    if not any(one in runs[0] and other in runs[1] for one, other in pairs or product(*runs)):
+        return "no run of one side, or no pair of runs, has a detailed capture on both sides"
+    if weights.is_empty():
+        return "no size with leaves is in the detailed captures of every run of both sides"
     names = [name for name in SPLIT if all(_separated(rows, name) for rows in sides)]
     merged = [
         name for name in SPLIT
         if name not in names and any(_separated(rows, name) for rows in sides)
     ]  # fmt: skip
     corrected = all(rows["corrected_ns"].null_count() == 0 for rows in sides)
-    weights = _weights(base, with_)
     one, other = (_per_leaf(rows, names, weights, corrected=corrected) for rows in sides)
     parts = [*names, "rest", *([TRACING] if corrected else [])]
     found = tuple(_part(name, one, other, pairs) for name in parts)
