@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.writers.analyses import analysis, source, unmap
@@ -104,6 +104,7 @@ def test_a_component_that_one_unmap_lacks_goes_to_the_rest_of_the_group() -> Non
 
 
 @given(st.lists(st.tuples(st.integers(1, 10**12), st.booleans()), min_size=1))
+@settings(deadline=None)
 def test_components_always_sum_to_the_duration(drawn: list[tuple[int, bool]]) -> None:
     unmaps = [unmap(ns, table_put_ns=None) if lacks else unmap(ns) for ns, lacks in drawn]
     row = groups(analysis(unmaps)).row(0, named=True)
@@ -190,6 +191,7 @@ def test_flushes_that_one_unmap_cannot_tell_apart_stay_together_in_its_group() -
 def calibrated(**numbers: float) -> dict[str, Any]:
     return {
         "source_id": 0, "evidence": "fgraph", "method": "calibrated",
+        "own_ns": 10.0, "own_low_ns": 8.0, "own_high_ns": 12.0,
         "inside_ns": 10.0, "inside_low_ns": 8.0, "inside_high_ns": 12.0,
         "call_ns": 20.0, "call_low_ns": 18.0, "call_high_ns": 22.0, **numbers,
     }  # fmt: skip
@@ -226,7 +228,12 @@ def test_components_without_tracing_sum_to_the_whole_without_it() -> None:
 
 
 def test_one_unmap_without_an_estimate_leaves_its_group_without_one() -> None:
-    bound = calibrated(source_id=1) | {"method": "bounded", "inside_ns": None, "call_ns": None}
+    bound = calibrated(source_id=1) | {
+        "method": "bounded",
+        "own_ns": None,
+        "inside_ns": None,
+        "call_ns": None,
+    }
     unmaps = [
         unmap(1000, probe_ns=70, probe_low_ns=62, probe_high_ns=78),
         unmap(1000, source_id=1, probe_low_ns=0, probe_high_ns=78),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import polars as pl
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.writers.analyses import analysis, source, unmap
@@ -38,6 +38,7 @@ filters_of_any_kind = st.sampled_from(
 
 
 @given(st.lists(unmaps_of_any_kind, max_size=12), filters_of_any_kind)
+@settings(deadline=None)
 def test_every_unmap_that_began_is_in_one_place(
     unmaps: list[dict[str, Any]], filters: Filters
 ) -> None:
@@ -99,6 +100,7 @@ def test_more_excluded_than_counted_leave_no_bound() -> None:
 @given(
     st.lists(st.integers(0, 50), min_size=1, max_size=9), st.lists(st.integers(0, 50), max_size=9)
 )
+@settings(deadline=None)
 def test_no_duration_of_the_excluded_takes_the_median_out_of_its_worst_case(
     counted: list[int], lost: list[int]
 ) -> None:
