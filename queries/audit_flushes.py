@@ -102,7 +102,7 @@ def _by_formula(heard: Heard, facts: Facts) -> pl.DataFrame:
     `formula_open`: why that is not known: the kernel may have one of several formulas.
     """
     asked = heard.ranges.pieces
-    row, start, pages = pieces_of(asked, facts.page_bytes)
+    row, start, pages, _ = pieces_of(asked, facts.page_bytes)
     formulas = possible_formulas(facts.kernel)
     lpa2 = (False, True) if facts.lpa2 is None else (facts.lpa2,)
     by_kind = [
@@ -238,10 +238,10 @@ def _alone(asked: list[tuple[int, int]], facts: Facts, *, wide: bool) -> int:
     found = 0
     for ipa, length in asked:
         frame = pl.DataFrame({"ipa": [ipa], "length_bytes": [length]})
-        _, starts, pages = pieces_of(frame, facts.page_bytes)
-        for start, number in zip(starts.tolist(), pages.tolist(), strict=True):
-            operations = sequence(formula, start, number, facts.page_bytes, lpa2=wide)
-            found += sum(one.pages for one in operations if one.scale is None)
+        _, *columns = pieces_of(frame, facts.page_bytes)
+        for start, pages, times in zip(*(column.tolist() for column in columns), strict=True):
+            operations = sequence(formula, start, pages, facts.page_bytes, lpa2=wide)
+            found += times * sum(one.pages for one in operations if one.scale is None)
     return found * facts.page_bytes
 
 

@@ -101,7 +101,6 @@ class Order:
     """
 
     usable: Mask
-    leaves: Ints
     released: Ints
     early: Ints
     uncovered: Ints
@@ -141,7 +140,7 @@ def observe_order(found: Parts, page_bytes: int) -> Rows:
         "order_evidence": evidence,
         **{
             name: np.choose(evidence, [getattr(one, name) for one in orders])
-            for name in ("leaves", "released", "early", "uncovered")
+            for name in ("released", "early", "uncovered")
         },
     }
     for name, part in (("flushes", found.flushes), ("puts", found.puts), ("ranges", found.ranges)):
@@ -174,7 +173,6 @@ def _by_visits(found: Parts) -> Order:
     visited = visits.count(np.ones(visits.unmap.size, dtype=bool), size) > 0
     return Order(
         visited & (odd == 0),
-        _count(unmap, leaf, size),
         _count(unmap, table, size),
         _count(unmap, table & ~done, size),
         _count(unmap, leaf & ~done & ~later, size),
@@ -202,7 +200,6 @@ def _by_addresses(found: Parts, page_bytes: int) -> Order:
     later = found.last_range()[puts.unmap] > puts.start
     return Order(
         (puts.count(known, size) > 0) & (puts.count(~known, size) == 0),
-        _count(puts.unmap, leaf, size),
         _count(puts.unmap, release, size),
         _count(puts.unmap, release & ~done, size),
         _count(puts.unmap, leaf & ~done & ~later, size),
@@ -223,13 +220,10 @@ def _by_counts(found: Parts) -> Order:
     later = found.last_range()[puts.unmap] > puts.start
     dropped = np.bincount(flush[flush >= 0], minlength=flushes.start.size)
     table = ((dropped == 2) & ~of_page) | (deferred & (dropped >= 2))
-    n_table = _count(flushes.unmap, table, size)
-    n_put = puts.count(np.ones(flush.size, dtype=bool), size)
     zero = np.zeros(size, dtype=np.int64)
     return Order(
         np.ones(size, dtype=bool),
-        n_put - 2 * n_table,
-        n_table,
+        _count(flushes.unmap, table, size),
         zero,
         _count(puts.unmap, alone & ~later, size),
     )
@@ -259,7 +253,6 @@ def _arguments(found: Parts, page_bytes: int) -> Rows:
     masks = {
         "flushes_placed": known,
         "flushes_outside": known & ((ipa < low // page_bytes * page_bytes) | (ipa >= high)),
-        "flushes_leaf": leaf & (ipa != NIL),
         "flushes_again": again,
         "visits_compared": compared,
         "visits_elsewhere": compared & (ipa // page_bytes != of_visit["ipa"] // page_bytes),

@@ -32,6 +32,10 @@ INNER: Final = "__kvm_tlb_flush_vmid_range"
 RANGE_OPERAND: Final = ("ripas2e1is", "operand", "tlbi", "xt")
 SINGLE_OPERAND: Final = ("ipas2e1is",)
 
+# How many events an operand waits for the return of its flush.
+PATIENCE: Final = 1_000_000
+MAX_BYTES: Final = 1 << 52  # FEAT_LPA2
+
 FLUSHES: Final = {
     "flush_id": pl.Int64(), "unmap_id": pl.Int64(), "cpu": pl.Int64(), "tid": pl.Int64(),
     "start_ns": pl.Int64(), "status": pl.Int64(), "wrapper": pl.Boolean(),
@@ -124,7 +128,10 @@ class RangeFlushes:
             },
             schema=PIECES,
         )
-        return rows.filter(pl.col("length_bytes") >= 0)
+        # What no address space can hold was not recorded as it should have been.
+        return rows.filter(
+            pl.col("ipa").is_between(0, MAX_BYTES), pl.col("length_bytes").is_between(0, MAX_BYTES)
+        )
 
     def _add_operands(self, batch: Batch) -> None:
         names = [*RANGE_OPERAND, *SINGLE_OPERAND]
@@ -154,25 +161,32 @@ class RangeFlushes:
         if rows is None or rows.is_empty():
             return
         of = owner(top, positions(rows, placed))
-        still = of >= 0
-        still[still] = top.calls["status"][of[still]] == OPEN
-        self._waiting.add(rows.filter(pl.Series(still)))
-        mine = (of >= 0) & ~still
+        # A flush that is not known to return is no call yet.
+        seq = rows["seq"].to_numpy()
+        still = (of < 0) & (seq > seq.max() - PATIENCE)
+        held = of >= 0
+        held[held] = top.calls["status"][of[held]] == OPEN
+        self._waiting.add(rows.filter(pl.Series(still | held)))
+        mine = (of >= 0) & ~held
         ids = pl.Series("flush_id", top.calls["start_seq"][of[mine]], dtype=pl.Int64)
         self._operands.append(
             rows.filter(pl.Series(mine)).select(ids, "operand", "single").cast(OPERANDS)  # type: ignore[arg-type]
         )
 
 
-def pieces_of(asked: pl.DataFrame, page_bytes: int) -> tuple[Ints, Ints, Ints]:
-    """Of each call of the inner function: the row of *asked* it serves, its start, its pages.
+def pieces_of(asked: pl.DataFrame, page_bytes: int) -> tuple[Ints, Ints, Ints, Ints]:
+    """The calls of the inner function that serve *asked*: its row, start, pages, how many like it.
 
-    As kvm_tlb_flush_vmid_range() cuts what it is asked for: 2^21 pages at most in one call.
+    As kvm_tlb_flush_vmid_range() cuts what it is asked for: calls of 2^21 pages, and one for the
+    rest. The whole ones differ in their start alone, and begin as far from a multiple of 64 KiB.
     """
     start = asked["ipa"].to_numpy() // page_bytes * page_bytes
     pages = asked["length_bytes"].to_numpy() // page_bytes
-    calls = -(-pages // MAX_PAGES)
-    row = np.repeat(np.arange(start.size), calls)
-    part = np.arange(row.size) - np.repeat(np.cumsum(calls) - calls, calls)
-    begun = start[row] + part * (MAX_PAGES * page_bytes)
-    return row, begun, np.minimum(pages[row] - part * MAX_PAGES, MAX_PAGES)
+    calls, rest = pages // MAX_PAGES, pages % MAX_PAGES
+    full, part = np.flatnonzero(calls), np.flatnonzero(rest)
+    return (
+        np.r_[full, part],
+        np.r_[start[full], start[part] + calls[part] * (MAX_PAGES * page_bytes)],
+        np.r_[np.full(full.size, MAX_PAGES), rest[part]],
+        np.r_[calls[full], np.ones(part.size, dtype=np.int64)],
+    )

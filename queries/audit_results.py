@@ -13,9 +13,6 @@ if TYPE_CHECKING:
     from traceview.queries.analysis import Analysis
     from traceview.queries.filters import Filters
 
-# Of a finding: seen in the trace, or what the kernel's formula does with arguments that were seen.
-SEVERITIES: Final = ("finding", "predicted")
-
 FINDINGS: Final = {
     "source_id": pl.Int32(), "check": pl.String(), "severity": pl.String(),
     "unmap_id": pl.Int64(), "call_id": pl.Int64(), "step": pl.String(), "cpu": pl.Int32(),

@@ -59,7 +59,6 @@ def unmap_rows(unmaps: pl.DataFrame, heard: Heard, facts: Facts) -> pl.DataFrame
     """*unmaps* (schema.UNMAPS of one source) with what audit_order.py observed of each."""
     order = heard.order.select(
         "unmap_id", *(name for name in heard.order.columns if name not in unmaps.columns),
-        pl.col("leaves").alias("leaves_cleared"),
     )  # fmt: skip
     rows = unmaps.join(order, on="unmap_id", how="left", maintain_order="left")
     status = pl.col("status").cast(pl.String)
@@ -76,7 +75,7 @@ def unmap_rows(unmaps: pl.DataFrame, heard: Heard, facts: Facts) -> pl.DataFrame
         reason.alias("excluded"),
         by.alias("by"),
         pl.col("table_put").is_not_null().alias("referenced"),
-        (pl.col("length_bytes").cast(pl.Int64) // facts.page_bytes).alias("pages"),
+        (pl.col("length_bytes").reinterpret(signed=True) // facts.page_bytes).alias("pages"),
     )
 
 
@@ -182,7 +181,7 @@ def range_covered(
         .when(pl.col("flushes_placed") < pl.col("n_flushes")).then(pl.lit(FLUSH_UNPLACED))
         .when(pl.col("n_flushes") == 0).then(pl.lit(NOTHING_FLUSHED))
     )  # fmt: skip
-    length = pl.col("length_bytes").cast(pl.Int64)
+    length = pl.col("length_bytes").reinterpret(signed=True)
     short = ranged & (pl.col("asked_bytes") < length)
     wrong = {
         "flushes_outside": "{} of the invalidations lie outside the range that was unmapped",
@@ -221,7 +220,7 @@ def _asked(rows: pl.DataFrame, heard: Heard) -> pl.DataFrame:
     unmaps = rows.select("unmap_id", "ipa", "length_bytes").drop_nulls()
     joined = asked.select("unmap_id", "from", "to").join(unmaps, on="unmap_id", how="inner")
     low = pl.col("ipa").reinterpret(signed=True)
-    high = low + pl.col("length_bytes").cast(pl.Int64)
+    high = low + pl.col("length_bytes").reinterpret(signed=True)
     grouped = joined.with_columns(low.alias("low"), high.alias("high")).group_by("unmap_id").agg(
         pl.len().alias("n"), "from", "to", pl.col("low").first(), pl.col("high").first()
     )  # fmt: skip

@@ -6,6 +6,8 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 import traceview
@@ -32,6 +34,7 @@ from traceview.queries.audit_unmaps import (
 )
 from traceview.queries.filters import Filters
 from traceview.queries.range_operations import MAX_PAGES
+from traceview.report.audit import audit_json, audit_report
 from traceview.trace import Settings
 
 if TYPE_CHECKING:
@@ -282,6 +285,55 @@ def test_the_result_does_not_depend_on_the_batches(batch_events: int) -> None:
     assert [one.checked for one in parts.checks] == [one.checked for one in whole.checks]
 
 
+@pytest.mark.parametrize("batch_events", [1, 2, 3])
+def test_operands_wait_for_the_end_of_their_flush(batch_events: int) -> None:
+    made = flush_with(0xFFFF_7080_0004_0000)
+    found = audited(made.trace(batch_events, settings=Settings(facts={"kernel": "6.12.95"})))
+    assert found.findings["severity"].to_list() == ["finding"]
+
+
+VALUES = st.sampled_from(
+    [0, 1, 3, 7, w.PAGE, w.START, 511, MAX_PAGES, 1 << 40, 1 << 52, (1 << 63) - 1, -1, -(1 << 63)]
+)
+SYMBOLS = st.sampled_from([*w.EVERYTHING, w.VMID, "__kvm_tlb_flush_vmid_ipa_nsh"])
+NAMES = st.sampled_from(["addr", "size", "ipa", "level", "start", "pages", "mmu", "ripas2e1is"])
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    events=st.lists(
+        st.tuples(
+            st.sampled_from(["entry", "entry", "exit", "instant"]),
+            SYMBOLS,
+            st.dictionaries(NAMES, VALUES, max_size=3),
+            st.sampled_from([100, 200]),
+        ),
+        max_size=60,
+    ),
+    cuts=st.integers(1, 20),
+    kernel=st.sampled_from([None, "6.8.1", "6.6.3", "6.12.95"]),
+    page_bytes=st.sampled_from([4096, 16384, 65536]),
+)
+def test_any_events_give_the_same_audit_in_any_batches(
+    events: list[tuple[str, str, dict[str, int], int]],
+    cuts: int,
+    kernel: str | None,
+    page_bytes: int,
+) -> None:
+    made = Recorder()
+    for phase, symbol, args, tid in events:
+        made.on(tid=tid, cpu=tid // 200).write(f"{phase}_{symbol}", phase, symbol=symbol, **args)
+    facts = Settings(facts={"kernel": kernel, "page_size_bytes": page_bytes})
+    whole = audited(made.trace(settings=facts))
+    parts = audited(made.trace(cuts, settings=facts))
+    assert "".join(audit_json(whole)).startswith("{")
+    assert audit_report(whole, 60)
+    unmap_checks = {BEFORE_RETURN, BEFORE_RELEASE, COVERED}
+    for one, other in zip(whole.checks, parts.checks, strict=True):
+        if one.code in unmap_checks:
+            assert one == other
+
+
 # ---- what was invalidated is what was unmapped
 
 
@@ -394,13 +446,18 @@ def test_without_range_operations_the_whole_vmid_is_invalidated() -> None:
     assert one.by == {"the whole VMID was invalidated": 1}
 
 
-def probed(*operands: int, pages: int = MAX_PAGES, name: str = "ripas2e1is") -> Audit:
+def flush_with(*operands: int, pages: int = MAX_PAGES, name: str = "ripas2e1is") -> Recorder:
     """A range flush with a probe in its middle, which fires once per operand."""
     made = Recorder()
     made.enter(w.RANGE, start=GIB, pages=pages)
     for operand in operands:
         made.write("operand", "instant", symbol=w.RANGE, **{name: w.signed(operand)})
     made.leave(w.RANGE)
+    return made
+
+
+def probed(*operands: int, pages: int = MAX_PAGES, name: str = "ripas2e1is") -> Audit:
+    made = flush_with(*operands, pages=pages, name=name)
     return audited(made.trace(settings=Settings(facts={"kernel": "6.12.95"})))
 
 
