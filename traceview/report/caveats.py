@@ -168,7 +168,7 @@ def _about(analysis: Analysis, code: str, text: str, sources: pl.DataFrame) -> C
         set(source_labels(of)["label"])
         for of in (
             sources,
-            analysis.sources.filter(~pl.col("source_id").is_in(sources["source_id"])),
+            analysis.sources.filter(~pl.col("source_id").is_in(sources["source_id"].implode())),
         )
     )
     # A label that others share does not say which of its traces are meant.
