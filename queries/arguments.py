@@ -45,7 +45,10 @@ class Arguments:
         seq, value = seq[hit], args["value"].to_numpy()[hit]
         found = {name: roles == code for code, name in enumerate(ROLES)}
         for name in ARGUMENTS:
-            self._extend(name, seq[found[name]], value[found[name]])
+            said = value[found[name]]
+            # An int: a probe that records the whole register has no more to say.
+            said = said.astype(np.int32).astype(np.int64) if name == "level" else said
+            self._extend(name, seq[found[name]], said)
         pages, ends = found["pages"], found["end_addr"]
         self._extend("length_bytes", seq[pages], value[pages] * page_size_bytes)
         start = self.of("object_addr", seq[ends])

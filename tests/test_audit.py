@@ -293,13 +293,28 @@ def test_operands_wait_for_the_end_of_their_flush(batch_events: int) -> None:
 
 
 VALUES = st.sampled_from(
-    [0, 1, 3, 7, w.PAGE, w.START, 511, MAX_PAGES, 1 << 40, 1 << 52, (1 << 63) - 1, -1, -(1 << 63)]
+    [
+        0,
+        1,
+        3,
+        7,
+        w.PAGE,
+        w.START,
+        511,
+        MAX_PAGES,
+        1 << 40,
+        1 << 52,
+        1 << 31,
+        (1 << 63) - 1,
+        -1,
+        -(1 << 63),
+    ]
 )
 SYMBOLS = st.sampled_from([*w.EVERYTHING, w.VMID, "__kvm_tlb_flush_vmid_ipa_nsh"])
 NAMES = st.sampled_from(["addr", "size", "ipa", "level", "start", "pages", "mmu", "ripas2e1is"])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     events=st.lists(
         st.tuples(
