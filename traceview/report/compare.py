@@ -10,6 +10,7 @@ from traceview.report.compare_basis import ledger, noise, tracing
 from traceview.report.compare_effect import effect
 from traceview.report.compare_sizes import counts, lines_through, shift, sizes
 from traceview.report.compare_split import split
+from traceview.report.compare_verdict import hypotheses
 from traceview.report.compared import SIDES, joined, label_of
 from traceview.report.layout import bullets, facts, heading
 from traceview.report.terminal import SAID_AS_CAVEATS, diagnostics
@@ -37,7 +38,18 @@ SAID: Final = frozenset({
 def compare_report(found: Compared, width: int) -> list[Text]:
     """Everything about two sides."""
     lines = sides(found, width)
-    for section in (effect, sizes, counts, split, lines_through, shift, noise, ledger, tracing):
+    for section in (
+        effect,
+        sizes,
+        counts,
+        split,
+        hypotheses,
+        lines_through,
+        shift,
+        noise,
+        ledger,
+        tracing,
+    ):
         lines += section(found, width)
     lines += _caveats(found, width)
     return lines + diagnostics(joined(found), width, besides=SAID_AS_CAVEATS)

@@ -20,9 +20,11 @@ from traceview.report.compare_effect import (
 )
 from traceview.report.compare_sizes import mechanism
 from traceview.report.compare_split import split_texts
+from traceview.report.compare_verdict import difference_texts
 from traceview.report.compared import SIDES, joined, label_of
 from traceview.report.json_document import diagnostics, document, header, rows, source_counts
 from traceview.report.ratio_words import given
+from traceview.report.verdict import verdict_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,6 +56,11 @@ def compare_json(found: Compared) -> Iterator[str]:
                 "sizes": [_size(one, plan) for one in comparison.sizes],
                 "lines": [_line(one, plan) for one in comparison.lines],
                 "decomposition": _decomposition(comparison.decomposition, plan),
+                "verdicts": [
+                    {"side": name, **row}
+                    for name, side in zip(SIDES, found.verdicts, strict=True)
+                    for row in verdict_rows(side)
+                ],
                 "power": {
                     "detectable_ratio": comparison.detectable,
                     "runs_needed": comparison.needed,
@@ -87,7 +94,7 @@ def findings(found: Compared) -> list[str]:
     said += mechanism(found)
     of = found.comparison.decomposition
     said += [f"not split: {of}"] if isinstance(of, str) else split_texts(of, found.comparison.plan)
-    return [*said, *noise_texts(found)]
+    return [*said, *difference_texts(found), *noise_texts(found)]
 
 
 def finite(value: Any) -> Any:

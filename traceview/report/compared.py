@@ -10,6 +10,7 @@ import polars as pl
 from traceview.queries.compared_claims import JudgedClaim, judged
 from traceview.queries.filters import Filters, undecided
 from traceview.queries.ledger import PLACES, ledger
+from traceview.queries.verdict import verdicts
 from traceview.report.caveats import caveats, left_out
 from traceview.report.terminal import leaf_sizes
 from traceview.report.wording import UNKNOWN, clean, count
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from traceview.queries.analysis import Analysis
     from traceview.queries.claims import Claim
     from traceview.queries.comparison import Comparison, Line
+    from traceview.queries.verdict import Verdict
     from traceview.report.caveat import Caveat
     from traceview.vocabulary import Vocabulary
 
@@ -55,6 +57,7 @@ class Compared:
     ledger: tuple[dict[str, int], dict[str, int]]
     unassigned: int
     caveats: tuple[SideCaveat, ...]
+    verdicts: tuple[tuple[Verdict, ...], tuple[Verdict, ...]]
     leaf_sizes: dict[str, str]
 
     @property
@@ -95,6 +98,7 @@ def compared(
     return Compared(
         found, wholes, filters, judged(found, claims), ledgers, unassigned,
         _merged(said[0], said[1]),
+        (verdicts(found.base), verdicts(found.with_)),
         leaf_sizes(pl.concat([side.sources for side in (found.base, found.with_)])),
     )  # fmt: skip
 
