@@ -260,7 +260,7 @@ def _assumptions(found: Audit, width: int) -> list[Text]:
 
 def _assumption(one: Assumed) -> str:
     kernel = "a kernel of unknown release" if one.kernel is None else f"kernel {clean(one.kernel)}"
-    formulas = " or ".join(one.formulas)
+    formulas = "; or ".join(one.formulas)
     page = f"{bytes_size(one.page_size_bytes)} pages{'' if one.page_known else ' (assumed)'}"
     lpa2 = {None: "LPA2 not stated", True: "LPA2", False: "no LPA2"}[one.lpa2]
     return f"{kernel}: {formulas}; {page}; {lpa2}"
