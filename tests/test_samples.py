@@ -24,8 +24,29 @@ FILES = sorted(
 )
 
 
+PAIR = SAMPLES / "switch-6.12"
+
+
 def test_every_sample_is_described_and_every_description_has_its_sample() -> None:
-    assert sorted(SECTIONS) == FILES
+    assert sorted(SECTIONS) == sorted([*FILES, PAIR.name])
+
+
+def test_the_two_sides_are_whole_emulated_and_as_large_as_one_sample_may_be() -> None:
+    sums = (PAIR / "SHA256SUMS").read_text(encoding="utf-8").splitlines()
+    stated = {name: digest for digest, name in (line.split("  ") for line in sums)}
+    traces = sorted(PAIR.glob("*.txt.xz"))
+    assert [path.name for path in traces] == sorted(stated)
+    assert len(traces) == 2 * 6 * 2
+    assert sum(path.stat().st_size for path in traces) < LIMIT_BYTES
+    orders: dict[int, set[str]] = {}
+    for path in traces:
+        assert hashlib.sha256(path.read_bytes()).hexdigest() == stated[path.name]
+        sidecar = json.loads(Path(f"{path}.host.json").read_text(encoding="utf-8"))
+        assert sidecar["origin"] == "emulated"
+        assert path.name.startswith(f"{sidecar['label']}-{sidecar['run']}-")
+        orders.setdefault(sidecar["order"], set()).add(sidecar["label"])
+    assert sorted(orders) == list(range(1, 13))
+    assert all(len(labels) == 1 for labels in orders.values())
 
 
 @pytest.mark.parametrize("name", FILES)
