@@ -196,7 +196,9 @@ class _Weighed:
             for rows in [unmaps.select(*_part(name))]
             if not rows["raw"].null_count()
         }
-        apart = [self.times[name] for name in self.times if name not in {"both", "leaf_flushes"}]
+        apart = [*self.times.values()]
+        if {"all_flushes", "leaf_flushes"} <= self.times.keys():
+            apart.append(self.times["all_flushes"] - self.times["leaf_flushes"])
         costs = [
             cost(row).leaving(one.of(of == at) for one in apart)
             for at, row in enumerate(kinds.iter_rows(named=True))

@@ -12,12 +12,12 @@ from rich.text import Text
 
 from traceview.queries.groups import BOUNDS, nearest_rank, source_labels
 from traceview.report.absent import why_no_unmap
-from traceview.report.bar import PARTS, bar, corrected_shares, corrected_values, legend, shares
 from traceview.report.bystanders import bystanders
-from traceview.report.layout import Column, bullets, flow, heading, table, wrapped
+from traceview.report.layout import Column, bullets, heading, table, wrapped
 from traceview.report.ledger import excluded
 from traceview.report.samples import samples
 from traceview.report.sources import sources, statuses
+from traceview.report.split import split
 from traceview.report.tracing import between, nanoseconds, traced, tracing, tracing_share
 from traceview.report.verdict import verdict
 from traceview.report.wording import (
@@ -38,8 +38,6 @@ if TYPE_CHECKING:
     from traceview.queries.analysis import Analysis
     from traceview.report.contents import Contents
 
-BAR_WIDTH: Final = 60
-SPLITS: Final = 12
 DESTROYS: Final = "VM destructions (no unmap: their walker invalidates nothing)"
 FLUSHES: Final = "Invalidations outside unmaps (dirty logging, break-before-make)"
 UNPLACED_FLUSHES: Final = (
@@ -65,7 +63,7 @@ def summary(found: Contents, width: int, *, top: int = 5, blocks: bool = False) 
     sizes = leaf_sizes(analysis.sources)
     lines += _unmaps(found, width)
     lines += excluded(found, width, sizes)
-    lines += _split(found, width, blocks=blocks)
+    lines += split(found, width, sizes, blocks=blocks)
     lines += _instructions(found, width)
     lines += tracing(analysis, found.calibration, width)
     lines += verdict(found.verdicts, width, sizes)
@@ -94,7 +92,7 @@ def _unmaps(found: Contents, width: int) -> list[Text]:
     columns = (
         Column("strategy"), Column("leaf"), Column("trigger"), Column("count", right=True),
         Column("leaves", right=True), Column("median", right=True),
-        Column("p95", right=True, drop=1 if traced(rows) else 0), Column("ns/leaf", right=True),
+        Column("p95", right=True, drop=3 if traced(rows) else 0), Column("ns/leaf", right=True),
         *_corrected_columns(rows),
     )  # fmt: skip
     sizes = leaf_sizes(found.analysis.sources)
@@ -121,8 +119,8 @@ def _corrected_columns(rows: pl.DataFrame) -> tuple[Column, ...]:
         return ()
     what = "corrected" if rows["ns_per_leaf"].count() else "corrected median"
     return (
-        Column(what, right=True, drop=1), Column("between", right=True, drop=2),
-        Column("tracing", right=True, drop=1),
+        Column(what, right=True, drop=1), Column("between", right=True, drop=4),
+        Column("tracing", right=True, drop=2),
     )  # fmt: skip
 
 
@@ -145,52 +143,6 @@ def _why_none(found: Contents) -> str:
     if found.filters and len(found.whole.unmaps):
         return "no unmap with leaves passes the filters"
     return "no unmap with leaves is complete"
-
-
-def _split(found: Contents, width: int, *, blocks: bool) -> list[Text]:
-    rows = found.groups.filter((pl.col("leaf_level") != "none") & (pl.col("duration_ns") > 0))
-    if rows.is_empty():
-        return []
-    rows, more = rows.head(SPLITS), len(rows) - SPLITS
-    drawn = {part.column for part in PARTS if (rows[part.column].fill_null(0) > 0).any()}
-    lines = heading("Where the time went (share of it, and ns per leaf)", width)
-    lines += flow(legend(drawn), width, indent=2)
-    sizes = leaf_sizes(found.analysis.sources)
-    several = found.groups["label"].n_unique() > 1
-    for row in rows.iter_rows(named=True):
-        values = {part.column: row[part.column] or 0 for part in PARTS}
-        name = [clean(row["label"])] if several else []
-        size = sizes[row["leaf_level"]]
-        name += [row["strategy"], "leaves of unknown size" if size == UNKNOWN else size]
-        name.append("trigger unknown" if row["trigger"] == "unknown" else row["trigger"])
-        title = f"{', '.join(name)}: {duration(row['duration_ns'])} in all"
-        lines += [Text(), *wrapped(title, width, indent=2, hang=2)]
-        lines += wrapped(bar(values, min(BAR_WIDTH, width - 4), blocks=blocks), width, indent=4)
-        lines += flow(shares(values, row["leaves"]), width, indent=4)
-        lines += _without_tracing(row, width, blocks=blocks)
-    if more > 0:
-        text = f"and {plural(more, 'smaller group')} (--json has them all)"
-        lines += [Text(), *wrapped(text, width, indent=2, hang=2)]
-    return lines
-
-
-def _without_tracing(row: dict[str, Any], width: int, *, blocks: bool) -> list[Text]:
-    """The same once more, below the raw times."""
-    several = sum(bool(row[part.column]) for part in PARTS) > 1
-    if not row["probe_high_ns"] or not several:
-        return []
-    low, high = row["corrected_low_ns"], row["corrected_high_ns"]
-    if row["corrected_ns"] is None:
-        least = "an unknown part" if low is None else nanoseconds(low)
-        lead = Text(f"without tracing at least {least}:")
-        return flow([lead, *corrected_shares(row)], width, indent=4)
-    ends = between(low, high, nanoseconds)
-    text = f"without tracing {nanoseconds(row['corrected_ns'])}"
-    text += f" ({ends})" if ".." in ends else ""
-    left = {name: max(0, round(ns or 0)) for name, ns in corrected_values(row).items()}
-    drawn = bar(left, min(BAR_WIDTH, width - 4), blocks=blocks)
-    lines = wrapped(text, width, indent=4) + wrapped(drawn, width, indent=4)
-    return lines + flow(corrected_shares(row), width, indent=4)
 
 
 def _instructions(found: Contents, width: int) -> list[Text]:
@@ -254,7 +206,8 @@ def _slowest(found: Contents, width: int, top: int) -> list[Text]:
     if rows.is_empty() or not top:
         return []
     columns = (
-        Column("duration", right=True), Column("leaves", right=True), Column("ns/leaf", right=True),
+        Column("duration", right=True), Column("corrected", right=True, drop=1),
+        Column("leaves", right=True), Column("ns/leaf", right=True),
         Column("strategy", drop=4), Column("trigger", drop=3), *_label_column(found),
         Column("step", drop=5), Column("at (s)", drop=2), Column("CPU", right=True, drop=6),
         Column("tid", right=True, drop=7), Column("comm", drop=8),
@@ -266,9 +219,10 @@ def _slowest(found: Contents, width: int, top: int) -> list[Text]:
 
 
 def _slow(row: dict[str, Any], found: Contents) -> list[str]:
-    leaves = row["leaves"]
+    leaves, probe = row["leaves"], row["probe_ns"]
     return [
-        duration(row["duration_ns"]), count(leaves),
+        duration(row["duration_ns"]), duration(row["duration_ns"] - probe) if probe else UNKNOWN,
+        count(leaves),
         number(row["duration_ns"] / leaves if leaves else None), row["strategy"], row["trigger"],
         *_label(found, row["label"]), clean(row["step"]), seconds(row["start_ns"]),
         clean(row["cpu"]), clean(row["tid"]), clean(row["comm"]), clean(row["unmap_id"]),

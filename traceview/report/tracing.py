@@ -201,7 +201,7 @@ def tracing_caveats(analysis: Analysis, calibration: Analysis | None) -> Iterabl
             yield Caveat(
                 "calibration-host-unstated",
                 f"{_listed(unstated)} not stated of the traces or of the calibration: taken to be"
-                " of the same host and kernel because you said so",
+                " of the same host and kernel on your word",
             )
     yield from _below_zero(analysis)
 

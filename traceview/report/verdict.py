@@ -13,7 +13,7 @@ from rich.text import Text
 
 from traceview.queries.verdict import MIN_UNMAPS, MOST
 from traceview.report.layout import facts, heading, wrapped
-from traceview.report.tracing import between, percent
+from traceview.report.tracing import between
 from traceview.report.wording import clean, duration, number, plural
 
 if TYPE_CHECKING:
@@ -87,7 +87,8 @@ def _said(one: Verdict) -> Iterator[tuple[str, str]]:
         yield NAMES[of.code], f"{WORDS[of.status]}: {sentences[of.code](one, of)}"
     free = [text for name in FREE if (text := _free(one, name))]
     if free:
-        yield "if free", "; ".join(free)
+        times = "" if one.time == "hardware" else "in these times "
+        yield "if free", times + "; ".join(free)
 
 
 def _tlbi_count(one: Verdict, of: Hypothesis) -> str:
@@ -133,7 +134,7 @@ def _instructions(one: Verdict) -> str:
 def _why(one: Verdict, of: Hypothesis, rival: str) -> str:
     """What decides it, or leaves it open."""
     if of.reason == "few":
-        return f"; {plural(one.unmaps, 'unmap')} say no more ({MIN_UNMAPS} would)"
+        return f"; fewer than {MIN_UNMAPS} unmaps decide nothing"
     if of.reason == "tracing":
         return "; what tracing cost leaves open whether that is more than half"
     if of.reason == "varies":
@@ -143,7 +144,7 @@ def _why(one: Verdict, of: Hypothesis, rival: str) -> str:
     if of.reason == "smaller":
         more = "" if rival == "cmo" else ", less than those"
         return more or f"; {ELSEWHERE[rival]} takes more"
-    return f"; more is in {_largest(one, of)}" if of.reason == "minor" else ""
+    return f"; of the others most is in {_largest(one, of)}" if of.reason == "minor" else ""
 
 
 def _largest(one: Verdict, of: Hypothesis) -> str:
@@ -153,7 +154,7 @@ def _largest(one: Verdict, of: Hypothesis) -> str:
         name: one.parts[name].share for name in ELSEWHERE if name in one.parts and name != mine
     }
     name = max(shares, key=lambda key: shares[key].value or shares[key].high)
-    return f"{ELSEWHERE[name]} ({_percents(shares[name])})"
+    return f"{ELSEWHERE[name]}, {_percents(shares[name])}"
 
 
 def _share(one: Verdict, name: str) -> str:
@@ -167,10 +168,17 @@ def _share(one: Verdict, name: str) -> str:
 
 
 def _percents(share: Span) -> str:
+    low, high = _percent(share.low), _percent(share.high)
     if share.value is None:
-        return f"{100 * share.low:.0f} to {percent(share.high)}"
-    low, high, value = (f"{100 * part:.0f}" for part in (share.low, share.high, share.value))
+        return f"{low} to {high}%" if low != high else f"{high}%"
+    value = _percent(share.value)
     return f"{value}%" if low == high else f"{value}% ({low}..{high})"
+
+
+def _percent(share: float) -> str:
+    """What is not nothing is not 0, and what is not all is not 100."""
+    percent = 100 * share
+    return f"{percent:.1f}" if 0.05 <= percent < 10 or 99 < percent < 99.95 else f"{percent:.0f}"
 
 
 def _times(ratio: Span) -> str:
