@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     Mask = NDArray[np.bool_]
 
 EVIDENCE: Final = ("visits", "addresses", "counts")
-VISITS, ADDRESSES, COUNTS = range(3)
+COUNTS: Final = EVIDENCE.index("counts")
 LEVELS: Final = (1, 2, 3)
 
 

@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     Ints = NDArray[np.int64]
 
 MAX_PAGES: Final = 1 << 21  # MAX_TLBI_RANGE_PAGES
-SCALES: Final = (3, 2, 1, 0)
 GRANULES: Final = {4096: 1, 16384: 2, 65536: 3}  # the field TG
 LPA2_BYTES: Final = 1 << 16
 WORD: Final = (1 << 64) - 1
