@@ -93,7 +93,7 @@ class Verdict:
 
     `counts`: what was executed, or called, in all, where it is known of every unmap. `time`:
     hardware, emulated, synthetic, instructions or unknown. `parts` lacks what is not separated;
-    `ratio` is cache maintenance over flushes.
+    `ratio` is cache maintenance over flushes. `merged`: flushes of leaves contain those of tables.
     """
 
     label: str
@@ -108,6 +108,7 @@ class Verdict:
     total: Span
     parts: dict[str, Part]
     ratio: Span | None
+    merged: bool
     counts: dict[str, int]
     free: dict[str, Free]
     hypotheses: tuple[Hypothesis, ...]
@@ -171,6 +172,7 @@ def judge(unmaps: pl.DataFrame) -> Verdict:
         total=weighed.remainders.total(weighed.whole),
         parts={name: weighed.part(name) for name in weighed.times},
         ratio=_ratio(weighed),
+        merged=bool(unmaps["invalidate_ipa_ns"].is_not_null().any()),
         counts=dict(_counts(unmaps)),
         free={name: weighed.free(name) for name in free if name in weighed.times},
         hypotheses=tuple(_as_evidence(one, time) for one in found),

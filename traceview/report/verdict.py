@@ -212,28 +212,24 @@ def _free(one: Verdict, name: str) -> str:
     else:
         now, left = one.total.over(one.unmaps), found.left_ns.over(one.unmaps)
         took = f"{_duration(left)} instead of {_duration(now)} per unmap"
-    merged = " (with that of tables)" if name == "leaf_flushes" and _merged(one) else ""
+    merged = " (with that of tables)" if name == "leaf_flushes" and one.merged else ""
     bound = f"at best {factor} as fast"
     if found.factor.value is None and found.factor.high > 2 * found.factor.low:
         bound = "what tracing cost leaves open how much that is"
     return f"without {FREE[name]}{merged} {took}, {bound}"
 
 
-def _merged(one: Verdict) -> bool:
-    both = one.parts.get("all_flushes")
-    return both is not None and both.ns == one.parts["leaf_flushes"].ns
-
-
 def _number(span: Span) -> str:
     ends = between(max(0.0, span.low), span.high)
     if span.value is None:
         return ends
-    return number(span.value) if ".." not in ends else f"{number(span.value)} ({ends})"
+    value = number(max(0.0, span.value))
+    return value if ".." not in ends else f"{value} ({ends})"
 
 
 def _duration(span: Span) -> str:
     value = span.high if span.value is None else span.value
-    return duration(round(value))
+    return duration(round(max(0.0, value)))
 
 
 def verdict_rows(found: Sequence[Verdict]) -> list[dict[str, Any]]:
@@ -247,6 +243,7 @@ def verdict_rows(found: Sequence[Verdict]) -> list[dict[str, Any]]:
                 name: {"ns": _span(part.ns), "share": _span(part.share)}
                 for name, part in one.parts.items()
             },
+            "merged": one.merged,
             "cmo_to_flushes": None if one.ratio is None else _span(one.ratio),
             "counts": one.counts,
             "free": {
