@@ -144,6 +144,8 @@ def _why(one: Verdict, of: Hypothesis, rival: str) -> str:
     if of.reason == "smaller":
         more = "" if rival == "cmo" else ", less than those"
         return more or f"; {ELSEWHERE[rival]} takes more"
+    if of.status == "supported" and of.code == "tlbi_count":
+        return "; whether that is their number or the wait in each, timings do not say"
     return f"; of the others most is in {_largest(one, of)}" if of.reason == "minor" else ""
 
 
