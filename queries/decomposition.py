@@ -93,7 +93,7 @@ def decompose(
     """The difference of the sides per leaf, from the matched detailed unmaps of each.
 
     *pairs*: the runs that were recorded together, or None. Frames as in matched_unmaps.Matched.
-    Text says why there is none: no size is in every run.
+    Text says why there is none: no size is in every run, or nothing is separated on both sides.
     """
     sides = (base, with_)
     weights = _weights(base, with_)
@@ -107,6 +107,8 @@ def decompose(
         name for name in SPLIT
         if name not in names and any(_separated(rows, name) for rows in sides)
     ]  # fmt: skip
+    if not names:
+        return "no component is separated on both sides"
     corrected = all(rows["corrected_ns"].null_count() == 0 for rows in sides)
     one, other = (_per_leaf(rows, names, weights, corrected=corrected) for rows in sides)
     parts = [*names, "rest", *([TRACING] if corrected else [])]

@@ -11,8 +11,8 @@ import pytest
 
 from tests.writers.sides import noisy, relabeled, side
 from traceview.queries.claims import parse_claim
-from traceview.queries.comparison import compare
-from traceview.queries.observer import _with_probe
+from traceview.queries.comparison import compare, compare_strategies
+from traceview.queries.observer import _with_probe, priced
 from traceview.queries.same_side import same_side
 from traceview.report.compare import compare_report
 from traceview.report.compare_json import compare_json, finite
@@ -145,7 +145,7 @@ def test_what_tracing_can_turn_round_is_not_robust() -> None:
         bounded(base_side(700, alone=False, orders=IN_TURN[0])),
         bounded(with_side(680, alone=False, orders=IN_TURN[1])),
     ]
-    said = text_of(found(*sides, "1.3x"))
+    said = text_of(found(sides[0], sides[1], "1.3x"))
     assert "as recorded, with (b) is faster" in said
     assert "NOT ROBUST AGAINST TRACING: by what it cost, base / with is anything from 0.720" in said
     assert "(with is slower: 0.695 .. 0.747) to 1.92 (with is faster: 1.83 .. 2.01)" in said
@@ -156,7 +156,7 @@ def test_what_tracing_can_turn_round_is_not_robust() -> None:
 
 def test_an_unknown_cost_of_tracing_is_not_taken_for_none() -> None:
     sides = [base_side(orders=IN_TURN[0], alone=False), with_side(orders=IN_TURN[1], alone=False)]
-    said = text_of(found(*sides))
+    said = text_of(found(sides[0], sides[1]))
     assert "as recorded, with (b) is faster" in said
     assert "whether this holds without tracing is not known" in said
     assert "it is not known either which part pays for the difference" in said
@@ -168,7 +168,7 @@ def test_without_leaves_nothing_is_said_per_leaf() -> None:
     sides = [
         replace(of, unmaps=of.unmaps.with_columns(**unknown)) for of in (base_side(), with_side())
     ]
-    said = text_of(found(*sides))
+    said = text_of(found(sides[0], sides[1]))
     assert "for notifier, step w" in said
     assert "not split: leaves are not known, so nothing can be told per leaf" in said
     assert "per leaf, over" not in said
@@ -185,7 +185,7 @@ def test_runs_that_do_not_differ_give_no_interval() -> None:
 
 def test_sides_that_are_the_same_are_not_called_faster() -> None:
     sides = [side(PER_PTE_NS, orders=IN_TURN[0]), side(PER_PTE_NS, label="b", orders=IN_TURN[1])]
-    said = text_of(found(*sides))
+    said = text_of(found(sides[0], sides[1]))
     assert "in these runs, both sides take the same time per leaf" in said
     assert "per leaf these runs do not differ" in said
     assert "is faster" not in said
@@ -196,7 +196,7 @@ def test_a_difference_that_noise_explains_is_not_shown() -> None:
         base_side(PER_PTE_NS, orders=IN_TURN[0]),
         with_side(1930, orders=IN_TURN[1], strategy="per_pte"),
     ]
-    said = text_of(found(*sides, "at least 3x"))
+    said = text_of(found(sides[0], sides[1], "at least 3x"))
     assert "no difference is shown: per leaf, over 4 sizes, base (a) takes 1.01 times as" in said
     assert "so no part pays for one" in said
     assert 'fails "at least 3x": headline fails' in said
@@ -207,7 +207,7 @@ def test_a_slower_side_is_called_slower_and_its_interval_turned() -> None:
         with_side(orders=IN_TURN[0]),
         base_side(19270, orders=IN_TURN[1]),
     ]
-    said = text_of(found(*sides))
+    said = text_of(found(sides[0], sides[1]))
     assert "with (a) is slower: per leaf, over 4 sizes, it takes 44.6 times as long as base" in said
     assert "95% interval 42.5 .. 46.8" in said
     assert "ratio seen (0.0224)" in said
@@ -220,7 +220,7 @@ def test_no_size_in_every_run_leaves_no_ratio_and_no_split() -> None:
         replace(of, unmaps=of.unmaps.filter(first == begins))
         for of in (base_side(runs=2), with_side(runs=2))
     ]
-    said = text_of(found(*sides))
+    said = text_of(found(sides[0], sides[1]))
     assert "no ratio can be made" in said
     assert "not split: no size with leaves is in the detailed captures of every run" in said
     assert "without a headline there is no noise" in said
@@ -294,3 +294,50 @@ def test_runs_of_one_side_against_themselves() -> None:
     read = json.loads("".join(runs_json(of)))
     assert read["document"] == "same_side"
     assert len(read["sizes"][0]["estimates_ns"]) == 6
+
+
+def test_executed_instructions_are_no_times_and_had_no_tracer() -> None:
+    evidence = base_side().unmaps.schema["evidence"]
+
+    def executed(of: Analysis) -> Analysis:
+        of = relabeled(of, origin="emulated")
+        kind = pl.lit("insn").cast(evidence).alias("evidence")
+        return priced(replace(of, unmaps=of.unmaps.with_columns(kind)))
+
+    sides = [
+        executed(base_side(orders=IN_TURN[0], alone=False)),
+        executed(with_side(orders=IN_TURN[1], alone=False)),
+    ]
+    said = text_of(found(sides[0], sides[1], "at least 3x"))
+    assert "in executed instructions, with (b) is faster" in said
+    assert "no tracer ran: tracing cost nothing" in said
+    assert "Range by tracing" not in said
+    assert '"at least 3x": not judged' in said
+
+
+def test_two_strategies_of_one_set_are_called_by_their_names() -> None:
+    base, with_ = base_side(alone=False), with_side(alone=False)
+    moved = len(base.sources)
+    both = replace(base, **{
+        name: pl.concat([
+            getattr(base, name),
+            getattr(with_, name).with_columns((pl.col("source_id") + moved).cast(pl.Int32)),
+        ])
+        for name in ("sources", "unmaps", "traced_calls", "own_times", "tracing_costs")
+    })  # fmt: skip
+    of = compared(compare_strategies(both), {"all": both})
+    said = text_of(of)
+    assert "deferred_range is faster: per leaf, over 4 sizes, per_pte takes" in said
+    assert "base per_pte of a: 6 runs, 6 captures" in said
+    assert len(document_of(of)["sources"]) == 12
+    assert of.unassigned == 0
+
+
+def test_nothing_separated_on_both_sides_leaves_no_part_to_name() -> None:
+    names = ("invalidate_leaf", "invalidate_table", "invalidate_range", "cmo", "table_put")
+    unknown = {f"{name}_ns": pl.lit(None, dtype=pl.Int64) for name in names}
+    base = base_side()
+    base = replace(base, unmaps=base.unmaps.with_columns(**unknown))
+    said = text_of(found(base, with_side()))
+    assert "not split: no component is separated on both sides" in said
+    assert "the gain is" not in said

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
 CLAIM_STYLES: Final = {"holds": "green", "open": "yellow", "fails": "red"}
 LONGEST_LABEL: Final = 24
+IN_TIME: Final = {
+    "synthetic": "in simulated time, ", "emulated": "in emulated time, ",
+    "unknown": "in time of unknown origin, ",
+}  # fmt: skip
 OF_DIRECTION: Final = {
     "with": "with is faster", "base": "with is slower", "undecided": "no difference shown",
 }  # fmt: skip
@@ -64,7 +68,21 @@ def headline_text(found: Compared) -> str:
     if ratio.robustness(plan) != "robust":
         raw = ratio.variant == "raw"
         said = f"{'as recorded' if raw else 'by the estimate of what tracing cost'}, {said}"
+    said = _time_words(found) + said
     return f"{said} ({_stands_on(ratio, plan)})"
+
+
+def _time_words(found: Compared) -> str:
+    """What the times are, so that the sentence cannot be quoted without it."""
+    for side in (found.comparison.base, found.comparison.with_):
+        if (side.unmaps["evidence"] == "insn").any():
+            return "in executed instructions, "
+    origins = {
+        origin
+        for side in (found.comparison.base, found.comparison.with_)
+        for origin in side.sources["origin"].cast(pl.String).fill_null("unknown")
+    }
+    return next((text for origin, text in IN_TIME.items() if origin in origins), "")
 
 
 def side_names(found: Compared) -> tuple[str, str]:
@@ -199,9 +217,7 @@ def _tracing_texts(found: Compared) -> Iterator[str]:
     ratio, plan = found.comparison.headline, found.comparison.plan
     if ratio is None:
         return
-    sides = (found.comparison.base, found.comparison.with_)
-    methods = {name for side in sides for name in side.tracing_costs["method"].cast(pl.String)}
-    if methods == {"none"}:
+    if found.untraced:
         yield "no tracer ran: tracing cost nothing"
         return
     if ratio.variant == "corrected":

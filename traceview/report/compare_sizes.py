@@ -39,7 +39,7 @@ SHORT: Final = {
 }  # fmt: skip
 # What may be left out of a narrow table, the highest first.
 DROPS: Final = {"table_put": 3, "traced_calls": 2, "cmo_lines": 1}
-EXACTLY: Final = {"robust": "yes", "not_robust": "NO", "unknown": "?"}
+AGAINST_TRACING: Final = {"robust": "robust", "not_robust": "NOT ROBUST", "unknown": "unknown"}
 
 
 def sizes(found: Compared, width: int) -> list[Text]:
@@ -51,7 +51,7 @@ def sizes(found: Compared, width: int) -> list[Text]:
         *keys, Column("base", right=True), Column("with", right=True),
         Column("ratio", right=True), Column(_interval_title(found), drop=3),
         Column("p (Holm)", right=True, drop=4), Column("recorded", right=True, drop=2),
-        Column("robust", drop=1), Column("unmaps", right=True, drop=5),
+        Column("tracing", drop=1), Column("unmaps", right=True, drop=5),
     )  # fmt: skip
     values = [[*_keys(one, names, found), *_row(one, found)] for one in comparison.sizes]
     lines = heading(f"By size{common} (medians of runs; ratio base / with)", width)
@@ -108,8 +108,8 @@ def _row(one: Size, found: Compared) -> list[str]:
     return [
         time_text(ratio.base), time_text(ratio.with_), ratio_text(ratio.interval.value),
         ratio_ends(interval), p_text(adjusted),
-        UNKNOWN if ratio.variant == "raw" else ratio_text(ratio.raw),
-        EXACTLY[ratio.robustness(plan)], unmaps,
+        UNKNOWN if ratio.variant == "raw" or found.untraced else ratio_text(ratio.raw),
+        UNKNOWN if found.untraced else AGAINST_TRACING[ratio.robustness(plan)], unmaps,
     ]  # fmt: skip
 
 
@@ -117,7 +117,9 @@ def _notes(found: Compared) -> Iterator[str]:
     comparison = found.comparison
     ratios = [one.ratio for one in comparison.sizes if one.ratio is not None]
     variants = {ratio.variant for ratio in ratios}
-    if variants == {"corrected"}:
+    if found.untraced:
+        yield "no tracer ran: nothing had to be taken out of these"
+    elif variants == {"corrected"}:
         yield "base, with and ratio are without tracing; recorded: the ratio of recorded times"
     elif variants == {"raw"}:
         yield "base, with and ratio are as recorded, what tracing cost included"

@@ -42,10 +42,15 @@ def split(found: Compared, width: int) -> list[Text]:
         return lines + bullets([f"not split: {of}"], width)
     columns = (
         Column("part"), Column("base", right=True), Column("with", right=True),
-        Column("base - with", right=True), Column("interval", drop=2),
-        Column("share", right=True, drop=3), Column("range by tracing", drop=1),
+        Column("base - with", right=True), Column("interval", drop=1),
+        Column("share", right=True, drop=3), Column("range by tracing", drop=2),
     )  # fmt: skip
-    values = [_row(part, of, plan) for part in _shown(of)]
+    values = [
+        [*row[:-1], UNKNOWN] if found.untraced else row
+        for part in _shown(of)
+        if not (found.untraced and part is of.net)
+        for row in [_row(part, of, plan)]
+    ]
     lines += table(columns, values, width)
     return lines + bullets([*split_texts(of, plan), *_notes(of, found)], width)
 
@@ -235,8 +240,13 @@ def _notes(of: Decomposition, found: Compared) -> Iterator[str]:
         yield f"separated on one side only, so in the rest of the walk on both: {names}"
     matched = found.comparison.matched
     where = " of the detailed captures" if matched.alone else ""
-    yield (
+    text = (
         f"means over runs, of {count(of.leaves)} leaves{where}, every size weighing alike on both"
-        " sides; parts sum to the whole. Range by tracing: the difference with the least and the"
-        " most that tracing can have cost"
+        " sides; parts sum to the whole"
     )
+    if not found.untraced:
+        text += (
+            ". Range by tracing: the difference with the least and the most that tracing can have"
+            " cost"
+        )
+    yield text

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from traceview.report.compare_effect import side_names
 from traceview.report.compare_split import is_decided
+from traceview.report.compared import SIDES
 from traceview.report.layout import bullets
 from traceview.report.verdict import verdict
 from traceview.report.wording import number
@@ -25,9 +26,10 @@ INVALIDATIONS = ("invalidate_leaf", "invalidate_table", "invalidate_ipa", "inval
 
 def hypotheses(found: Compared, width: int) -> list[Text]:
     """The most expensive kind of unmap of each side that says anything, then the difference."""
+    names = SIDES if found.one_set else side_names(found)
     shown = [
         replace(next(filter(_tells, side), side[0]), label=name)
-        for name, side in zip(side_names(found), found.verdicts, strict=True)
+        for name, side in zip(names, found.verdicts, strict=True)
         if side
     ]
     lines = verdict(shown, width, found.leaf_sizes)

@@ -66,6 +66,12 @@ class Compared:
         return self.wholes[0] is self.wholes[1]
 
     @property
+    def untraced(self) -> bool:
+        """Whether no tracer ran on either side: executed instructions cost the guest nothing."""
+        sides = (self.comparison.base, self.comparison.with_)
+        return all((side.tracing_costs["method"] == "none").all() for side in sides)
+
+    @property
     def headline_line(self) -> Line | None:
         """The line that the headline is the slope of, None where it is of a size."""
         of = self.comparison.headline
