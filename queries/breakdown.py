@@ -91,8 +91,11 @@ def _strategy(traced: Traced, whole: pl.Expr) -> pl.Expr:
     flush_traced = "invalidate_ipa" in traced.counted
     range_traced = bool(RANGE_FUNCTIONS & traced.functions)
     no_range = pl.lit(range_traced) | (pl.col("n_cmo") > 0)
+    # Where entries were cleared and no flush was seen, the flushes are hidden (nVHE), not absent.
+    cleared = (pl.col("n_cmo") > 0) | (pl.col("n_put") > 0) | (pl.col("leaf_visits") > 0)
     none = (
         whole
+        & ~cleared
         & pl.lit(flush_traced)
         & (pl.col("n_table") + pl.col("n_ipa") == 0)
         & (pl.lit(range_traced) | ((pl.col("n_leaf") > 0) | (pl.col("n_cmo") > 0)).any())

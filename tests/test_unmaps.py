@@ -194,6 +194,16 @@ def test_a_sidecar_that_lists_the_flush_functions_makes_their_absence_a_fact() -
     assert (row["cmo_ns"], row["table_put_ns"], row["irq_ns"]) == (0, 0, None)
 
 
+def test_cleared_leaves_without_a_flush_are_hidden_flushes_whatever_the_sidecar_lists() -> None:
+    """As on an nVHE host, where flushes run in the hypervisor."""
+    made = Recorder()
+    made.enter(UNMAP, addr=0, size=PAGE)
+    made.call(PUT)
+    made.leave(UNMAP)
+    row = one(made, Settings(traced=frozenset({UNMAP, FLUSH, RANGE})))
+    assert row["strategy"] == "unknown"
+
+
 def test_what_runs_outside_the_unmap_or_on_another_task_does_not_count() -> None:
     made = Recorder()
     made.call(CMO)  # the fault path

@@ -243,7 +243,8 @@ def _faults(found: Audit) -> Iterator[str]:
     more = "" if not inside else f", during {plural(unmaps, 'unmap')}"
     yield (
         f"guest faults of other tasks on addresses that were being unmapped: {count(inside)} of"
-        f" {count(recorded)} recorded{more} (information, not a finding)"
+        f" {count(recorded)} recorded{more} (information, not a finding; of any VM: guest addresses"
+        " do not tell VMs apart)"
     )
 
 
