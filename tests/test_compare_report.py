@@ -240,7 +240,7 @@ def test_times_that_are_not_of_hardware_are_labelled_and_judge_no_claim(origin: 
     said = text_of(of)
     assert said.index(f"base: origin {origin}") < said.index("By size")
     assert f"of hardware (origin {origin})" in said
-    assert "about what was recorded, which is not known to be hardware" in said
+    assert "permit inference about what was recorded, not about hardware" in said
     assert of.claims[0].overall == "open"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,7 +15,7 @@ from traceview.cli.opening import open_calibration, open_traces, refuse_damage
 from traceview.cli.screen import progress, show, show_text, width
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from traceview.queries import Analysis
@@ -75,16 +76,22 @@ def compare(  # noqa: PLR0913 - one per option
             vocabularies=vocabulary or (),
             digest=json,
         )
-        read = _read(
-            opened, sides, {"base": base_calibration, "with": with_calibration}, kallsyms,
-            steps_of(steps, step_pattern), quiet=quiet,
+        ask = partial(_analyzed, quiet=quiet, **steps_of(steps, step_pattern))
+        calibrations = _calibrations(
+            opened, sides, {"base": base_calibration, "with": with_calibration}, kallsyms, ask,
+            digest=json,
         )  # fmt: skip
-        for analysis in read.values():
+        read = _read(opened, sides, calibrations, ask)
+        for analysis in (*read.values(), *calibrations.values()):
             refuse_damage(analysis, strict=strict)
         if aa:
-            _report_runs(_runs(read["all"], filters, opened), json=json, quiet=quiet)
+            _report_runs(
+                _runs(read["all"], calibrations.get("all"), filters, opened),
+                json=json,
+                quiet=quiet,
+            )
             return
-        found = _compared(read, filters, opened, claims)
+        found = _compared(read, calibrations, filters, opened, claims)
         _report(found, json=json, quiet=quiet)
         if any(one.overall == "fails" for one in found.claims):
             raise Stop(FINDING)
@@ -144,34 +151,51 @@ def _refuse_unfit(
         raise SettingError("--claim speaks of two sides, and --aa has one")
 
 
+def _analyzed(traces: Sequence[Trace], what: str, *, quiet: bool, **steps: Any) -> Analysis:
+    """One pass over *traces*, heard on standard error."""
+    from traceview.queries import analyze as ask  # noqa: PLC0415 - not needed by --help
+
+    with progress(f"reading {what}".rstrip(), quiet=quiet) as hear:
+        return ask(traces, progress=hear, **steps)
+
+
+def _calibrations(
+    opened: Sequence[Trace],
+    sides: dict[str, list[str]],
+    files: dict[str, list[str] | None],
+    kallsyms: Sequence[Path] | None,
+    ask: Callable[[Sequence[Trace], str], Analysis],
+    *,
+    digest: bool,
+) -> dict[str, Analysis]:
+    """What says what tracing cost, of the sides that it was given for."""
+    found = {}
+    for name, paths in sides.items():
+        side = "base" if name == "all" else name
+        fewer = files[side]
+        if fewer:
+            traces = open_calibration(
+                fewer, paths, kallsyms=kallsyms, vocabulary=opened[0].vocabulary, digest=digest
+            )
+            found[name] = ask(traces, f"--{side}-calibration")
+    return found
+
+
 def _read(
     opened: Sequence[Trace],
     sides: dict[str, list[str]],
-    calibrations: dict[str, list[str] | None],
-    kallsyms: Sequence[Path] | None,
-    steps: dict[str, Any],
-    *,
-    quiet: bool,
+    calibrations: dict[str, Analysis],
+    ask: Callable[[Sequence[Trace], str], Analysis],
 ) -> dict[str, Analysis]:
     """Each side read once, and its tracing priced."""
-    from traceview.queries import analyze as ask  # noqa: PLC0415 - not needed by --help
-    from traceview.queries.observer import priced  # noqa: PLC0415
+    from traceview.queries.observer import priced  # noqa: PLC0415 - not needed by --help
 
     found: dict[str, Analysis] = {}
     traces = list(opened)
     for name, paths in sides.items():
         mine, traces = traces[: len(paths)], traces[len(paths) :]
-        said = "reading" if name == "all" else f"reading --{name}"
-        with progress(said, quiet=quiet) as hear:
-            whole = ask(mine, progress=hear, **steps)
-        side = "base" if name == "all" else name
-        files = calibrations[side]
-        calibration = None
-        if files:
-            fewer = open_calibration(files, paths, kallsyms=kallsyms, vocabulary=mine[0].vocabulary)
-            with progress(f"reading --{side}-calibration", quiet=quiet) as hear:
-                calibration = ask(fewer, progress=hear, **steps)
-        found[name] = priced(_named(whole, name), calibration)
+        whole = ask(mine, "" if name == "all" else f"--{name}")
+        found[name] = priced(_named(whole, name), calibrations.get(name))
     return found
 
 
@@ -185,7 +209,11 @@ def _named(side: Analysis, name: str) -> Analysis:
 
 
 def _compared(
-    read: dict[str, Analysis], filters: Filters, opened: Sequence[Trace], claims: Sequence[Any]
+    read: dict[str, Analysis],
+    calibrations: dict[str, Analysis],
+    filters: Filters,
+    opened: Sequence[Trace],
+    claims: Sequence[Any],
 ) -> Compared:
     from traceview.queries.comparison import (  # noqa: PLC0415 - not needed by --help
         compare as ask,
@@ -196,15 +224,18 @@ def _compared(
 
     kept = {name: apply(filters, analysis) for name, analysis in read.items()}
     found = compare_strategies(kept["all"]) if "all" in kept else ask(kept["base"], kept["with"])
-    return compared(found, read, filters, claims, opened[0].vocabulary)
+    return compared(found, read, filters, claims, opened[0].vocabulary, calibrations=calibrations)
 
 
-def _runs(whole: Analysis, filters: Filters, opened: Sequence[Trace]) -> ComparedRuns:
+def _runs(
+    whole: Analysis, calibration: Analysis | None, filters: Filters, opened: Sequence[Trace]
+) -> ComparedRuns:
     from traceview.queries.filters import apply  # noqa: PLC0415 - not needed by --help
     from traceview.queries.same_side import same_side  # noqa: PLC0415
     from traceview.report.compared_runs import compared_runs  # noqa: PLC0415
 
-    return compared_runs(same_side(apply(filters, whole)), whole, filters, opened[0].vocabulary)
+    found = same_side(apply(filters, whole))
+    return compared_runs(found, whole, filters, opened[0].vocabulary, calibration)
 
 
 def _report(found: Compared, *, json: bool, quiet: bool) -> None:

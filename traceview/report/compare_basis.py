@@ -172,7 +172,11 @@ def tracing(found: Compared, width: int) -> list[Text]:
     )  # fmt: skip
     lines = heading("What tracing cost (docs/observer.md)", width)
     lines += table(columns, rows, width)
-    notes = []
+    notes = [
+        f"{name} calibrated with {', '.join(clean(path) for path in of.sources['path'])}"
+        for name, of in zip(SIDES, found.calibrations, strict=True)
+        if of is not None
+    ]
     if any(row["median_residual"] is not None for side in _sides(found) for row in costs(side)):
         notes.append(
             "residual: median and worst error on steps that were not calibrated on; a median above"

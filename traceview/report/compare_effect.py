@@ -187,7 +187,7 @@ def plan_texts(found: Compared) -> Iterator[str]:
     confounded = "; drift is confounded with side" if drift else ""
     permitted = "intervals and p-values permit inference"
     if not is_hardware(found):
-        permitted += " about what was recorded, which is not known to be hardware"
+        permitted += " about what was recorded, not about hardware"
     ratio = found.comparison.headline
     if ratio is not None and ratio.interval.low is None:
         permitted = "inference would be permitted, but there is no interval to infer from"

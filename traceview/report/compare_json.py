@@ -22,7 +22,14 @@ from traceview.report.compare_sizes import mechanism
 from traceview.report.compare_split import split_texts
 from traceview.report.compare_verdict import difference_texts
 from traceview.report.compared import SIDES, joined, label_of
-from traceview.report.json_document import diagnostics, document, header, rows, source_counts
+from traceview.report.json_document import (
+    calibration,
+    diagnostics,
+    document,
+    header,
+    rows,
+    source_counts,
+)
 from traceview.report.ratio_words import given
 from traceview.report.verdict import verdict_rows
 
@@ -128,6 +135,7 @@ def _side(found: Compared, at: int) -> dict[str, Any]:
         "noise": None if noise is None else asdict(noise),
         "agreement": None if agreement is None else asdict(agreement),
         "tracing_costs": costs(side),
+        "calibration": calibration(found.calibrations[at]),
     }  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from traceview.report.terminal import leaf_sizes
 from traceview.report.wording import UNKNOWN, clean, count
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from traceview.queries.analysis import Analysis
     from traceview.queries.claims import Claim
@@ -58,6 +58,7 @@ class Compared:
     unassigned: int
     caveats: tuple[SideCaveat, ...]
     verdicts: tuple[tuple[Verdict, ...], tuple[Verdict, ...]]
+    calibrations: tuple[Analysis | None, Analysis | None]
     leaf_sizes: dict[str, str]
 
     @property
@@ -84,8 +85,15 @@ def compared(
     filters: Filters | None = None,
     claims: Sequence[Claim] = (),
     vocabulary: Vocabulary | None = None,
+    *,
+    calibrations: Mapping[str, Analysis] | None = None,
 ) -> Compared:
-    """What a report says of *found*; *read* holds `base` and `with`, or one set as `all`."""
+    """What a report says of *found*; *read* holds `base` and `with`, or one set as `all`.
+
+    *calibrations*: what these were priced with, by the same names.
+    """
+    names = ("all", "all") if "all" in read else SIDES
+    priced_with = tuple((calibrations or {}).get(name) for name in names)
     filters = filters or Filters()
     if "all" in read:
         wholes = (read["all"], read["all"])
@@ -98,13 +106,16 @@ def compared(
             _ledger(wholes[0], found.base, filters), _ledger(wholes[1], found.with_, filters),
         )  # fmt: skip
     said = [
-        (*left_out(undecided(filters, whole)), *_caveats(kept, found, vocabulary))
-        for whole, kept in zip(wholes, (found.base, found.with_), strict=True)
+        (*left_out(undecided(filters, whole)), *_caveats(kept, found, vocabulary, calibration))
+        for whole, kept, calibration in zip(
+            wholes, (found.base, found.with_), priced_with, strict=True
+        )
     ]
     return Compared(
         found, wholes, filters, judged(found, claims), ledgers, unassigned,
         _merged(said[0], said[1]),
         (verdicts(found.base), verdicts(found.with_)),
+        (priced_with[0], priced_with[1]),
         leaf_sizes(pl.concat([side.sources for side in (found.base, found.with_)])),
     )  # fmt: skip
 
@@ -115,9 +126,14 @@ def _ledger(whole: Analysis, kept: Analysis, filters: Filters) -> dict[str, int]
     return {name: int(table[name].sum()) for name in names}
 
 
-def _caveats(side: Analysis, found: Comparison, vocabulary: Vocabulary | None) -> list[Caveat]:
+def _caveats(
+    side: Analysis,
+    found: Comparison,
+    vocabulary: Vocabulary | None,
+    calibration: Analysis | None,
+) -> list[Caveat]:
     """Those of a side; captures of the unmap alone are not asked for what they never show."""
-    said = caveats(side, vocabulary)
+    said = caveats(side, vocabulary, calibration)
     detailed = side.unmaps.filter((pl.col("traced_calls") > 0).any().over("source_id"))
     if not found.matched.alone or detailed.is_empty():
         return list(said)

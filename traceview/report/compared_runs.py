@@ -10,7 +10,7 @@ from rich.text import Text
 from traceview.queries.ledger import ledger
 from traceview.report.caveats import caveats
 from traceview.report.compare_json import finite
-from traceview.report.compared import cell_words, label_of
+from traceview.report.compared import OF_SPLIT, cell_words, label_of
 from traceview.report.json_document import diagnostics as diagnostics_json
 from traceview.report.json_document import document, header, rows, source_counts
 from traceview.report.layout import Column, bullets, facts, heading, table
@@ -39,10 +39,15 @@ class ComparedRuns:
 
 
 def compared_runs(
-    of: SameSide, whole: Analysis, filters: Filters, vocabulary: Vocabulary | None = None
+    of: SameSide,
+    whole: Analysis,
+    filters: Filters,
+    vocabulary: Vocabulary | None = None,
+    calibration: Analysis | None = None,
 ) -> ComparedRuns:
-    """What a report says of the runs of one side."""
-    return ComparedRuns(of, whole, filters, caveats(of.side, vocabulary))
+    """What a report says of the runs of one side; of the inside of unmaps it says nothing."""
+    said = caveats(of.side, vocabulary, calibration)
+    return ComparedRuns(of, whole, filters, tuple(one for one in said if one.code not in OF_SPLIT))
 
 
 def runs_report(found: ComparedRuns, width: int) -> list[Text]:
