@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 POWER: Final = 0.8
 # More runs than anyone records: where the search for a number of runs ends.
 MOST_RUNS: Final = 100_000
+# The degrees of freedom of two runs are so uncertain that the power of Welch's t falls short.
+FEWEST_RUNS: Final = 3
 STEPS: Final = 2000
 
 
@@ -73,8 +75,9 @@ def runs_needed(
 ) -> int | None:
     """Runs per side (pairs) that would find *ratio* with probability *power*, at this spread.
 
-    None where the spread is not known (see minimum_detectable_ratio), where the quantum alone
-    hides the ratio, and beyond MOST_RUNS. Raises QueryError when *ratio* is 1 or not positive.
+    FEWEST_RUNS at least. None where the spread is not known (see minimum_detectable_ratio), where
+    the quantum alone hides the ratio, and beyond MOST_RUNS. Raises QueryError when *ratio* is 1
+    or not positive.
     """
     if not 0 < ratio < inf or ratio == 1:
         raise QueryError(f"not a ratio that runs could find: {ratio:g}")
@@ -87,7 +90,7 @@ def runs_needed(
         runs = (size,) * len(seen.variances)
         return _power(apart / seen.error(runs), seen.freedom(runs), alpha) >= power
 
-    low, high = 1, 2
+    low, high = FEWEST_RUNS - 1, FEWEST_RUNS
     while not found(high):
         low, high = high, high * 2
         if high > MOST_RUNS:

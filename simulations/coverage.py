@@ -234,7 +234,7 @@ def bootstrap(noise: str, runs: int, *, accelerated: bool) -> Trial:
 
 
 def decile(noise: str, runs: int, quantile: float, method: str) -> Trial:
-    """A decile of both sides; *method*: ours, percentile or bca."""
+    """A decile of both sides; *method*: ours, percentile or BCa."""
 
     def trial(made: Generator) -> tuple[bool, float]:
         sides = [
@@ -245,7 +245,7 @@ def decile(noise: str, runs: int, quantile: float, method: str) -> Trial:
             found = shift.quantiles[0].ratio
             return (False, np.nan) if found is None else held(found, RATIO)
         rival = {"percentile": rival_intervals.percentile_bootstrap}
-        rival["bca"] = rival_intervals.bca_bootstrap
+        rival["BCa"] = rival_intervals.bca_bootstrap
         base, with_ = (
             np.quantile(side, quantile, axis=1, method="median_unbiased") for side in sides
         )

@@ -160,7 +160,7 @@ def _deciles() -> Rows:
         )
         for noise in ("normal", "exponential, skewness 2")
         for quantile in (0.1, 0.5, 0.9)
-        for method in ("ours", "percentile", "bca")
+        for method in ("ours", "percentile", "BCa")
     ]
 
 
@@ -312,7 +312,7 @@ TABLES: Final = (
     Table(
         "Power",
         "Runs per side that runs_needed() asks for at a spread of 5%, for a power of 80%; how often"
-        " that many find the ratio, and how often one less.",
+        " that many find the ratio, and how often one less. It never asks for fewer than three.",
         ("runs", "found, %", "with one run less, %"),
         _power,
     ),
