@@ -136,7 +136,7 @@ class Remainders:
             elif value is not None:
                 value += float(mine.total(known.estimate[None, :])[0])
             low, high = low + float(found.min()), high + float(found.max())
-        return Span(value, low, high)
+        return _around(value, low, high)
 
     def share(self, part: Times, others: Times) -> Span:
         """*part* of both, between 0 and 1."""
@@ -148,7 +148,7 @@ class Remainders:
         if len(estimates) == len(self.costs):
             sums = (self._sums(one, [e[None, :] for e in estimates]) for one in (part, others))
             value = float(_shares(*sums)[0].item())
-        return Span(value, float(low.min()), float(high.max()))
+        return _around(value, float(low.min()), float(high.max()))
 
     def larger(self, one: Times, other: Times) -> int:
         """In how many unmaps *one* is more than *other*, whatever a call costs."""
@@ -173,6 +173,11 @@ class Remainders:
         corners = at or [known.corners for known in self.costs]
         sums = [mine.total(of) for of, (_, mine) in zip(corners, self._by_cost(times), strict=True)]
         return np.asarray(reduce(np.add.outer, sums)).reshape(-1)
+
+
+def _around(value: float | None, low: float, high: float) -> Span:
+    """An estimate that leaves less than nothing of a component is not among what is possible."""
+    return Span(value, *((low, high) if value is None else (min(low, value), max(high, value))))
 
 
 def _shares(part: Floats, others: Floats) -> tuple[Floats, Floats]:

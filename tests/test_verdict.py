@@ -275,6 +275,17 @@ def test_a_cost_that_leaves_less_than_nothing_is_not_possible() -> None:
     assert (span.low, span.high) == (0, 100)
 
 
+def test_an_estimate_that_leaves_less_than_nothing_widens_the_interval() -> None:
+    """Of the cache maintenance 15 ns were measured, and 20 ns are taken to be tracing."""
+    found = judged(
+        made(leaf=800, cmo=5, rest=100), tracing_cost(inside=(10, 20, 20), call=(30, 30, 30))
+    )
+    cmo = found.parts["cmo"]
+    assert cmo.ns.value == 6 * -5
+    assert cmo.ns.low == 6 * -5 < 0 < cmo.ns.high
+    assert cmo.share.value == cmo.share.low == 0
+
+
 captures = [
     pytest.mark.captures,
     pytest.mark.skipif(not TRACES.exists(), reason=f"the captures are not there: {TRACES}"),
