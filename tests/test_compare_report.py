@@ -341,3 +341,13 @@ def test_nothing_separated_on_both_sides_leaves_no_part_to_name() -> None:
     said = text_of(found(base, with_side()))
     assert "not split: no component is separated on both sides" in said
     assert "the gain is" not in said
+
+
+def test_a_recorded_ratio_is_called_so_also_where_its_direction_is_robust() -> None:
+    sides = [
+        bounded(base_side(alone=False, orders=IN_TURN[0]), call_high_ns=100.0),
+        bounded(with_side(alone=False, orders=IN_TURN[1]), call_high_ns=100.0),
+    ]
+    said = text_of(found(sides[0], sides[1]))
+    assert "as recorded, with (b) is faster: per leaf, over 4 sizes, base (a) takes 3.46" in said
+    assert "robust against tracing: base / with is" in said

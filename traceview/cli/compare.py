@@ -81,7 +81,9 @@ def compare(  # noqa: PLR0913 - one per option
             opened, sides, {"base": base_calibration, "with": with_calibration}, kallsyms, ask,
             digest=json,
         )  # fmt: skip
-        read = _read(opened, sides, calibrations, ask)
+        # Traces of one set may be of several kernels; those of one side are of one.
+        names = {"all": "one side"} if aa else {"base": "base", "with": "with"}
+        read = _read(opened, sides, calibrations, ask, names)
         for analysis in (*read.values(), *calibrations.values()):
             refuse_damage(analysis, strict=strict)
         if aa:
@@ -186,6 +188,7 @@ def _read(
     sides: dict[str, list[str]],
     calibrations: dict[str, Analysis],
     ask: Callable[[Sequence[Trace], str], Analysis],
+    names: dict[str, str],
 ) -> dict[str, Analysis]:
     """Each side read once, and its tracing priced."""
     from traceview.queries.observer import priced  # noqa: PLC0415 - not needed by --help
@@ -195,15 +198,15 @@ def _read(
     for name, paths in sides.items():
         mine, traces = traces[: len(paths)], traces[len(paths) :]
         whole = ask(mine, "" if name == "all" else f"--{name}")
-        found[name] = priced(_named(whole, name), calibrations.get(name))
+        found[name] = priced(_named(whole, names.get(name)), calibrations.get(name))
     return found
 
 
-def _named(side: Analysis, name: str) -> Analysis:
-    """The traces of a side are of one label: theirs, or the side's own name."""
+def _named(side: Analysis, name: str | None) -> Analysis:
+    """The traces of a side are of one label: theirs, or *name*."""
     import polars as pl  # noqa: PLC0415 - not needed by --help
 
-    if name == "all":
+    if name is None:
         return side
     return replace(side, sources=side.sources.with_columns(pl.col("label").fill_null(name)))
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 CLAIM_STYLES: Final = {"holds": "green", "open": "yellow", "fails": "red"}
 LONGEST_LABEL: Final = 24
+BARE: Final = 0.01  # a ratio that tracing changes by less is that of the times without it
 IN_TIME: Final = {
     "synthetic": "in simulated time, ", "emulated": "in emulated time, ",
     "unknown": "in time of unknown origin, ",
@@ -65,11 +66,18 @@ def headline_text(found: Compared) -> str:
     if ratio is None:
         return NO_RATIO
     said = comparison_text(ratio, plan, headline_of(found), side_names(found))
-    if ratio.robustness(plan) != "robust":
-        raw = ratio.variant == "raw"
-        said = f"{'as recorded' if raw else 'by the estimate of what tracing cost'}, {said}"
+    if ratio.variant == "raw" and not _is_bare(ratio):
+        said = f"as recorded, {said}"
+    elif ratio.robustness(plan) != "robust":
+        said = f"by the estimate of what tracing cost, {said}"
     said = _time_words(found) + said
     return f"{said} ({_stands_on(ratio, plan)})"
+
+
+def _is_bare(ratio: Ratio) -> bool:
+    """Whether tracing, whatever it cost, leaves the ratio as it is."""
+    ends = [ratio.least, ratio.most]
+    return all(end is not None and abs(end.value / ratio.interval.value - 1) < BARE for end in ends)
 
 
 def _time_words(found: Compared) -> str:

@@ -69,7 +69,11 @@ def runs_report(found: ComparedRuns, width: int) -> list[Text]:
     lines += bullets(_notes(found), width)
     lines += heading("Before quoting this", width)
     lines += bullets(
-        [Text(one.text, "bold" if one.severity == "strong" else "") for one in found.caveats],
+        [
+            Text(one.text, "bold" if one.severity == "strong" else "")
+            for one in found.caveats
+            if not one.code.startswith("overhead")  # the notes say what the times are
+        ],
         width,
     )
     return lines + diagnostics(found.whole, width, besides=SAID_AS_CAVEATS)
