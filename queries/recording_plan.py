@@ -23,7 +23,8 @@ interval covers at least 95% whatever the size of the drift against the noise (t
 means over what Welch's interval expects it to be, at most 1. ABAB has 0.25 and 0.25 with five runs
 a side, ABBA 0.01 and 0.25, AAABBBAABB 2.1 and 1.4, AAAAABBBBB 25 and 8.5. The square is asked only
 where inference is at stake: no order of two runs a side balances all three. A fully random order
-comes out unbalanced by chance more often than not; random order inside pairs never did. simulations/README.md has the coverage.
+comes out unbalanced by chance more often than not; random order inside pairs never did.
+simulations/README.md has the coverage.
 
 Order says nothing of other differences between the sides (host, kernel build, which one of two
 concurrent machines got which CPUs).
