@@ -165,7 +165,7 @@ def compare(base: Analysis, with_: Analysis) -> Comparison:
         why_not or decompose(matched.base_detailed, matched.with_detailed, pairs),
         (_agreement(matched.base, matched.base_detailed, alone=matched.alone),
          _agreement(matched.with_, matched.with_detailed, alone=matched.alone)),
-        *_power(of_headline, headline, setup),
+        *_power(of_headline, headline, _of_headline(headline, lines, setup)),
         facts, quantum,
     )  # fmt: skip
 
@@ -286,7 +286,7 @@ def _size(
     ours, theirs = (of_cell(table, cell) for table in tables)
     runs = [matched.base["run"].n_unique(), matched.with_["run"].n_unique()]
     whole = [len(ours), len(theirs)] == runs
-    ratio = ratio_of(estimates_of(ours), estimates_of(theirs), setup, slope=False) if (
+    ratio = ratio_of(estimates_of(ours), estimates_of(theirs), setup) if (
         whole or setup.pairs is None
     ) else None  # fmt: skip
     return Size(
@@ -360,14 +360,15 @@ def _line(
     setup: Setup,
 ) -> Line | None:  # fmt: skip
     slopes = [{name: _of_lines(side, name, "slope") for name in VARIANTS} for side in (base, with_)]
-    ratio = ratio_of(slopes[0], slopes[1], setup, slope=True)
+    narrow = setup.of_slopes(sizes)
+    ratio = ratio_of(slopes[0], slopes[1], narrow)
     if ratio is None:
         return None
     ours, theirs = (_of_lines(side, ratio.variant, "intercept") or [] for side in (base, with_))
     chosen = [side[ratio.variant] or [] for side in slopes]
     lines = [line for side in (base, with_) for run in side if (line := run.lines[ratio.variant])]
     return Line(
-        group, sizes, ratio, difference_of(chosen[0], chosen[1], setup),
+        group, sizes, ratio, difference_of(chosen[0], chosen[1], narrow),
         difference_of(ours, theirs, setup), sum(ours) / len(ours), sum(theirs) / len(theirs),
         max(abs(line.worst.relative) for line in lines),
     )  # fmt: skip
@@ -410,18 +411,25 @@ def _headline_runs(
     return one, other
 
 
+def _of_headline(headline: Ratio | None, lines: Sequence[Line], setup: Setup) -> Setup:
+    """The quantum is that of slopes where the headline is one."""
+    sizes = [line.sizes for line in lines if line.ratio is headline]
+    return setup.of_slopes(sizes[0]) if sizes else setup
+
+
 def _power(
     runs: tuple[list[float], list[float]] | None, headline: Ratio | None, setup: Setup
 ) -> tuple[tuple[NoiseFloor | None, NoiseFloor | None], float | None, int | None]:
     """Noise floor of each side, the least ratio that these runs find, and runs for the seen one."""
     if runs is None or headline is None:
         return (None, None), None, None
-    noise = (noise_floor(runs[0]), noise_floor(runs[1]))
+    quantum = setup.quantum
+    noise = tuple(noise_floor(of, quantum=q) for of, q in zip(runs, quantum, strict=True))
     paired = setup.pairs is not None
-    least = minimum_detectable_ratio(*runs, paired=paired)
+    least = minimum_detectable_ratio(*runs, paired=paired, quantum=quantum)
     seen = headline.interval.value
-    needed = None if seen == 1 else runs_needed(*runs, seen, paired=paired)
-    return noise, least, needed
+    needed = None if seen == 1 else runs_needed(*runs, seen, paired=paired, quantum=quantum)
+    return (noise[0], noise[1]), least, needed
 
 
 def _agreement(headline: pl.DataFrame, detailed: pl.DataFrame, *, alone: bool) -> Agreement | None:

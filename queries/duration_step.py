@@ -23,6 +23,7 @@ KEPT: Final = 4096
 # With fewer distinct durations a common step may be chance.
 ENOUGH: Final = 20
 ROUNDING_NS: Final = 1.0
+NS_PER_S: Final = 1e9
 
 
 class DurationStep:
@@ -66,13 +67,16 @@ def step_of(durations_ns: Iterable[int]) -> float | None:
 
 
 def duration_step_of(of: Analysis) -> float:
-    """The coarsest step of the durations of a side, 0 where none is known."""
+    """The coarsest step of the durations of a side, 0 where none is known.
+
+    Where the durations themselves do not show it, that of the counter, if its frequency is known.
+    """
     kinds = of.unmaps.drop_nulls("evidence").select("source_id", "evidence").unique()
     rows = of.sources.join(kinds, on="source_id", how="inner")
     graph = pl.col("evidence") == "fgraph"
     steps = rows.select(
         pl.when(graph)
-        .then("duration_step_ns")
+        .then(pl.coalesce("duration_step_ns", NS_PER_S / pl.col("cntfrq_hz")))
         .otherwise(pl.col("ts_resolution_ns").cast(pl.Float64))
     )
     return float(steps.to_series().max() or 0.0)  # type: ignore[arg-type]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import exp, log
 from typing import TYPE_CHECKING, Literal
 
@@ -33,6 +33,11 @@ class Setup:
     plan: Plan
     pairs: tuple[tuple[str, str], ...] | None
     quantum: tuple[float, float]
+
+    def of_slopes(self, sizes: Sequence[int]) -> Setup:
+        """The same for slopes: half a quantum at either end of the sizes turns a line."""
+        span = max(sizes) - min(sizes)
+        return replace(self, quantum=(self.quantum[0] / span, self.quantum[1] / span))
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +78,10 @@ class Ratio:
         return "robust" if ends == {self.direction(plan)} else "not_robust"
 
 
-def ratio_of(base: Estimates, with_: Estimates, setup: Setup, *, slope: bool) -> Ratio | None:
+def ratio_of(base: Estimates, with_: Estimates, setup: Setup) -> Ratio | None:
     """The ratio of one estimate per run, in every variant.
 
-    None where an estimate of the recorded times is not positive. A *slope* stands on many times
-    and has no quantum of its own.
+    None where an estimate of the recorded times is not positive.
     """
 
     def interval(one: Variant, other: Variant) -> Interval | None:
@@ -85,7 +89,7 @@ def ratio_of(base: Estimates, with_: Estimates, setup: Setup, *, slope: bool) ->
         if ours is None or theirs is None or min(*ours, *theirs) <= 0:
             return None
         of = welch_ratio if setup.pairs is None else paired_ratio
-        return of(ours, theirs, quantum=(0.0, 0.0) if slope else setup.quantum)
+        return of(ours, theirs, quantum=setup.quantum)
 
     raw, corrected = interval("raw", "raw"), interval("corrected", "corrected")
     main = corrected or raw
@@ -101,7 +105,7 @@ def ratio_of(base: Estimates, with_: Estimates, setup: Setup, *, slope: bool) ->
 def difference_of(base: Sequence[float], with_: Sequence[float], setup: Setup) -> Interval:
     """Base - with, of one estimate per run."""
     of = welch_difference if setup.pairs is None else paired_difference
-    return of(base, with_)
+    return of(base, with_, quantum=setup.quantum)
 
 
 def _geometric(values: Sequence[float] | None) -> float:

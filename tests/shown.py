@@ -28,6 +28,8 @@ ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 PICTURE = ROOT / "docs" / "summary.svg"
 DEMO = "sample_traces/fgraph-6.12-neoverse-n1.perfetto"
+PAIR = "sample_traces/switch-6.12"
+COMPARE_ENDS_BEFORE = "Operations per unmap"
 PICTURE_WIDTH = 92
 PICTURE_ENDS_BEFORE = "The "  # "The 5 slowest unmaps"
 BLOCK = re.compile(r"(?<=<!-- shown: )(?P<name>[^>]+?) -->\n```text\n(?P<text>.*?)```\n", re.DOTALL)
@@ -48,7 +50,25 @@ def make_demo() -> str:
         return done.stdout.replace(out, "traceview-out")
 
 
-COMMANDS = {"make demo": make_demo}
+def compare() -> str:
+    """What `traceview compare` prints of the two bundled sides, up to the counts."""
+    environment = {name: text for name, text in os.environ.items() if name != "COLUMNS"}
+    folder = ROOT / PAIR
+    sides = {
+        side: sorted(path.name for path in folder.glob(f"{side}-*.xz"))
+        for side in ("per-leaf", "deferred")
+    }
+    done = subprocess.run(
+        [
+            Path(sys.executable).parent / "traceview", "compare", "--base",
+            *sides["per-leaf"], "--with", *sides["deferred"],
+        ],
+        cwd=folder, env=environment, check=True, text=True, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    return done.stdout.partition(COMPARE_ENDS_BEFORE)[0].rstrip() + "\n"
+
+
+COMMANDS = {"make demo": make_demo, "compare": compare}
 
 
 def shown() -> dict[str, str]:

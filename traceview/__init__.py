@@ -5,6 +5,7 @@
     analysis = traceview.analyze(trace)        # unmaps, triggers, flushes, diagnostics
     traceview.unmaps(trace)                    # one row per kvm_pgtable_stage2_unmap
     traceview.calls(trace)                     # every traced call with its parent
+    traceview.compare(analysis, other)         # two sides
 
 Names are resolved on first use, so that importing this package costs nothing.
 """
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     )
     from traceview.parsers import open_trace
     from traceview.queries.analysis import Analysis, analyze, calls, unmaps
+    from traceview.queries.comparison import compare
     from traceview.trace import Batch, Diagnostic, Trace
 
 __version__ = "0.1.0"
@@ -44,6 +46,7 @@ _HOMES = {
     "UnsupportedError": "traceview.errors",
     "analyze": "traceview.queries.analysis",
     "calls": "traceview.queries.analysis",
+    "compare": "traceview.queries.comparison",
     "open_trace": "traceview.parsers",
     "unmaps": "traceview.queries.analysis",
 }
@@ -63,6 +66,7 @@ __all__ = [
     "__version__",
     "analyze",
     "calls",
+    "compare",
     "open_trace",
     "unmaps",
 ]
