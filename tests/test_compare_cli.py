@@ -144,6 +144,14 @@ class TestBoots:
         assert read["plan"]["kind"] == "paired_concurrent"
         assert read["claims"][0]["verdict"] == "open"
 
+    @pytest.mark.parametrize(("claim", "code"), [("at least 3x", 0), ("at least 50x", 1)])
+    def test_a_claim_that_fails_is_an_exit_code(
+        self, claim: str, code: int, boots: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """As if they were of hardware: of emulated times no claim is judged."""
+        arguments = (*of_boots(boots), "--origin", "hardware", "--claim", claim, "--quiet")
+        assert said(capsys, *arguments, code=code) == ("", "")
+
     def test_runs_of_one_side_against_themselves(
         self, boots: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
