@@ -28,12 +28,9 @@ if TYPE_CHECKING:
 MIN_STRATA: Final = 3
 CONFIDENCE: Final = 0.95
 FITS: Final = 0.5
-# An interrupt only ever lengthens an unmap, and hits the slower capture more often: the lower
-# quartiles of two captures differ by the tracing, their medians also by some of the interrupts.
-QUARTILE: Final = 0.25
-# Standard error of the lower quartile of n values like a normal distribution's, from their median
-# absolute deviation: 1.4826 MAD sqrt(p (1 - p) / n) / density at the quartile (0.3178).
-QUARTILE_FACTOR: Final = 1.4826 * 0.4330 / 0.3178
+# Of the median of n values that spread like a normal distribution: variance pi/2 s^2/n; s from
+# the median absolute deviation.
+MEDIAN_FACTOR: Final = 1.4826 * float(np.sqrt(np.pi / 2))
 # Durations are whole nanoseconds: what rounding leaves of the variance of a difference of two.
 ROUNDING_NS2: Final = 2 / 12
 DOUBLINGS, HALVINGS = 80, 80
@@ -67,7 +64,7 @@ def strata(detailed: pl.DataFrame, plain: pl.DataFrame) -> pl.DataFrame:
     `status`, `duration_ns`, `traced_calls`; see matching.py. Steps of which the two have unlike
     numbers of unmaps, and unmaps that are not complete in both, are left out. One row per stem
     and number of further traced calls: `stem`, `calls`, `pairs`, `detailed_ns`, `plain_ns`
-    (lower quartiles), `variance` (of their difference).
+    (medians), `variance` (of their difference).
     """
     keys = ["step", "order", "of"]
     whole = pl.col("status") == "complete"
@@ -91,17 +88,17 @@ def strata(detailed: pl.DataFrame, plain: pl.DataFrame) -> pl.DataFrame:
         .group_by("stem", "calls", maintain_order=True)
         .agg(
             pl.len().cast(pl.Int64).alias("pairs"),
-            pl.col("duration_ns").quantile(QUARTILE, "linear").alias("detailed_ns"),
-            pl.col("duration_ns_plain").quantile(QUARTILE, "linear").alias("plain_ns"),
+            pl.col("duration_ns").median().alias("detailed_ns"),
+            pl.col("duration_ns_plain").median().alias("plain_ns"),
             (_noise("duration_ns") + _noise("duration_ns_plain") + ROUNDING_NS2).alias("variance"),
         )
     )
 
 
 def _noise(column: str) -> pl.Expr:
-    """The variance of the lower quartile of *column*."""
+    """The variance of the median of *column*."""
     values = pl.col(column)
-    deviation = (values - values.median()).abs().median() * QUARTILE_FACTOR
+    deviation = (values - values.median()).abs().median() * MEDIAN_FACTOR
     return deviation**2 / pl.len()
 
 

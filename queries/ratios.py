@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from traceview.queries.run_intervals import (
     Interval,
+    joined_ratio,
     paired_difference,
     paired_ratio,
     welch_difference,
@@ -45,6 +46,7 @@ class Ratio:
     """base / with, of one estimate per run.
 
     `variant` is what `interval` stands on: `corrected`, or `raw` where tracing is not estimated.
+    The interval of a corrected ratio is that of the runs and of what tracing cost, together.
     `base`, `with_`: geometric means over runs (ns, or ns per leaf), `raw` the ratio of recorded
     times. `least`, `most`: intervals with what tracing can have cost on whichever side makes the
     ratio smallest, largest; None where that is not known. `adjusted_p` (Holm) over the sizes.
@@ -81,7 +83,9 @@ class Ratio:
 def ratio_of(base: Estimates, with_: Estimates, setup: Setup) -> Ratio | None:
     """The ratio of one estimate per run, in every variant.
 
-    None where an estimate of the recorded times is not positive.
+    What tracing cost is an estimate too: its own interval joins that of the corrected ratio, which
+    else covers too little (simulations/README.md). None where an estimate of the recorded times is
+    not positive.
     """
 
     def interval(one: Variant, other: Variant) -> Interval | None:
@@ -92,14 +96,17 @@ def ratio_of(base: Estimates, with_: Estimates, setup: Setup) -> Ratio | None:
         return of(ours, theirs, quantum=setup.quantum)
 
     raw, corrected = interval("raw", "raw"), interval("corrected", "corrected")
-    main = corrected or raw
-    if main is None or raw is None:
+    if raw is None:
         return None
+    least, most = interval("low", "high"), interval("high", "low")
     variant: Variant = "raw" if corrected is None else "corrected"
+    main = raw
+    if corrected is not None:
+        ends = (None if end is None else end.value for end in (least, most))
+        main = joined_ratio(corrected, *ends)
     return Ratio(
-        main, variant, _geometric(base[variant]), _geometric(with_[variant]), raw.value,
-        interval("low", "high"), interval("high", "low"),
-    )  # fmt: skip
+        main, variant, _geometric(base[variant]), _geometric(with_[variant]), raw.value, least, most
+    )
 
 
 def difference_of(base: Sequence[float], with_: Sequence[float], setup: Setup) -> Interval:

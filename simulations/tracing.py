@@ -13,11 +13,11 @@ import numpy as np
 
 from simulations.coverage import held
 from simulations.synthetic_runs import BASE_NS, RATIO, WITH_NS, unmaps
-from traceview.queries.calibration import QUARTILE, QUARTILE_FACTOR, cost_per_call
+from traceview.queries.calibration import MEDIAN_FACTOR, cost_per_call
 from traceview.queries.ratios import Ratio, Setup, ratio_of
 from traceview.queries.recording_plan import RecordedRun, recording_plan
 from traceview.queries.relative_line import relative_line
-from traceview.queries.run_intervals import joined_ratio
+from traceview.queries.run_intervals import welch_ratio
 
 if TYPE_CHECKING:
     from numpy.random import Generator
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from simulations.coverage import Trials
     from traceview.queries.ratios import Estimates
     from traceview.queries.run_estimates import Variant
-    from traceview.queries.run_intervals import Interval
 
     Floats = NDArray[np.float64]
     # Rows: runs; columns: sizes; third: the unmaps of one size.
@@ -61,13 +60,13 @@ def slopes(times: Capture, taken_ns: Floats) -> list[float]:
 
 def costs(detailed: Capture, plain: Capture, calls: Floats) -> tuple[float, float, float]:
     """What calibration.py makes of two captures: the cost per call, and its interval."""
-    quartiles, variance = [], np.zeros(len(LEAVES))
+    medians, variance = [], np.zeros(len(LEAVES))
     for times in (detailed, plain):
         pooled = times.transpose(1, 0, 2).reshape(len(LEAVES), -1)
-        quartiles.append(np.quantile(pooled, QUARTILE, axis=1))
+        medians.append(np.median(pooled, axis=1))
         away = np.median(np.abs(pooled - np.median(pooled, axis=1, keepdims=True)), axis=1)
-        variance += (away * QUARTILE_FACTOR) ** 2 / pooled.shape[1]
-    found = cost_per_call(quartiles[0], quartiles[1], calls, variance)
+        variance += (away * MEDIAN_FACTOR) ** 2 / pooled.shape[1]
+    found = cost_per_call(medians[0], medians[1], calls, variance)
     if found is None:
         raise AssertionError
     return found.value, found.low, found.high
@@ -97,11 +96,12 @@ def comparison(cost_ns: float, runs: int, *, same_boot: bool = True) -> Trials:
 
     def trial(made: Generator) -> list[tuple[bool, float]]:
         base, with_ = (side(made, slope) for slope in (BASE_NS, WITH_NS))
-        found = ratio_of(base, with_, SETUP, slope=True)
-        raw = ratio_of({**base, "corrected": None}, {**with_, "corrected": None}, SETUP, slope=True)
-        if found is None or raw is None:
+        found = ratio_of(base, with_, SETUP)
+        raw = ratio_of({**base, "corrected": None}, {**with_, "corrected": None}, SETUP)
+        known, others = base["corrected"], with_["corrected"]
+        if found is None or raw is None or known is None or others is None:
             return [(False, np.nan)] * 4
-        intervals = (raw.interval, found.interval, joined(found), bounds(found))
+        intervals = (raw.interval, welch_ratio(known, others), found.interval, bounds(found))
         return [held(one, RATIO) for one in intervals]
 
     return trial
@@ -112,12 +112,6 @@ def bounds(found: Ratio) -> tuple[float, float]:
     low = None if found.least is None else found.least.low
     high = None if found.most is None else found.most.high
     return low or 0.0, np.inf if high is None else high
-
-
-def joined(found: Ratio) -> Interval:
-    """The costs' own error beside that of the runs."""
-    ends = [None if one is None else one.value for one in (found.least, found.most)]
-    return joined_ratio(found.interval, ends[0], ends[1])
 
 
 def reads(cost_ns: float) -> float:
