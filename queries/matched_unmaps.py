@@ -125,9 +125,10 @@ def _rows(analysis: Analysis) -> pl.DataFrame:
         "source_id", pl.col("run").fill_null(UNKNOWN_RUN), "order", "recorded_at"
     ).rename({"order": "plan_order"})
     rows = numbered(corrected(analysis)).with_columns(leaf_level().alias("level"))
+    # Null: a capture without a usable unmap, which may have traced anything.
     calls = pl.col("traced_calls").filter(_usable()).mean().over("source_id")
     return rows.join(runs, on="source_id", how="left", maintain_order="left").with_columns(
-        calls.fill_null(0.0).alias("detail")
+        calls.alias("detail")
     )
 
 
@@ -142,12 +143,16 @@ def _every_run_has_alone(rows: pl.DataFrame) -> bool:
 def _side(name: str, rows: pl.DataFrame, *, alone: bool) -> _Side:
     """The captures of a side that are used, and what is left out of the others."""
     side: Name = "base" if name == "base" else "with"
-    traced = rows.filter(pl.col("detail") > 0) if alone else rows
-    least = pl.col("detail").filter(pl.col("detail") > 0).min().over("run").fill_null(0.0)
-    detailed = traced.filter(pl.col("detail") <= SAME_DETAIL * least)
-    chosen = rows.filter(pl.col("detail") == 0) if alone else detailed
+    detail = pl.col("detail")
+    least = detail.filter(detail > 0).min().over("run")
+    fewest = least.is_null() & (detail == 0) & (not alone)  # the run has captures of it alone only
+    detailed = rows.filter(fewest | detail.is_between(0, SAME_DETAIL * least, closed="right"))
+    chosen = rows.filter(detail == 0) if alone else detailed
     used = pl.concat([chosen, detailed]) if alone else detailed
-    others = rows.join(used.select("source_id").unique(), on="source_id", how="anti")
+    nothing = rows.filter(detail.is_null())
+    others = rows.drop_nulls("detail").join(
+        used.select("source_id").unique(), on="source_id", how="anti"
+    )
     left = [
         LeftOut(
             side, "of a capture of another detail than the one of its run that is used", len(others)
@@ -155,17 +160,10 @@ def _side(name: str, rows: pl.DataFrame, *, alone: bool) -> _Side:
     ]
     headline = chosen
     if alone and len(detailed):
-        headline, refused = _with_leaves(chosen, detailed)
-        left.append(
-            LeftOut(
-                side,
-                "leaves unknown: its step has another number of unmaps in the"
-                " detailed capture of its run",
-                refused,
-            )
-        )
+        headline = _with_leaves(chosen, detailed)
+        left += _without_leaves(side, headline, detailed)
         headline = headline.filter(pl.col("matched"))
-    left += _unusable(side, headline)
+    left += _unusable(side, pl.concat([headline.select(nothing.columns), nothing]))
     return _Side(headline.filter(_usable()), detailed.filter(_usable()), tuple(left))
 
 
@@ -180,18 +178,32 @@ def _unusable(side: Name, rows: pl.DataFrame) -> list[LeftOut]:
     return [*found, LeftOut(side, "no duration", whole["duration_ns"].null_count())]
 
 
-def _with_leaves(alone: pl.DataFrame, detailed: pl.DataFrame) -> tuple[pl.DataFrame, int]:
-    """The unmaps of *alone* with what the detailed capture of their run knows of each."""
+def _with_leaves(alone: pl.DataFrame, detailed: pl.DataFrame) -> pl.DataFrame:
+    """The unmaps of *alone* with what the detailed capture of their run knows of each, if it does.
+
+    Column `matched`: whether that has an unmap in the same place.
+    """
     facts = ["leaves", "level", "trigger", "strategy"]
     known = detailed.unique(["run", *PLACE], keep="first", maintain_order=True).select(
         "run", *PLACE, *facts, pl.lit(value=True).alias("matched")
     )
-    rows = (
+    return (
         alone.drop(facts)
         .join(known, on=["run", *PLACE], how="left", nulls_equal=True, maintain_order="left")
         .with_columns(pl.col("matched").fill_null(value=False))
     )
-    return rows, len(rows.filter(~pl.col("matched") & _usable()))
+
+
+def _without_leaves(side: Name, rows: pl.DataFrame, detailed: pl.DataFrame) -> list[LeftOut]:
+    """Why some of *rows* were not matched."""
+    missing = rows.filter(~pl.col("matched") & _usable())
+    elsewhere = len(missing.join(detailed.select("run").unique(), on="run", how="semi"))
+    unlike = "its step has another number of unmaps in the detailed capture of its run"
+    none = "its run has no detailed capture"
+    return [
+        LeftOut(side, f"leaves unknown: {unlike}", elsewhere),
+        LeftOut(side, f"leaves unknown: {none}", len(missing) - elsewhere),
+    ]
 
 
 def _mode(one: pl.DataFrame, other: pl.DataFrame) -> Mode:
@@ -239,7 +251,9 @@ def _shared_facts(
     seen = pl.concat([frame.select(*PLACE, *facts) for frame in frames])
     shared = seen.group_by(PLACE).agg(
         *(pl.col(name).drop_nulls().first() for name in facts),
-        (pl.col("leaves").drop_nulls().n_unique() > 1).alias("differ"),
+        pl.any_horizontal(pl.col(name).drop_nulls().n_unique() > 1 for name in facts).alias(
+            "differ"
+        ),
     )
     found = []
     for name, frame in zip(("base", "with", "", ""), frames, strict=True):
@@ -249,7 +263,8 @@ def _shared_facts(
         if name:
             differ = len(rows.filter("differ"))
             side: Name = "base" if name == "base" else "with"
-            left.append(LeftOut(side, "its twin has another number of leaves", differ))
+            reason = "its twin has another number of leaves, another level or trigger"
+            left.append(LeftOut(side, reason, differ))
         found.append(rows.filter(~pl.col("differ")).drop("differ"))
     return tuple(found)
 

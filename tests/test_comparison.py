@@ -179,8 +179,61 @@ class TestMatching:
         wrong = pl.when(pl.col("step") == "w16.0").then(17).otherwise("leaves").alias("leaves")
         with_ = replace(with_, unmaps=with_.unmaps.with_columns(wrong))
         found = match(side(2000, alone=False, unmap_columns=unknown), with_)
-        assert {one.reason for one in found.left_out} == {"its twin has another number of leaves"}
+        (reason,) = {one.reason for one in found.left_out}
+        assert reason == "its twin has another number of leaves, another level or trigger"
         assert not found.base["step"].is_in(["w16.0"]).any()
+
+    def test_unmaps_of_another_level_are_no_twins(self) -> None:
+        """A leaf of 2M is not one of 4K, though both are one leaf."""
+        base, with_ = (
+            of(2000, alone=False, unmap_columns={"trigger": "unknown"}) for of in (side, deferring)
+        )
+        blocks = base.unmaps.with_columns(
+            pl.lit(0, dtype=pl.Int64).alias("leaves_l3"), pl.col("leaves").alias("leaves_l2")
+        )
+        with pytest.raises(QueryError, match="another level"):
+            match(replace(base, unmaps=blocks), with_)
+
+    def test_unmaps_of_another_trigger_are_no_twins(self) -> None:
+        base = side(2000, alone=False)
+        unknown = pl.lit("unknown").cast(base.unmaps.schema["trigger"])
+        first = pl.when(pl.col("step") == "w16.0").then(unknown).otherwise("trigger")
+        base = replace(base, unmaps=base.unmaps.with_columns(first.alias("trigger")))
+        found = match(base, deferring(alone=False, unmap_columns={"trigger": "memslot"}))
+        assert found.mode == "step"
+        assert found.base["step"].unique().to_list() == ["w16.0"]
+        assert sum(one.unmaps for one in found.left_out) == 2 * 6 * (3 * len(SIZES) - 1)
+
+    def test_a_run_is_of_its_detailed_capture_where_others_have_none_of_the_unmap_alone(
+        self,
+    ) -> None:
+        found = match(side(2000), deferring(alone=False))
+        assert not found.alone
+        assert found.mode == "kind"
+        assert found.base["traced_calls"].min() == 32
+        (left,) = found.left_out
+        assert (left.side, left.unmaps) == ("base", 6 * 3 * len(SIZES))
+
+    def test_a_capture_that_lost_everything_is_not_taken_for_one_of_the_unmap_alone(self) -> None:
+        base = side(2000, alone=False, runs=2)
+        shift = (pl.col("source_id") + 2).cast(pl.Int32)
+        lost = pl.lit("contaminated").cast(base.unmaps.schema["status"]).alias("status")
+        both = replace(
+            base,
+            sources=pl.concat([base.sources, base.sources.with_columns(shift)]),
+            unmaps=pl.concat([base.unmaps, base.unmaps.with_columns(shift, lost)]),
+        )
+        found = match(both, deferring(alone=False, runs=2))
+        assert len(found.base) == len(base.unmaps)
+        (left,) = found.left_out
+        assert left.reason == "contaminated by lost events or a cut-off call"
+
+    def test_a_run_without_a_detailed_capture_has_no_leaves(self) -> None:
+        base = side(2000)
+        kept = pl.col("source_id") != 1
+        base = replace(base, unmaps=base.unmaps.filter(kept), sources=base.sources.filter(kept))
+        (left,) = match(base, deferring()).left_out
+        assert left.reason == "leaves unknown: its run has no detailed capture"
 
     def test_a_capture_of_the_unmap_alone_takes_its_leaves_from_the_detailed_one(self) -> None:
         found = match(side(2000), deferring())
