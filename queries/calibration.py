@@ -34,6 +34,8 @@ MEDIAN_FACTOR: Final = 1.4826 * float(np.sqrt(np.pi / 2))
 # Durations are whole nanoseconds: what rounding leaves of the variance of a difference of two.
 ROUNDING_NS2: Final = 2 / 12
 DOUBLINGS, HALVINGS = 80, 80
+# With more strata one of them does not move the variance between all: it is estimated only once.
+EXACT: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +109,8 @@ def cost_per_call(
 ) -> PerCall | None:
     """The cost of tracing one call, from one row per stratum; None with fewer than MIN_STRATA.
 
-    *variance*: of the difference of the two durations, within its stratum.
+    *variance*: of the difference of the two durations, within its stratum. A cost is never below
+    0; None also where all of its interval is: then the unmaps did not do the same work.
     """
     size = calls.size
     if size < MIN_STRATA:
@@ -115,15 +118,24 @@ def cost_per_call(
     slope, noise = (detailed_ns - plain_ns) / calls, variance / calls**2
     value, error, between = _random_effects(slope, noise)
     half = _t_quantile(size - 2) * float(np.sqrt(between + error**2))
-    residuals = [
-        float(abs(detailed_ns[at] - calls[at] * _random_effects(*_without(at, slope, noise))[0]
-            - plain_ns[at]) / plain_ns[at])
-        for at in range(size) if plain_ns[at] > 0
-    ]  # fmt: skip
-    if not residuals:
+    known = plain_ns > 0
+    if value + half <= 0 or not known.any():
         return None
-    middle, worst = float(np.median(residuals)), max(residuals)
-    return PerCall(value, max(0.0, value - half), value + half, size, middle, worst)
+    left = detailed_ns - calls * np.maximum(_by_others(slope, noise, between), 0.0)
+    residuals = np.abs(left - plain_ns)[known] / plain_ns[known]
+    middle, worst = float(np.median(residuals)), float(residuals.max())
+    return PerCall(max(0.0, value), max(0.0, value - half), value + half, size, middle, worst)
+
+
+def _by_others(values: Floats, variance: Floats, between: float) -> Floats:
+    """For each stratum the mean that the others give; *between*: the variance between all."""
+    if values.size <= EXACT:
+        return np.array(
+            [_random_effects(*_without(at, values, variance))[0] for at in range(values.size)]
+        )
+    weight = 1 / (variance + between)
+    weighted = weight * values
+    return np.asarray((weighted.sum() - weighted) / (weight.sum() - weight))
 
 
 def _without(at: int, *arrays: Floats) -> list[Floats]:

@@ -17,6 +17,7 @@ executed instructions were recorded by an emulator, at no cost to the guest.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
@@ -76,7 +77,7 @@ def priced(analysis: Analysis, calibration: Analysis | None = None) -> Analysis:
         raise QueryError(
             "the calibration has too little in common with what it is to calibrate: it takes"
             f" captures of the same workload, with at least {MIN_STRATA} steps or sizes in common,"
-            " in which unlike numbers of calls were traced"
+            " in which unlike numbers of calls were traced, and more of them took longer"
         )
     costs = _cost_table(rows)
     return replace(analysis, tracing_costs=costs, unmaps=_with_probe(analysis, costs))
@@ -192,14 +193,17 @@ def _calibrated(
 ) -> PerCall | None:
     mine = _captures(analysis, members, evidence)
     others = mine if calibration is None else _captures(calibration, None, evidence)
+    pairs = [(one, other) for one, other in product(mine, others) if _comparable(one[0], other[0])]
+    if calibration is not None and not pairs:  # it is of another run: then of the same host
+        pairs = [
+            (one, other) for one, other in product(mine, others)
+            if _comparable(one[0], {**other[0], "run": None})
+        ]  # fmt: skip
     rows = []
-    for facts, detailed in mine:
-        for other_facts, plain in others:
-            if not _comparable(facts, other_facts):
-                continue
-            rows.append(strata(detailed, plain))
-            if calibration is not None:  # the calibration may be the more detailed one
-                rows.append(strata(plain, detailed))
+    for (_, detailed), (_, plain) in pairs:
+        rows.append(strata(detailed, plain))
+        if calibration is not None:  # the calibration may be the more detailed one
+            rows.append(strata(plain, detailed))
     found = pl.concat(rows) if rows else pl.DataFrame()
     if found.is_empty():
         return None

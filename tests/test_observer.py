@@ -283,6 +283,39 @@ def test_a_calibration_of_another_host_is_refused(facts: dict[str, Any], said: s
         priced(capture(3, midr="0x410fd8c0"), capture(0, **{"midr": "0x410fd8c0", **facts}))
 
 
+def test_a_calibration_of_another_run_serves_where_there_is_none_of_the_same() -> None:
+    found = priced(capture(3, run="r1"), capture(0, run="c1"))
+    assert found.tracing_costs["method"].to_list() == ["calibrated"]
+
+
+def test_a_calibration_in_which_fewer_calls_took_longer_is_refused() -> None:
+    detailed = capture(3)
+    shorter = detailed.unmaps.with_columns((900 * pl.col("leaves")).alias("duration_ns"))
+    with pytest.raises(QueryError, match="more of them took longer"):
+        priced(replace(detailed, unmaps=shorter), capture(0))
+
+
+def test_a_cost_is_never_below_nothing() -> None:
+    noisy = columns([10, 20, 40], 0, [1e4, 2e4, 4e4], [-100.0, 200.0, -400.0])
+    found = cost_per_call(*noisy)
+    assert found is not None
+    assert (found.value, found.low) == (0, 0)
+    assert found.high > 0
+
+
+def test_many_strata_are_judged_by_the_others_too() -> None:
+    random = np.random.default_rng(1)
+    calls = random.integers(1, 100, 300).astype(float)
+    plain, noise = 1000 * calls, np.full(300, 100.0)
+    detailed = plain + calls * 500 * random.lognormal(0, 0.1, 300)
+    few, many = (
+        cost_per_call(*(of[:size] for of in (detailed, plain, calls, noise))) for size in (200, 300)
+    )
+    assert few is not None
+    assert many is not None
+    assert many.median_residual == pytest.approx(few.median_residual, rel=0.2)
+
+
 def test_a_calibration_with_nothing_in_common_is_refused() -> None:
     other = capture(0)
     other = replace(other, unmaps=other.unmaps.with_columns(pl.col("step") + "x"))
