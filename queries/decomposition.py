@@ -74,12 +74,13 @@ def refusal(base: pl.DataFrame, with_: pl.DataFrame, facts: Mapping[str, tuple[s
         return "leaves are not known, so nothing can be told per leaf"
     differ = [name for fact, name in MACHINE.items() if len(set(facts[fact])) > 1]
     counts = [int(rows["cmo"].fill_null(0).sum()) for rows in (base, with_)]
+    unknown = any(rows["cmo"].null_count() for rows in (base, with_))
     if differ and any(counts):
         return (
             f"the sides are different machines ({', '.join(differ)}), and one of them does cache"
             " maintenance: it can be neither added to nor subtracted from the times of the other"
         )
-    if (counts[0] == 0) != (counts[1] == 0):
+    if (counts[0] == 0) != (counts[1] == 0) and not unknown:
         return (
             "one side does cache maintenance and the other does none (FWB): different machines,"
             " of which the components can be neither added nor subtracted"
@@ -145,14 +146,17 @@ def _per_leaf(
         columns[f"{NET}{which}"] = pl.col(f"corrected{which}_ns")
     columns |= {f"{WHOLE}{which}": columns[f"{NET}{which}"] for which in ("_low", "_high")}
     for which in ("", "_low", "_high"):
-        split = [
-            pl.col(_corrected(name, which) if corrected or which else f"{name}_ns").fill_null(0.0)
+        split = {
+            name: pl.col(_corrected(name, which) if corrected or which else f"{name}_ns")
             for name in names
-        ]  # fmt: skip
-        columns |= {f"{name}{which}": part for name, part in zip(names, split, strict=True)}
-        whole = f"corrected{which}_ns" if corrected or which else "duration_ns"
-        columns[f"rest{which}"] = pl.col(whole) - pl.sum_horizontal(split)
+        }  # fmt: skip
+        columns |= {f"{name}{which}": part for name, part in split.items()}
         columns[f"{TRACING}{which}"] = pl.col(f"probe{which}_ns").cast(pl.Float64)
+        if which:
+            columns[f"rest{which}"] = _rest(names, which)
+        else:
+            whole = "corrected_ns" if corrected else "duration_ns"
+            columns["rest"] = pl.col(whole) - pl.sum_horizontal(split.values())
     means = rows.group_by("run", *CELL, maintain_order=True).agg(
         part.mean().alias(name) for name, part in columns.items()
     )
@@ -164,6 +168,15 @@ def _per_leaf(
         pl.when(known[name]).then((pl.col(name) * pl.col("weight")).sum() / work).alias(name)
         for name in columns
     )
+
+
+def _rest(names: Sequence[str], which: str) -> pl.Expr:
+    """A bound of the rest, with the components that are not among *names*."""
+    merged = [
+        pl.when(pl.col(f"{name}_ns").is_null()).then(0.0).otherwise(_corrected(name, which))
+        for name in SPLIT if name not in names
+    ]  # fmt: skip
+    return pl.sum_horizontal(f"rest_corrected{which}_ns", *merged, ignore_nulls=False)
 
 
 def _corrected(name: str, which: str) -> str:

@@ -19,6 +19,7 @@ from traceview.queries import analyze
 from traceview.queries.comparison import compare, compare_strategies
 from traceview.queries.decomposition import Decomposition
 from traceview.queries.matched_unmaps import match
+from traceview.queries.observer import priced
 from traceview.queries.same_side import same_side
 
 if TYPE_CHECKING:
@@ -302,6 +303,35 @@ class TestDecomposition:
         assert isinstance(found.decomposition, Decomposition)
         assert found.decomposition.merged == ("table_put",)
         assert "table_put" not in {part.name for part in found.decomposition.parts}
+
+    def test_without_a_cost_of_tracing_no_part_has_bounds(self) -> None:
+        sides = (
+            priced(replace(of, own_times=of.own_times.clear()))
+            for of in (side(2000, alone=False), deferring(alone=False))
+        )
+        found = compare(*sides).decomposition
+        assert isinstance(found, Decomposition)
+        timed = [part for part in found.parts if part.base_ns or part.with_ns]
+        assert len(timed) == 4
+        assert all(part.low_tracing is part.high_tracing is None for part in timed)
+
+    def test_what_tracing_leaves_of_the_rest_is_never_below_nothing(self) -> None:
+        """Of a bounded cost: the rest is between nothing and what was recorded."""
+        base, with_ = (with_bound(of, 400.0) for of in (side(900, alone=False), deferring(
+            alone=False)))  # fmt: skip
+        found = compare(base, with_).decomposition
+        assert isinstance(found, Decomposition)
+        (rest,) = (part for part in found.parts if part.name == "rest")
+        assert (rest.low_tracing, rest.high_tracing) != (None, None)
+        assert -rest.with_ns <= (rest.low_tracing or 0) <= rest.difference.value
+        assert rest.difference.value <= (rest.high_tracing or 0) <= rest.base_ns
+
+    def test_cache_maintenance_that_was_not_traced_is_not_taken_for_none(self) -> None:
+        untraced = {"cmo": None, "cmo_ns": None}
+        found = compare(side(1000, unmap_columns={"cmo": 5}),
+                        deferring(500, unmap_columns=untraced)).decomposition  # fmt: skip
+        assert isinstance(found, Decomposition)
+        assert found.merged == ("cmo",)
 
     @pytest.mark.parametrize(
         ("columns", "facts"),
