@@ -11,14 +11,14 @@ side makes the ratio smallest and largest: a conclusion that changes there is no
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
 
 from traceview.errors import QueryError
 from traceview.queries.decomposition import Decomposition, decompose, refusal
 from traceview.queries.duration_step import duration_step_of
-from traceview.queries.matched_unmaps import CELL, Matched, match
+from traceview.queries.matched_unmaps import CELL, Matched, Name, match
 from traceview.queries.noise_floor import NoiseFloor, noise_floor
 from traceview.queries.quantile_shift import FEWEST_UNMAPS, Shift, quantile_shift
 from traceview.queries.ratios import Ratio, Setup, difference_of, ratio_of
@@ -34,13 +34,19 @@ from traceview.queries.run_estimates import (
 )
 from traceview.queries.run_intervals import holm
 from traceview.queries.run_power import minimum_detectable_ratio, runs_needed
+from traceview.queries.worst_case import WorstCase, excluded_per_cell, worst_case
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
 
     from traceview.queries.analysis import Analysis
     from traceview.queries.run_estimates import RunLine, Variant
     from traceview.queries.run_intervals import Interval
+
+    Recorded = Mapping[tuple[Name, str], RecordedRun]
 
 # What is known of a machine; the sides may differ in what is compared, and in nothing else.
 FACTS: Final = (
@@ -63,7 +69,8 @@ class Size:
 
     `within`: how far the unmaps of a run spread, the interquartile range relative to the median, as
     the median over runs: no part of any interval, runs are what is compared. `counts`: per side the
-    median number of operations per unmap, null where not counted.
+    median number of operations per unmap, null where not counted. `worst`: what unmaps without a
+    usable time could make of the ratio; None where there are none.
     """
 
     cell: dict[str, Any]
@@ -71,6 +78,7 @@ class Size:
     with_unmaps: int
     ratio: Ratio | None
     shift: Shift | None
+    worst: WorstCase | None
     base_within: float | None
     with_within: float | None
     base_counts: dict[str, float | None]
@@ -145,13 +153,15 @@ def compare(base: Analysis, with_: Analysis) -> Comparison:
     """
     matched = match(base, with_)
     runs = [_runs(matched.base), _runs(matched.with_)]
-    plan = recording_plan([*_recorded("base", base, runs[0]), *_recorded("with", with_, runs[1])])
+    recorded = [*_recorded("base", base, runs[0]), *_recorded("with", with_, runs[1])]
+    by_run = dict(zip([*_keys("base", runs[0]), *_keys("with", runs[1])], recorded, strict=True))
+    plan = recording_plan(recorded)
     quantum = (duration_step_of(base), duration_step_of(with_))
     pairs = _run_pairs(plan, runs[0], runs[1])
     if pairs is not None:
         runs, matched = _only_paired(matched, pairs)
     setup = Setup(plan, pairs, quantum)
-    sizes = _sizes(matched, setup)
+    sizes = _sizes(matched, setup, by_run)
     lines = _lines(matched, setup)
     headline = _headline(lines, sizes)
     of_headline = _headline_runs(headline, matched, lines, sizes)
@@ -223,9 +233,7 @@ def _runs(rows: pl.DataFrame) -> tuple[str, ...]:
     return tuple(rows["run"].unique(maintain_order=True))
 
 
-def _recorded(
-    side: Literal["base", "with"], of: Analysis, runs: Sequence[str]
-) -> list[RecordedRun]:
+def _recorded(side: Name, of: Analysis, runs: Sequence[str]) -> list[RecordedRun]:
     """One entry per run: the earliest that one of its captures states."""
     stated = (
         of.sources.with_columns(pl.col("run").fill_null("not stated"))
@@ -234,6 +242,10 @@ def _recorded(
     )
     by_run = {run: (order, at) for run, order, at in stated.iter_rows()}
     return [RecordedRun(side, *by_run[run]) for run in runs]
+
+
+def _keys(side: Name, runs: Iterable[str]) -> list[tuple[Name, str]]:
+    return [(side, run) for run in runs]
 
 
 def _run_pairs(
@@ -269,10 +281,10 @@ def _known(of: Analysis, fact: str) -> tuple[str, ...]:
     return tuple(value for value in values if value != "unknown")
 
 
-def _sizes(matched: Matched, setup: Setup) -> tuple[Size, ...]:
+def _sizes(matched: Matched, setup: Setup, recorded: Recorded) -> tuple[Size, ...]:
     tables = [run_medians(rows) for rows in (matched.base, matched.with_)]
     cells = cells_of(tables[0]).iter_rows(named=True)
-    found = [_size(cell, tables, matched, setup) for cell in cells]
+    found = [_size(cell, tables, matched, setup, recorded) for cell in cells]
     tested = [None if size.ratio is None else size.ratio.interval.p_value for size in found]
     return tuple(
         size if size.ratio is None else replace(size, ratio=replace(size.ratio, adjusted_p=p))
@@ -281,22 +293,36 @@ def _sizes(matched: Matched, setup: Setup) -> tuple[Size, ...]:
 
 
 def _size(
-    cell: dict[str, Any], tables: Sequence[pl.DataFrame], matched: Matched, setup: Setup
-) -> Size:
+    cell: dict[str, Any], tables: Sequence[pl.DataFrame], matched: Matched, setup: Setup,
+    recorded: Recorded,
+) -> Size:  # fmt: skip
     ours, theirs = (of_cell(table, cell) for table in tables)
     runs = [matched.base["run"].n_unique(), matched.with_["run"].n_unique()]
     whole = [len(ours), len(theirs)] == runs
     ratio = ratio_of(estimates_of(ours), estimates_of(theirs), setup) if (
         whole or setup.pairs is None
     ) else None  # fmt: skip
+    why_not = None if whole else _why_not(ours, theirs, setup.plan, recorded)
+    if ratio is not None and why_not is not None:
+        ratio = ratio.value_alone(why_not)
     return Size(
         cell, int(ours["unmaps"].sum()), int(theirs["unmaps"].sum()), ratio,
-        _shift(cell, matched, setup, whole=whole),
+        _shift(cell, matched, setup, whole=whole) if why_not is None else None,
+        None if ratio is None else _worst(cell, matched, ratio.variant),
         _within(of_cell(matched.base, cell)),
         _within(of_cell(matched.with_, cell)),
         _counts(of_cell(matched.base_detailed, cell)),
         _counts(of_cell(matched.with_detailed, cell)),
     )  # fmt: skip
+
+
+def _why_not(base: pl.DataFrame, with_: pl.DataFrame, plan: Plan, recorded: Recorded) -> str | None:
+    """Why a size that some runs lack permits no inference though all runs together do."""
+    runs = [*_keys("base", base["run"]), *_keys("with", with_["run"])]
+    if not plan.allows_inference or base.is_empty() or with_.is_empty():
+        return None
+    mine = recording_plan([recorded[run] for run in runs])
+    return None if mine.allows_inference else "not in enough of the runs: no interval"
 
 
 def _shift(cell: dict[str, Any], matched: Matched, setup: Setup, *, whole: bool) -> Shift | None:
@@ -313,6 +339,26 @@ def _shift(cell: dict[str, Any], matched: Matched, setup: Setup, *, whole: bool)
     if fewest < FEWEST_UNMAPS or (setup.pairs is not None and not whole):
         return None
     return quantile_shift(*runs, paired=setup.pairs is not None, quantum=setup.quantum)
+
+
+def _worst(cell: dict[str, Any], matched: Matched, variant: Variant) -> WorstCase | None:
+    sides = ((matched.base, matched.base_lost), (matched.with_, matched.with_lost))
+    base, with_ = (
+        _with_lost(of_cell(kept, cell), excluded_per_cell(lost, kept, matched.mode), cell, variant)
+        for kept, lost in sides
+    )
+    return worst_case(base, with_)
+
+
+def _with_lost(
+    rows: pl.DataFrame, excluded: pl.DataFrame, cell: dict[str, Any], variant: Variant
+) -> list[tuple[NDArray[np.float64], int]]:
+    """Per run: its times, and how many unmaps without a usable one could be of this cell."""
+    counts = dict(of_cell(excluded, cell).select("run", "excluded").iter_rows())
+    return [
+        (of[VARIANTS[variant]].cast(pl.Float64).to_numpy(), counts.get(run, 0))
+        for (run,), of in rows.group_by("run", maintain_order=True)
+    ]
 
 
 def _within(rows: pl.DataFrame) -> float | None:

@@ -61,6 +61,11 @@ class Ratio:
     most: Interval | None
     adjusted_p: float | None = None
 
+    def value_alone(self, why: str) -> Ratio:
+        """The same without intervals; *why* takes the place of their method."""
+        least, most = (one and one.value_alone(why) for one in (self.least, self.most))
+        return replace(self, interval=self.interval.value_alone(why), least=least, most=most)
+
     def direction(self, plan: Plan, interval: Interval | None = None) -> Direction:
         """Which side is faster: by the interval where there is one, else by its value.
 

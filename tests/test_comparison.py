@@ -102,6 +102,23 @@ def test_pairs_are_runs_of_one_order_wherever_they_stand_on_the_command_line() -
     assert found.with_runs == tuple(f"b{n}" for n in (5, 4, 3, 2, 1, 0))
 
 
+def test_a_size_that_few_runs_have_is_no_matter_of_inference() -> None:
+    """The runs alternate, but those with the largest size are all of one side, then the other's."""
+    base, with_ = interleaved(alone=False).base, interleaved(alone=False).with_
+    largest = pl.col("leaves") == SIZES[-1]
+    found = compare(
+        replace(base, unmaps=base.unmaps.filter(~largest | (pl.col("source_id") < 3))),
+        replace(with_, unmaps=with_.unmaps.filter(~largest | (pl.col("source_id") > 2))),
+    )
+    assert found.plan.allows_inference
+    *others, size = found.sizes
+    assert size.ratio is not None
+    assert size.ratio.interval.value == pytest.approx(3.4, abs=0.2)
+    assert (size.ratio.interval.low, size.ratio.adjusted_p) == (None, None)
+    assert "not in enough of the runs" in size.ratio.interval.method
+    assert all(one.ratio and one.ratio.interval.low for one in others)
+
+
 def test_few_runs_only_describe_and_one_run_has_no_interval() -> None:
     three = compare(
         side(2000, runs=3, orders=[0, 3, 4], factors=noisy(3, 1)),
