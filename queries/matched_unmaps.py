@@ -49,6 +49,7 @@ class Matched:
     `trigger`, `stem`, `order`, `of`. A cell (CELL) is in both sides. `headline` are those that
     totals are taken from, `detailed` those that components are; they are the same where a run has
     no capture of the unmap alone. Columns of CELL that the mode does not match by are null.
+    `base_lost`, `with_lost`: unmaps of the same captures that have no time to use: `run`, `stem`.
     """
 
     mode: Mode
@@ -56,6 +57,8 @@ class Matched:
     with_: pl.DataFrame
     base_detailed: pl.DataFrame
     with_detailed: pl.DataFrame
+    base_lost: pl.DataFrame
+    with_lost: pl.DataFrame
     alone: bool
     left_out: tuple[LeftOut, ...]
 
@@ -64,6 +67,7 @@ class Matched:
 class _Side:
     headline: pl.DataFrame
     detailed: pl.DataFrame
+    lost: pl.DataFrame
     left_out: tuple[LeftOut, ...]
 
 
@@ -99,7 +103,8 @@ def match(base: Analysis, with_: Analysis) -> Matched:
         frame.join(cells, on=CELL, how="semi", nulls_equal=True, maintain_order="left")
         for frame in (fine_one, fine_other)
     )
-    return Matched(mode, one, other, fine_one, fine_other, alone, _summed(left))
+    lost = [side.lost for side in sides.values()]
+    return Matched(mode, one, other, fine_one, fine_other, lost[0], lost[1], alone, _summed(left))
 
 
 def one_side(of: Analysis) -> tuple[pl.DataFrame, tuple[LeftOut, ...]]:
@@ -164,7 +169,8 @@ def _side(name: str, rows: pl.DataFrame, *, alone: bool) -> _Side:
         left += _without_leaves(side, headline, detailed)
         headline = headline.filter(pl.col("matched"))
     left += _unusable(side, pl.concat([headline.select(nothing.columns), nothing]))
-    return _Side(headline.filter(_usable()), detailed.filter(_usable()), tuple(left))
+    lost = headline.filter(~_usable() & (pl.col("status") != "point")).select("run", "stem")
+    return _Side(headline.filter(_usable()), detailed.filter(_usable()), lost, tuple(left))
 
 
 def _unusable(side: Name, rows: pl.DataFrame) -> list[LeftOut]:

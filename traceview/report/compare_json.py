@@ -189,6 +189,9 @@ def _size(one: Size, plan: Plan) -> dict[str, Any]:
         "ratio": None if one.ratio is None else _ratio(one.ratio, plan),
         "base_counts": one.base_counts,
         "with_counts": one.with_counts,
+        "base_within": one.base_within,
+        "with_within": one.with_within,
+        "worst": None if one.worst is None else asdict(one.worst),
         "shift": None if one.shift is None else _shift(one.shift, plan),
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
 from rich.text import Text
@@ -17,7 +18,7 @@ from traceview.report.ratio_words import (
     runs_text,
     time_text,
 )
-from traceview.report.wording import UNKNOWN, clean, count, number
+from traceview.report.wording import UNKNOWN, clean, count, number, plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -40,6 +41,7 @@ SHORT: Final = {
 # What may be left out of a narrow table, the highest first.
 DROPS: Final = {"table_put": 3, "traced_calls": 2, "cmo_lines": 1}
 AGAINST_TRACING: Final = {"robust": "robust", "not_robust": "NOT ROBUST", "unknown": "unknown"}
+MOST_WORST: Final = 3  # sizes of which the worst case is told in words
 
 
 def sizes(found: Compared, width: int) -> list[Text]:
@@ -138,6 +140,7 @@ def _notes(found: Compared) -> Iterator[str]:
             "not robust against tracing, what it can have cost changes the conclusion:"
             f" {'; '.join(fragile[:3])}{more}"
         )
+    yield from _worst_cases(found)
     missing = len(comparison.sizes) - len(ratios)
     if missing:
         yield f"no ratio for {missing} of them: not in every pair of runs, or with a time of 0"
@@ -148,6 +151,32 @@ def _notes(found: Compared) -> Iterator[str]:
             "not every size was unmapped in every run: the fewest are"
             f" {runs_text(*least, paired=comparison.plan.paired)}"
         )
+
+
+def _worst_cases(found: Compared) -> Iterator[str]:
+    """What unmaps without a usable time could make of a ratio, the widest first."""
+    having = [one for one in found.comparison.sizes if one.worst is not None]
+    for one in sorted(having, key=_openness, reverse=True)[:MOST_WORST]:
+        worst, words = one.worst, cell_words(one.cell, found.leaf_sizes)
+        if worst is None:
+            continue
+        excluded = f"{worst.base_excluded:,} of base and {worst.with_excluded:,} of with"
+        if worst.low == 0 and worst.high is None:
+            end = "they are too many for any bound on the ratio"
+        elif worst.high is None:
+            end = f"whatever they took, the ratio is {ratio_text(worst.low)} or more"
+        else:
+            low = "anything up to" if worst.low == 0 else f"{ratio_text(worst.low)} to"
+            end = f"whatever they took, the ratio is {low} {ratio_text(worst.high)}"
+        yield f"without a usable time: {excluded} could be of {words}; {end}"
+    if len(having) > MOST_WORST:
+        yield f"and so of {plural(len(having) - MOST_WORST, 'more size')} (--json)"
+
+
+def _openness(one: Size) -> float:
+    if one.worst is None or one.worst.high is None or one.worst.low == 0:
+        return inf
+    return one.worst.high / one.worst.low
 
 
 # ---- lines
