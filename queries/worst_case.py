@@ -2,8 +2,8 @@
 
 A censored or contaminated unmap has no time that could be used, and a long one is likelier to be
 one. So the median of a run is bounded: all that were left out could have been shorter than any
-that was not, or longer. Those of which the step is known count in its sizes; the others could belong
-to every size of their run. Unmaps that were lost wholly are in no bound.
+that was not, or longer. Those of which the step is known count in its sizes; the others could
+belong to every size of their run. Unmaps that were lost wholly are in no bound.
 """
 
 from __future__ import annotations
