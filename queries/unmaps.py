@@ -247,7 +247,7 @@ def _add_time(
     row["t_off_cpu"] = _sum(gap_of[gap_of >= 0], gaps[1][gap_of >= 0], size)
     irq_ns = _total(top_of, top.operation("irq"), time, size)
     row["t_irq"] = irq_ns + _sum(top_of[host[cut]], irq_time[cut], size)
-    _count_traced(row, inside, of, top, _component(top, top_kind))
+    _count_traced(row, inside, of, (top, _component(top, top_kind)), irq.pick(cut))
     flush = top.operation("invalidate_ipa")
     row["t_leaf"] = _total(top_of, flush & (top_kind == LEAF), time, size)
     row["t_table"] = _total(top_of, flush & (top_kind == TABLE), time, size)
@@ -270,15 +270,22 @@ def _component(top: Placed, kind: Ints) -> Ints:
     return found
 
 
-def _count_traced(row: Rows, inside: Placed, of: Ints, top: Placed, component: Ints) -> None:
+def _count_traced(
+    row: Rows, inside: Placed, of: Ints, top_component: tuple[Placed, Ints], cut: Placed
+) -> None:
     """How many traced calls each component is made of, and how many lie inside those.
 
-    Tracing costs something per call, and where it lands depends on what the call lies in.
+    Tracing costs something per call, and where it lands depends on what the call lies in. What
+    lies in the interrupts *cut* out of a component has left it with their time; what such an
+    interrupt leaves there by being traced itself, a part of one call, is taken to be in the rest.
     """
+    top, component = top_component
     called = inside.calls["evidence"] != EVIDENCE.index("tracepoint")
-    host = owner(top, inside.start)
+    host, away = owner(top, inside.start), owner(cut, inside.start)
     in_component = np.r_[component, -1][host]  # host is -1 outside all of them
-    itself = np.r_[top.start, -1][host] == inside.start
+    in_component[away >= 0] = TIMED_COMPONENTS.index("irq")
+    start = np.where(away >= 0, np.r_[cut.start, -1][away], np.r_[top.start, -1][host])
+    itself = start == inside.start
     size = row["call_id"].size
     for number, name in enumerate(TIMED_COMPONENTS):
         mine = called & (in_component == number)

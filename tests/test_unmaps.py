@@ -226,6 +226,26 @@ def test_what_an_unmap_did_before_the_trace_began_is_not_taken_for_a_flush_outsi
     assert analysis.flushes["level"].to_list() == [2]
 
 
+def test_traced_calls_of_an_interrupt_leave_with_it_what_it_interrupts() -> None:
+    made = Recorder(evidence="fgraph")
+    made.enter(UNMAP)
+    made.enter(CMO)
+    made.call("other")
+    made.enter("gic_handle_irq")
+    made.call("ktime_get")
+    made.call("ktime_get")
+    made.leave("gic_handle_irq")
+    made.leave(CMO)
+    made.enter("gic_handle_irq")
+    made.call("ktime_get")
+    made.leave("gic_handle_irq")
+    made.leave(UNMAP)
+    (counts,) = traceview.analyze(made.trace()).traced_calls.to_dicts()
+    assert (counts["cmo_calls"], counts["cmo_nested"]) == (1, 1)
+    assert (counts["irq_calls"], counts["irq_nested"]) == (2, 3)
+    assert counts["traced_calls"] == 7
+
+
 def test_an_interrupt_is_cut_out_of_what_it_interrupts() -> None:
     made = Recorder()
     made.enter(UNMAP)  # 1010
