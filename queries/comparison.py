@@ -146,12 +146,16 @@ class Comparison:
     quantum_ns: tuple[float, float]
 
 
-def compare(base: Analysis, with_: Analysis) -> Comparison:
+def compare(
+    base: Analysis, with_: Analysis, wholes: tuple[Analysis, Analysis] | None = None
+) -> Comparison:
     """Compare two sides whose tracing costs are known (observer.priced).
+
+    *wholes*: what they were filtered from, where they were (matched_unmaps.match).
 
     Raises QueryError when nothing of them can be compared (matched_unmaps.match).
     """
-    matched = match(base, with_)
+    matched = match(base, with_, wholes)
     runs = [_runs(matched.base), _runs(matched.with_)]
     recorded = [*_recorded("base", base, runs[0]), *_recorded("with", with_, runs[1])]
     by_run = dict(zip([*_keys("base", runs[0]), *_keys("with", runs[1])], recorded, strict=True))
@@ -180,13 +184,14 @@ def compare(base: Analysis, with_: Analysis) -> Comparison:
     )  # fmt: skip
 
 
-def compare_strategies(of: Analysis) -> Comparison:
+def compare_strategies(of: Analysis, whole: Analysis | None = None) -> Comparison:
     """The unmaps of one set that invalidate per page, against those that defer.
 
     Captures of the unmap alone do not see the strategy, and are left out. Raises QueryError when
     the set does not hold both.
     """
-    base, with_ = (_of_strategy(of, name) for name in ("per_pte", "deferred_range"))
+    names = ("per_pte", "deferred_range")
+    base, with_ = (_of_strategy(of, name) for name in names)
     for side, name in ((base, "per_pte"), (with_, "deferred_range")):
         if side.unmaps.is_empty():
             seen = sorted(set(of.unmaps["strategy"].cast(pl.String).drop_nulls())) or ["none"]
@@ -194,7 +199,8 @@ def compare_strategies(of: Analysis) -> Comparison:
                 f"no unmap of strategy {name}: the traces hold {', '.join(seen)}\n"
                 "--group strategy wants both in one set; two sets are compared with --base, --with"
             )
-    found = compare(base, with_)
+    one, other = (_of_strategy(whole or of, name) for name in names)
+    found = compare(base, with_, (one, other))
     if found.plan.allows_inference and not _balanced(of):
         text = "inside the runs, one strategy was used before the other: drift is confounded"
         plan = replace(found.plan, kind="sequential", standing="confounded", text=text)

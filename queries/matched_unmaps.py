@@ -10,7 +10,7 @@ have the same number of unmaps in a step.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import polars as pl
 
@@ -71,12 +71,17 @@ class _Side:
     left_out: tuple[LeftOut, ...]
 
 
-def match(base: Analysis, with_: Analysis) -> Matched:
+def match(
+    base: Analysis, with_: Analysis, wholes: tuple[Analysis, Analysis] | None = None
+) -> Matched:
     """The unmaps of *base* and *with_* that did the same work.
+
+    *wholes*: what they were filtered from, where they were: places are those in the workload.
 
     Raises QueryError when a side has no complete unmap with a duration, or none that matches.
     """
-    rows = {"base": _rows(base), "with": _rows(with_)}
+    whole_base, whole_with = wholes or (base, with_)
+    rows = {"base": _rows(base, whole_base), "with": _rows(with_, whole_with)}
     for name, frame in rows.items():
         if frame.filter(_usable()).is_empty():
             raise QueryError(
@@ -107,12 +112,16 @@ def match(base: Analysis, with_: Analysis) -> Matched:
     return Matched(mode, one, other, fine_one, fine_other, lost[0], lost[1], alone, _summed(left))
 
 
-def one_side(of: Analysis) -> tuple[pl.DataFrame, tuple[LeftOut, ...]]:
+def one_side(
+    of: Analysis, whole: Analysis | None = None
+) -> tuple[pl.DataFrame, tuple[LeftOut, ...]]:
     """The unmaps of *of* in their cells, as match() takes the headline of a side.
+
+    *whole*: what it was filtered from, where it was.
 
     Raises QueryError when none is complete and has a duration.
     """
-    rows = _rows(of)
+    rows = _rows(of, whole or of)
     side = _side("base", rows, alone=_every_run_has_alone(rows))
     if side.headline.is_empty():
         raise QueryError("no unmap is complete and has a duration: nothing to compare")
@@ -124,12 +133,18 @@ def _usable() -> pl.Expr:
     return (pl.col("status") == "complete") & pl.col("duration_ns").is_not_null()
 
 
-def _rows(analysis: Analysis) -> pl.DataFrame:
+def _rows(analysis: Analysis, whole: Analysis) -> pl.DataFrame:
     """All unmaps with their run, their cell and their place, and whether their capture is alone."""
     runs = analysis.sources.select(
         "source_id", pl.col("run").fill_null(UNKNOWN_RUN), "order", "recorded_at"
     ).rename({"order": "plan_order"})
-    rows = numbered(corrected(analysis)).with_columns(leaf_level().alias("level"))
+    rows = corrected(analysis).with_columns(leaf_level().alias("level"))
+    if whole is analysis:
+        rows = numbered(rows)
+    else:  # what filters left out has its place all the same
+        ids = ("source_id", "unmap_id")
+        places = numbered(whole.unmaps).select(*ids, "stem", "order", "of")
+        rows = rows.join(places, on=ids, how="left", maintain_order="left")
     # Null: a capture without a usable unmap, which may have traced anything.
     calls = pl.col("traced_calls").filter(_usable()).mean().over("source_id")
     return rows.join(runs, on="source_id", how="left", maintain_order="left").with_columns(
@@ -297,8 +312,3 @@ def _nothing_matches(left: list[LeftOut]) -> str:
         "what is compared must be the same: leaf level, leaves and trigger known on both sides"
         " (probes with arguments), or steps of the same names with the same unmaps (docs/steps.md)"
     )
-
-
-def cell_name(cell: dict[str, Any]) -> str:
-    """A cell in words that are stable: for messages and for finding it again."""
-    return ", ".join(f"{name} {cell[name]}" for name in CELL if cell[name] is not None)

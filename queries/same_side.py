@@ -44,12 +44,14 @@ class SameSide:
     quantum_ns: float
 
 
-def same_side(of: Analysis) -> SameSide:
+def same_side(of: Analysis, whole: Analysis | None = None) -> SameSide:
     """A/A: the noise floor of the runs of one side, size by size.
+
+    *whole*: what it was filtered from, where it was.
 
     Raises QueryError when no unmap is complete and has a duration.
     """
-    rows, left_out = one_side(of)
+    rows, left_out = one_side(of, whole)
     quantum = duration_step_of(of)
     table = run_medians(rows)
     sizes = [_same_size(cell, table, quantum) for cell in cells_of(table).iter_rows(named=True)]

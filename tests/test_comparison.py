@@ -18,6 +18,7 @@ from traceview.parsers import open_trace
 from traceview.queries import analyze
 from traceview.queries.comparison import compare, compare_strategies
 from traceview.queries.decomposition import Decomposition
+from traceview.queries.filters import Filters, apply
 from traceview.queries.matched_unmaps import match
 from traceview.queries.observer import priced
 from traceview.queries.same_side import same_side
@@ -183,6 +184,22 @@ class TestMatching:
         assert [size.cell["stem"] for size in found.sizes] == [f"w{n}" for n in sorted(SIZES)]
         assert {size.base_unmaps for size in found.sizes} == {6 * 3}
 
+    def test_what_a_filter_leaves_keeps_its_place_in_the_step(self) -> None:
+        """On CPU 1 one side did the unmaps of 16 pages, the other those of 64."""
+        unknown = {"trigger": "unknown", "step": "s1", "leaves": None}
+        wholes = []
+        for at, of in enumerate((side(2000, alone=False), deferring(alone=False))):
+            rows = of.unmaps.with_columns(
+                *(pl.lit(value).cast(of.unmaps.schema[name]).alias(name)
+                  for name, value in unknown.items()),
+                (pl.col("leaves") == SIZES[at]).cast(pl.Int32).alias("cpu"),
+            )  # fmt: skip
+            wholes.append(replace(of, unmaps=rows))
+        kept = [apply(Filters(cpus=(1,)), whole) for whole in wholes]
+        assert len(kept[0].unmaps) == len(kept[1].unmaps) == 6 * 3
+        with pytest.raises(QueryError, match="same work"):
+            match(kept[0], kept[1], (wholes[0], wholes[1]))
+
     def test_a_step_with_another_number_of_unmaps_matches_nothing(self) -> None:
         unknown = {"trigger": "unknown"}
         base = side(2000, alone=False, unmap_columns=unknown)
@@ -322,11 +339,11 @@ class TestDecomposition:
         assert "table_put" not in {part.name for part in found.decomposition.parts}
 
     def test_without_a_cost_of_tracing_no_part_has_bounds(self) -> None:
-        sides = (
+        base, with_ = (
             priced(replace(of, own_times=of.own_times.clear()))
             for of in (side(2000, alone=False), deferring(alone=False))
         )
-        found = compare(*sides).decomposition
+        found = compare(base, with_).decomposition
         assert isinstance(found, Decomposition)
         timed = [part for part in found.parts if part.base_ns or part.with_ns]
         assert len(timed) == 4

@@ -226,7 +226,10 @@ def _compared(
     from traceview.report.compared import compared  # noqa: PLC0415
 
     kept = {name: apply(filters, analysis) for name, analysis in read.items()}
-    found = compare_strategies(kept["all"]) if "all" in kept else ask(kept["base"], kept["with"])
+    if "all" in kept:
+        found = compare_strategies(kept["all"], read["all"])
+    else:
+        found = ask(kept["base"], kept["with"], (read["base"], read["with"]))
     return compared(found, read, filters, claims, opened[0].vocabulary, calibrations=calibrations)
 
 
@@ -237,7 +240,7 @@ def _runs(
     from traceview.queries.same_side import same_side  # noqa: PLC0415
     from traceview.report.compared_runs import compared_runs  # noqa: PLC0415
 
-    found = same_side(apply(filters, whole))
+    found = same_side(apply(filters, whole), whole)
     return compared_runs(found, whole, filters, opened[0].vocabulary, calibration)
 
 
