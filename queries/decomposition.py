@@ -8,14 +8,18 @@ rest of the walk on both. What tracing cost is a part of its own: a gain may be 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
 from traceview.queries.matched_unmaps import CELL
-from traceview.queries.run_intervals import paired_difference, welch_difference
+from traceview.queries.run_intervals import (
+    joined_difference,
+    paired_difference,
+    welch_difference,
+)
 from traceview.schema import COMPONENTS
 
 if TYPE_CHECKING:
@@ -117,6 +121,10 @@ def decompose(
     leaves = int((weights["leaves"] * weights["weight"]).sum())
     whole = _part(WHOLE, one, other, pairs)
     net = _part(NET, one, other, pairs) if corrected else None
+    if corrected:  # what was recorded does not depend on what tracing cost
+        found = tuple(_with_cost(part) for part in found)
+        net = None if net is None else _with_cost(net)
+        whole = replace(whole, low_tracing=None, high_tracing=None)
     return Decomposition(found, whole, net, corrected, tuple(merged), leaves)
 
 
@@ -205,6 +213,12 @@ def _part(
         _less(means["base", "_low"], means["with", "_high"]),
         _less(means["base", "_high"], means["with", "_low"]),
     )
+
+
+def _with_cost(part: Part) -> Part:
+    """The cost of tracing was estimated too: its error joins that of the runs."""
+    joined = joined_difference(part.difference, part.low_tracing, part.high_tracing)
+    return replace(part, difference=joined)
 
 
 def _number(value: object) -> float | None:

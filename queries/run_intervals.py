@@ -210,6 +210,32 @@ def joined_ratio(
     )
 
 
+def joined_difference(
+    difference: Interval, least: float | None, most: float | None, *,
+    confidence: float = CONFIDENCE,
+) -> Interval:  # fmt: skip
+    """The same of a *difference*, with distances on the linear scale.
+
+    Without both ends nothing is known of the second error, and no interval is given.
+    """
+    if difference.low is None or difference.high is None or difference.degrees_of_freedom is None:
+        return difference
+    if least is None or most is None:
+        return difference.value_alone("the error of the cost of tracing is not known: no interval")
+    down = _joined(difference.value - difference.low, difference.value - least)
+    up = _joined(difference.high - difference.value, most - difference.value)
+    reach = float(special.stdtrit(difference.degrees_of_freedom, (1 + confidence) / 2))
+    towards = down if difference.value > 0 else up
+    moved = reach * abs(difference.value) / towards if towards else inf
+    return replace(
+        difference,
+        low=difference.value - down,
+        high=difference.value + up,
+        p_value=2 * float(special.stdtr(difference.degrees_of_freedom, -moved)),
+        method=f"{difference.method}, joined with the cost's interval",
+    )
+
+
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
     """*p_values* adjusted for their number; None stays None and is not counted."""
     known = sorted((p, at) for at, p in enumerate(p_values) if p is not None)

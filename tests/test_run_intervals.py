@@ -13,6 +13,7 @@ from traceview.queries.noise_floor import noise_floor
 from traceview.queries.run_intervals import (
     Interval,
     holm,
+    joined_difference,
     joined_ratio,
     paired_difference,
     paired_ratio,
@@ -202,6 +203,28 @@ def test_the_p_value_of_a_joined_ratio_belongs_to_its_interval(least: float) -> 
     found = joined_ratio(alone, least, 1.3)
     assert found.p_value is not None
     assert (found.p_value < 0.05) == (ends(found)[0] > 1)
+
+
+def test_a_second_error_joins_that_of_a_difference() -> None:
+    alone = welch_difference(BASE, WITH)
+    low, high = ends(alone)
+    found = joined_difference(alone, alone.value - 30, alone.value + 400)
+    assert alone.value - ends(found)[0] == pytest.approx(np.hypot(alone.value - low, 30))
+    assert ends(found)[1] - alone.value == pytest.approx(np.hypot(high - alone.value, 400))
+    same = joined_difference(alone, alone.value, alone.value)
+    assert ends(same) == pytest.approx((low, high))
+    # Unknown is not nothing.
+    assert joined_difference(alone, None, alone.value).low is None
+
+
+def test_a_difference_that_the_second_error_turns_round_is_not_significant() -> None:
+    alone = welch_difference([11.0, 12.0, 11.5, 10.8], [10.0, 10.2, 9.7, 10.1])
+    assert alone.p_value is not None
+    assert alone.p_value < 0.05
+    found = joined_difference(alone, -1.0, 4.0)
+    assert found.p_value is not None
+    assert found.p_value > 0.05
+    assert ends(found)[0] < 0
 
 
 def test_holms_adjustment_counts_what_was_tested() -> None:
