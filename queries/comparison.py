@@ -370,7 +370,8 @@ def _with_lost(
 def _within(rows: pl.DataFrame) -> float | None:
     time = pl.col("duration_ns")
     range_ns = time.quantile(0.75, "linear") - time.quantile(0.25, "linear")
-    by_run = rows.group_by("run").agg((range_ns / time.median()).alias("spread"))
+    relative = pl.when(time.median() > 0).then(range_ns / time.median())
+    by_run = rows.group_by("run").agg(relative.alias("spread"))
     return _number(by_run["spread"].median())
 
 
@@ -498,6 +499,7 @@ def _agreement(headline: pl.DataFrame, detailed: pl.DataFrame, *, alone: bool) -
         tables[0]
         .join(tables[1], on=CELL, nulls_equal=True, suffix="_detailed")
         .drop_nulls(["corrected_ns", "corrected_ns_detailed"])
+        .filter(pl.col("corrected_ns") > 0)
     )
     off = (both["corrected_ns_detailed"] / both["corrected_ns"] - 1).abs()
     median, worst = _number(off.median()), _number(off.max())

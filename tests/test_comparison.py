@@ -120,6 +120,25 @@ def test_a_size_that_few_runs_have_is_no_matter_of_inference() -> None:
     assert all(one.ratio and one.ratio.interval.low for one in others)
 
 
+def test_durations_of_nothing_have_no_ratio_and_no_spread() -> None:
+    base = side(2000, alone=False)
+    nothing = pl.when(pl.col("leaves") == SIZES[0]).then(0).otherwise("duration_ns")
+    base = replace(base, unmaps=base.unmaps.with_columns(nothing.alias("duration_ns")))
+    size, *others = compare(base, deferring(alone=False)).sizes
+    assert (size.ratio, size.base_within) == (None, None)
+    assert all(one.ratio and one.base_within is not None for one in others)
+
+
+def test_a_time_of_which_nothing_is_left_agrees_with_no_other() -> None:
+    base = side(2000)
+    alone = (pl.col("traced_calls") == 0) & pl.col("step").str.starts_with(f"w{SIZES[0]}.")
+    only_tracing = pl.when(alone).then("probe_ns").otherwise("duration_ns")
+    base = replace(base, unmaps=base.unmaps.with_columns(only_tracing.alias("duration_ns")))
+    agreement, _ = compare(base, deferring()).agreement
+    assert agreement is not None
+    assert agreement.worst < 0.01
+
+
 def test_few_runs_only_describe_and_one_run_has_no_interval() -> None:
     three = compare(
         side(2000, runs=3, orders=[0, 3, 4], factors=noisy(3, 1)),
