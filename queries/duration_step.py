@@ -74,9 +74,10 @@ def duration_step_of(of: Analysis) -> float:
     kinds = of.unmaps.drop_nulls("evidence").select("source_id", "evidence").unique()
     rows = of.sources.join(kinds, on="source_id", how="inner")
     graph = pl.col("evidence") == "fgraph"
+    ticks = pl.when(pl.col("cntfrq_hz") > 0).then("cntfrq_hz")  # a sidecar may state anything
     steps = rows.select(
         pl.when(graph)
-        .then(pl.coalesce("duration_step_ns", NS_PER_S / pl.col("cntfrq_hz")))
+        .then(pl.coalesce("duration_step_ns", NS_PER_S / ticks))
         .otherwise(pl.col("ts_resolution_ns").cast(pl.Float64))
     )
     return float(steps.to_series().max() or 0.0)  # type: ignore[arg-type]
