@@ -12,7 +12,7 @@ from tests.writers.analyses import analysis, source, unmap
 from traceview.queries.filters import Filters
 from traceview.report.bar import PARTS, bar, cells
 from traceview.report.contents import contents
-from traceview.report.layout import Column, table, wrapped
+from traceview.report.layout import Column, table, tables, wrapped
 from traceview.report.terminal import summary
 from traceview.report.wording import bytes_size, clean, duration, number, share
 from traceview.schema import COMPONENTS
@@ -142,7 +142,9 @@ def test_requests_show_how_many_are_complete_and_what_their_times_leave_out() ->
     said = text(analysis([unmap()], triggers=requests))
     (row,) = [line.split() for line in said.splitlines() if "kvm_unmap_gfn_range" in line]
     assert row[2:8] == ["3", "2", "1", "2", "500", "ns"]
-    assert "times are of complete ones that were not idle" in " ".join(said.split())
+    flat = " ".join(said.split())
+    assert "median: of complete ones that were not idle" in flat
+    assert "between: median of what was no unmap" in flat
 
 
 def test_what_a_filter_left_out_for_want_of_a_time_is_said() -> None:
@@ -180,6 +182,11 @@ def test_many_traces_are_one_table() -> None:
     lines = text(analysis([unmap(source_id=i) for i in range(6)], sources), 80).splitlines()
     assert lines[0].split()[0] == "trace"
     assert [line.split()[0] for line in lines[1:7]] == [f"run{i}" for i in range(6)]
+
+
+def test_more_than_any_number_of_slowest_unmaps_is_all_of_them() -> None:
+    said = text(analysis([unmap()] * 3), top=10**20)
+    assert "The 3 slowest unmaps" in said
 
 
 def test_the_slowest_unmaps_are_as_many_as_asked_for() -> None:
@@ -263,12 +270,36 @@ def test_a_table_drops_columns_before_it_becomes_records() -> None:
         "  first       1  xxxxxxxxxxxxxxxxxxxxxxxxxxxxxx",
         "  second     22",
     ]
-    assert [line.plain for line in table(columns, rows, 20)] == [
+    said = [line.plain for line in table(columns, rows, 20)]
+    assert said[:3] == [
         "  name    value",
         "  first       1",
         "  second     22",
     ]
+    assert " ".join(" ".join(said[3:]).split()) == (
+        "columns left out at this width: remark (COLUMNS=47 or a wider terminal shows them)"
+    )
+    assert "remark" in table(columns, rows, 47)[0].plain
+    assert "remark" not in table(columns, rows, 46)[0].plain
     assert [line.plain for line in table(columns, rows[1:], 14)] == ["  second", "    value 22"]
+
+
+def test_only_columns_that_are_shown_are_explained() -> None:
+    columns = (Column("name", note="of it"), Column("more", drop=1, note="than that"))
+    rows = [["first", "x" * 30]]
+    assert table(columns, rows, 60)[2].plain == "  name: of it; more: than that"
+    assert "than that" not in "".join(line.plain for line in table(columns, rows, 30))
+    silent = [line.plain for line in table(columns, [["first", "-"]], 60)]
+    assert silent == ["  name", "  first", "  name: of it"]
+
+
+def test_the_parts_of_a_table_show_the_same_columns_explained_once() -> None:
+    columns = (Column("name"), Column("more", drop=1, note="than that"))
+    said = [line.plain for line in tables(columns, [("a", [["x", "-"]]), ("b", [["yy", "1"]])], 40)]
+    assert said == [
+        "  a", "  name  more", "  x     -", "  b", "  name  more", "  yy    1",
+        "  more: than that",
+    ]  # fmt: skip
 
 
 def test_wide_characters_are_counted_by_cells() -> None:

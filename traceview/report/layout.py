@@ -1,8 +1,8 @@
 """Lines of text that never exceed a width: headings, wrapped paragraphs, tables, facts.
 
-A table that does not fit drops the columns that may be dropped, and where that is not enough
-becomes one short paragraph per row. No boxes and no trailing blanks: the same lines go to
-terminals, pipes, mails and documents.
+A table that does not fit drops the columns that may be dropped and names them below, and where
+that is not enough becomes one short paragraph per row. No boxes and no trailing blanks: the same
+lines go to terminals, pipes, mails and documents.
 """
 
 from __future__ import annotations
@@ -24,11 +24,15 @@ WRAPPER = Console(file=None, width=80, color_system=None)
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column: numbers stand to the right; `drop` > 0 may be left out, the highest first."""
+    """A column: numbers stand to the right; `drop` > 0 may be left out, the highest first.
+
+    `note` says below the table what the column holds, if the table shows it.
+    """
 
     title: str
     right: bool = False
     drop: int = 0
+    note: str = ""
 
 
 def heading(text: str, width: int) -> list[Text]:
@@ -103,25 +107,74 @@ def table(
 
     A droppable column that says `-` or nothing in every row is left out.
     """
-    said = [
+    return tables(columns, [(None, rows)], width, keys=keys)
+
+
+def tables(
+    columns: Sequence[Column],
+    parts: Sequence[tuple[str | None, Sequence[Sequence[str]]]],
+    width: int,
+    *,
+    keys: int = 1,
+) -> list[Text]:
+    """A table in *parts*, each below its own title: all of them show the same columns."""
+    rows = [row for _, of in parts for row in of]
+    said = _saying(columns, rows)
+    fits = _fitting(columns, rows, said, width)
+    lines: list[Text] = []
+    for title, of in parts:
+        lines += [] if title is None else wrapped(Text(title, style="bold"), width, indent=2)
+        if fits is None:
+            lines += _records(columns, of, width, keys)
+            continue
+        widths = [_column_width(columns[at], rows, at) for at in fits]
+        lines += _grid(
+            [columns[at] for at in fits], [[row[at] for at in fits] for row in of], widths
+        )
+    shown = said if fits is None else fits
+    notes = [f"{columns[at].title}: {columns[at].note}" for at in shown if columns[at].note]
+    lines += wrapped("; ".join(notes), width, indent=GAP, hang=GAP) if notes else []
+    left_out = [columns[at].title for at in said if at not in shown]
+    if left_out:
+        needed = _table_width(columns, rows, said)
+        text = (
+            f"columns left out at this width: {', '.join(left_out)}"
+            f" (COLUMNS={needed} or a wider terminal shows them)"
+        )
+        lines += wrapped(Text(text, style="dim"), width, indent=GAP, hang=GAP)
+    return lines
+
+
+def _saying(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> list[int]:
+    """The columns that say something, or must stay."""
+    return [
         at
         for at, column in enumerate(columns)
         if not column.drop or any(row[at] not in {"", "-"} for row in rows)
     ]
-    while True:
-        widths = [_column_width(columns[at], (row[at] for row in rows)) for at in said]
-        if sum(widths) + GAP * len(widths) <= width:
-            return _grid(
-                [columns[at] for at in said], [[r[at] for at in said] for r in rows], widths
-            )
-        least = max(said, key=lambda at: columns[at].drop)
+
+
+def _fitting(
+    columns: Sequence[Column], rows: Sequence[Sequence[str]], said: Sequence[int], width: int
+) -> list[int] | None:
+    """Those of *said* that *width* has room for; None where what must stay is too wide."""
+    left = list(said)
+    while _table_width(columns, rows, left) > width:
+        least = max(left, key=lambda at: columns[at].drop)
         if not columns[least].drop:
-            return _records(columns, rows, width, keys)
-        said.remove(least)
+            return None
+        left.remove(least)
+    return left
 
 
-def _column_width(column: Column, values: Iterable[str]) -> int:
-    return max(cell_len(text) for text in (column.title, *values))
+def _table_width(
+    columns: Sequence[Column], rows: Sequence[Sequence[str]], shown: Sequence[int]
+) -> int:
+    return sum(_column_width(columns[at], rows, at) + GAP for at in shown)
+
+
+def _column_width(column: Column, rows: Sequence[Sequence[str]], at: int) -> int:
+    return max(cell_len(text) for text in (column.title, *(row[at] for row in rows)))
 
 
 def _grid(

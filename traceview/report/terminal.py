@@ -13,7 +13,7 @@ from rich.text import Text
 from traceview.queries.groups import BOUNDS, nearest_rank, source_labels
 from traceview.report.absent import why_no_unmap
 from traceview.report.bystanders import bystanders
-from traceview.report.layout import Column, bullets, heading, table, wrapped
+from traceview.report.layout import Column, bullets, heading, table, tables, wrapped
 from traceview.report.ledger import excluded
 from traceview.report.samples import samples
 from traceview.report.sources import sources, statuses
@@ -43,10 +43,6 @@ FLUSHES: Final = "Invalidations outside unmaps (dirty logging, break-before-make
 UNPLACED_FLUSHES: Final = (
     "Invalidations not seen inside an unmap (dirty logging, break-before-make, or unmaps of which"
     " the beginning is not in the trace)"
-)
-TRIGGER_COLUMNS: Final = (
-    "complete: entry and exit are in the trace; idle: complete, and caused no unmap; times are of"
-    " complete ones that were not idle; between: median of what was no unmap"
 )
 SAID_AS_CAVEATS: Final = frozenset({"censored-unmaps", "contaminated-unmaps"})
 LEAF_SIZES: Final = {"mixed": "mixed", "unknown": UNKNOWN, "none": "none"}
@@ -92,22 +88,25 @@ def _unmaps(found: Contents, width: int) -> list[Text]:
     columns = (
         Column("strategy"), Column("leaf"), Column("trigger"), Column("count", right=True),
         Column("leaves", right=True), Column("median", right=True),
-        Column("p95", right=True, drop=3 if traced(rows) else 0), Column("ns/leaf", right=True),
+        Column("p95", right=True, drop=4 if traced(rows) else 0), Column("ns/leaf", right=True),
         *_corrected_columns(rows),
     )  # fmt: skip
     sizes = leaf_sizes(found.analysis.sources)
-    for label, of in _by_label(rows, found):
-        lines += [] if label is None else wrapped(Text(label, style="bold"), width, indent=2)
-        values = [
+    parts = [
+        (
+            label,
             [
-                row["strategy"], sizes[row["leaf_level"]], row["trigger"], count(row["count"]),
-                count(row["leaves"]), duration(row["median_ns"]), duration(row["p95_ns"]),
-                number(row["ns_per_leaf"]), *_corrected_cells(row, rows),
-            ]
-            for row in of.iter_rows(named=True)
-        ]  # fmt: skip
-        lines += table(columns, values, width, keys=3)
-    return lines
+                [
+                    row["strategy"], sizes[row["leaf_level"]], row["trigger"], count(row["count"]),
+                    count(row["leaves"]), duration(row["median_ns"]), duration(row["p95_ns"]),
+                    number(row["ns_per_leaf"]), *_corrected_cells(row, rows),
+                ]
+                for row in of.iter_rows(named=True)
+            ],
+        )
+        for label, of in _by_label(rows, found)
+    ]  # fmt: skip
+    return lines + tables(columns, parts, width, keys=3)
 
 
 def _corrected_columns(rows: pl.DataFrame) -> tuple[Column, ...]:
@@ -117,10 +116,15 @@ def _corrected_columns(rows: pl.DataFrame) -> tuple[Column, ...]:
     """
     if not traced(rows):
         return ()
-    what = "corrected" if rows["ns_per_leaf"].count() else "corrected median"
+    per_leaf = rows["ns_per_leaf"].count() > 0
+    title, of = ("corrected", "ns/leaf") if per_leaf else ("corrected median", "median")
+    most = (rows["probe_ns"].is_null() & rows["probe_high_ns"].is_not_null()).any()
+    share = "its share of the times" + (" (<=: at most)" if most else "")
     return (
-        Column(what, right=True, drop=1), Column("between", right=True, drop=4),
-        Column("tracing", right=True, drop=2),
+        Column(title, right=True, drop=2, note=f"{of} without tracing"),
+        # An estimate without its bounds says too much: they go last.
+        Column("untraced", right=True, drop=1, note=f"what {of} without tracing lies between"),
+        Column("tracing", right=True, drop=3, note=share),
     )  # fmt: skip
 
 
@@ -213,7 +217,7 @@ def _slowest(found: Contents, width: int, top: int) -> list[Text]:
         Column("tid", right=True, drop=7), Column("comm", drop=8),
         Column("unmap", right=True, drop=1),  # with `at`: how the unmap is found again
     )  # fmt: skip
-    values = [_slow(row, found) for row in rows.head(top).iter_rows(named=True)]
+    values = [_slow(row, found) for row in rows.head(min(top, len(rows))).iter_rows(named=True)]
     title = "The slowest unmap" if len(values) == 1 else f"The {len(values)} slowest unmaps"
     return heading(title, width) + table(columns, values, width, keys=0)
 
@@ -234,24 +238,28 @@ def _triggers(found: Contents, width: int) -> list[Text]:
         return []
     columns = (
         Column("requested by"), Column("kind", drop=2), Column("count", right=True),
-        Column("complete", right=True), Column("idle", right=True), Column("unmaps", right=True),
-        Column("median", right=True), Column("p95", right=True, drop=3),
-        Column("between", right=True, drop=1),
+        Column("complete", right=True, note="entry and exit are in the trace"),
+        Column("idle", right=True, note="complete, and caused no unmap"),
+        Column("unmaps", right=True),
+        Column("median", right=True, note="of complete ones that were not idle"),
+        Column("p95", right=True, drop=3, note="of the same"),
+        Column("between", right=True, drop=1, note="median of what was no unmap"),
     )  # fmt: skip
-    lines = heading("Triggers (what asked for unmaps)", width)
-    lines += wrapped(TRIGGER_COLUMNS, width, indent=2, hang=2)
-    for label, of in _by_label(found.trigger_groups, found):
-        lines += [] if label is None else wrapped(Text(label, style="bold"), width, indent=2)
-        values = [
+    parts = [
+        (
+            label,
             [
-                clean(row["symbol"]), row["kind"], count(row["count"]), count(row["complete"]),
-                count(row["idle"]), count(row["unmaps"]), duration(row["median_ns"]),
-                duration(row["p95_ns"]), duration(row["between_ns"]),
-            ]
-            for row in of.iter_rows(named=True)
-        ]  # fmt: skip
-        lines += table(columns, values, width)
-    return lines
+                [
+                    clean(row["symbol"]), row["kind"], count(row["count"]), count(row["complete"]),
+                    count(row["idle"]), count(row["unmaps"]), duration(row["median_ns"]),
+                    duration(row["p95_ns"]), duration(row["between_ns"]),
+                ]
+                for row in of.iter_rows(named=True)
+            ],
+        )
+        for label, of in _by_label(found.trigger_groups, found)
+    ]  # fmt: skip
+    return heading("Triggers (what asked for unmaps)", width) + tables(columns, parts, width)
 
 
 def _flushes_title(analysis: Analysis) -> str:
