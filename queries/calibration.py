@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 MIN_STRATA: Final = 3
 CONFIDENCE: Final = 0.95
 FITS: Final = 0.5
+FITS_WORST: Final = 2.0
 # Of the median of n values that spread like a normal distribution: variance pi/2 s^2/n; s from
 # the median absolute deviation.
 MEDIAN_FACTOR: Final = 1.4826 * float(np.sqrt(np.pi / 2))
@@ -56,7 +57,7 @@ class PerCall:
     @property
     def fits(self) -> bool:
         """Whether one cost per call tells what the calls cost; else it is no more than a range."""
-        return self.median_residual <= FITS
+        return self.median_residual <= FITS and self.worst_residual <= FITS_WORST
 
 
 def strata(detailed: pl.DataFrame, plain: pl.DataFrame) -> pl.DataFrame:

@@ -11,6 +11,7 @@ side makes the ratio smallest and largest: a conclusion that changes there is no
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import log
 from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
@@ -19,6 +20,7 @@ from traceview.errors import QueryError
 from traceview.queries.decomposition import Decomposition, decompose, refusal
 from traceview.queries.duration_step import duration_step_of
 from traceview.queries.matched_unmaps import CELL, Matched, Name, match
+from traceview.queries.matching import numbered
 from traceview.queries.noise_floor import NoiseFloor, noise_floor
 from traceview.queries.quantile_shift import FEWEST_UNMAPS, Shift, quantile_shift
 from traceview.queries.ratios import Ratio, Setup, difference_of, ratio_of
@@ -96,6 +98,8 @@ class Line:
     line: dict[str, Any]
     sizes: tuple[int, ...]
     ratio: Ratio
+    base_slope: float
+    with_slope: float
     slope_difference: Interval
     intercept_difference: Interval
     base_intercept: float
@@ -124,8 +128,9 @@ class Agreement:
 class Comparison:
     """Everything about two sides.
 
-    `headline`: that of the line with the most leaves if it fits, else of the size with the most;
-    None if no ratio can be made. `quantum_ns` per side, 0 where none is known.
+    `headline`: that of the line with the most leaves if it fits, else of the size with the most, of
+    several the one nearest to 1; None if no ratio can be made, or leaves are not known.
+    `quantum_ns` per side, 0 where none is known.
     """
 
     base: Analysis
@@ -229,10 +234,39 @@ def _balanced(of: Analysis) -> bool:
 
 
 def _of_strategy(of: Analysis, name: str) -> Analysis:
-    """The part of *of* with that strategy; empty unmaps do the same work under both."""
-    unmaps = of.unmaps.filter(pl.col("strategy") == name)
-    sources = of.sources.filter(pl.col("source_id").is_in(unmaps["source_id"].unique().to_list()))
-    return replace(of, unmaps=unmaps, sources=sources)
+    """The part of *of* with that strategy, and what was traced alone of the same unmaps."""
+    unmaps = of.unmaps.filter(_strategies(of) == name)
+    ids = unmaps["source_id"].unique().to_list()
+    mine = pl.col("source_id").is_in(ids)
+    return replace(
+        of,
+        unmaps=unmaps,
+        sources=of.sources.filter(mine),
+        tracing_costs=of.tracing_costs.filter(mine),
+    )
+
+
+def _strategies(of: Analysis) -> pl.Series:
+    """The strategy of each unmap; a capture of the unmap alone takes it from one of its run.
+
+    There, from the unmap in the same place, if that is of one strategy.
+    """
+    runs = of.sources.select("source_id", "run")
+    rows = numbered(of.unmaps).join(runs, on="source_id", how="left", maintain_order="left")
+    place = ["run", "step", "order", "of"]
+    known = pl.col("strategy").is_in(["per_pte", "deferred_range"])
+    seen = (
+        rows.filter(known)
+        .group_by(place)
+        .agg(pl.col("strategy").unique().alias("seen"))
+        .filter(pl.col("seen").list.len() == 1)
+        .select(*place, pl.col("seen").list.first())
+    )
+    joined = rows.join(seen, on=place, how="left", nulls_equal=True, maintain_order="left")
+    alone = (pl.col("traced_calls").max() == 0).over("source_id") & pl.col("run").is_not_null()
+    return joined.select(
+        pl.when(alone).then("seen").otherwise("strategy").cast(pl.String).fill_null("unknown")
+    ).to_series()
 
 
 def _runs(rows: pl.DataFrame) -> tuple[str, ...]:
@@ -421,10 +455,15 @@ def _line(
     chosen = [side[ratio.variant] or [] for side in slopes]
     lines = [line for side in (base, with_) for run in side if (line := run.lines[ratio.variant])]
     return Line(
-        group, sizes, ratio, difference_of(chosen[0], chosen[1], narrow),
-        difference_of(ours, theirs, setup), sum(ours) / len(ours), sum(theirs) / len(theirs),
+        group, sizes, ratio, _mean(chosen[0]), _mean(chosen[1]),
+        difference_of(chosen[0], chosen[1], narrow),
+        difference_of(ours, theirs, setup), _mean(ours), _mean(theirs),
         max(abs(line.worst.relative) for line in lines),
     )  # fmt: skip
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)
 
 
 def _of_lines(side: list[RunLine], variant: Variant, what: str) -> list[float] | None:
@@ -437,13 +476,17 @@ def _of_lines(side: list[RunLine], variant: Variant, what: str) -> list[float] |
 
 
 def _headline(lines: Sequence[Line], sizes: Sequence[Size]) -> Ratio | None:
-    """Of the line with the most leaves if it fits, else of the largest size that has a ratio."""
+    """Of the line with the most leaves if it fits, else of the largest size that has a ratio.
+
+    Of several sizes of as many leaves, the ratio nearest to 1. None where leaves are not known.
+    """
     longest = max(lines, key=lambda line: max(line.sizes), default=None)
     if longest is not None and longest.fits:
         return longest.ratio
-    known = [size for size in sizes if size.ratio is not None]
-    largest = max(known, key=lambda size: size.cell["leaves"] or 0, default=None)
-    return None if largest is None else largest.ratio
+    known = [size for size in sizes if size.ratio is not None and size.cell["leaves"]]
+    most = max((size.cell["leaves"] for size in known), default=0)
+    ratios = [size.ratio for size in known if size.cell["leaves"] == most]
+    return min(ratios, key=lambda one: abs(log(one.interval.value)), default=None)  # type: ignore[union-attr]
 
 
 def _headline_runs(

@@ -84,11 +84,13 @@ def match(
     rows = {"base": _rows(base, whole_base), "with": _rows(with_, whole_with)}
     for name, frame in rows.items():
         if frame.filter(_usable()).is_empty():
+            why = _said_of((base, with_)[name == "with"])
             raise QueryError(
-                f"no unmap of --{name} is complete and has a duration: nothing to compare"
+                f"no unmap of --{name} is complete and has a duration: nothing to compare{why}"
             )
     alone = all(_every_run_has_alone(frame) for frame in rows.values())
     sides = {name: _side(name, frame, alone=alone) for name, frame in rows.items()}
+    _refuse_unlike_detail(sides["base"].headline, sides["with"].headline)
     mode = _mode(sides["base"].headline, sides["with"].headline)
     one, other = (_as_cells(side.headline, mode) for side in sides.values())
     fine_one, fine_other = (_as_cells(side.detailed, mode) for side in sides.values())
@@ -127,6 +129,29 @@ def one_side(
         raise QueryError("no unmap is complete and has a duration: nothing to compare")
     mode = _mode(side.headline, side.headline)
     return _as_cells(side.headline, mode), _summed(list(side.left_out))
+
+
+def _said_of(of: Analysis) -> str:
+    """What was wrong with the traces of a side, which may be why."""
+    grave = [what.message for _, what in of.diagnostics if what.severity != "info"]
+    return "".join(f"\n{message}" for message in dict.fromkeys(grave[:3]))
+
+
+def _refuse_unlike_detail(base: pl.DataFrame, with_: pl.DataFrame) -> None:
+    """Captures of the unmap alone and detailed ones differ by the tracing, whatever else does."""
+    alone = [
+        bool((rows["traced_calls"] == 0).all())
+        for rows in (base.filter(pl.col("evidence") != "insn"),
+                     with_.filter(pl.col("evidence") != "insn"))
+        if len(rows)
+    ]  # fmt: skip
+    if len(set(alone)) > 1:
+        one, other = ("--base", "--with") if alone[0] else ("--with", "--base")
+        raise QueryError(
+            f"{one} is of kvm_pgtable_stage2_unmap alone, {other} is traced in more detail: what"
+            " differs between them is the tracing\n"
+            "valid: captures of like detail on both sides; best both kinds of every run"
+        )
 
 
 def _usable() -> pl.Expr:

@@ -543,3 +543,50 @@ def executed(kernel: str) -> dict[str, float]:
     steps = observed(kernel).unmaps.filter(pl.col("source_id") == 0)["step"]
     rows = found.unmaps.with_columns(steps.str.slice(0, 3).alias("stem"))
     return dict(rows.group_by("stem").agg(pl.col("duration_ns").median()).iter_rows())
+
+
+def test_captures_of_unlike_detail_are_not_compared() -> None:
+    alone = side(2000)
+    plain = alone.sources.filter(pl.col("path").str.ends_with("False"))["source_id"]
+    only = {
+        name: getattr(alone, name).filter(pl.col("source_id").is_in(plain.to_list()))
+        for name in ("sources", "unmaps")
+    }
+    with pytest.raises(QueryError, match="--base is of kvm_pgtable_stage2_unmap alone"):
+        compare(replace(alone, **only), deferring(alone=False))
+
+
+def test_of_several_largest_sizes_the_headline_is_the_nearest_to_1() -> None:
+    found = compare(observed_like(base=(4000, 1500)), observed_like(base=(1000, 1000), label="b"))
+    assert found.headline is not None
+    ratios = [size.ratio.interval.value for size in found.sizes if size.ratio is not None]
+    assert len(ratios) == 2
+    assert found.headline.interval.value == min(ratios) < max(ratios)
+
+
+def observed_like(*, base: tuple[int, int], label: str = "a") -> Analysis:
+    """Unmaps of 64 leaves for a notifier and for a memslot, that take unlike times."""
+    one = side(base[0], alone=False, sizes=(64,), label=label)
+    other = side(base[1], alone=False, sizes=(64,), label=label,
+                 unmap_columns={"trigger": "memslot"})  # fmt: skip
+    unmaps = pl.concat([one.unmaps, other.unmaps.with_columns(pl.col("unmap_id") + 1000)])
+    counts = pl.concat(
+        [one.traced_calls, other.traced_calls.with_columns(pl.col("unmap_id") + 1000)]
+    )
+    return replace(one, unmaps=unmaps.sort("source_id"), traced_calls=counts)
+
+
+def test_without_known_leaves_there_is_no_headline() -> None:
+    unknown = {"leaves": None, "leaves_l3": None, "trigger": "unknown"}
+    found = compare(side(2000, alone=False, unmap_columns=unknown),
+                    deferring(alone=False, unmap_columns=unknown))  # fmt: skip
+    assert found.headline is None
+    assert all(size.ratio is not None for size in found.sizes)
+
+
+def test_strategies_take_their_times_from_captures_of_the_unmap_alone() -> None:
+    both = joined(side(2000, label="x"), deferring(500))
+    found = compare_strategies(both)
+    assert found.matched.alone
+    assert found.headline is not None
+    assert found.headline.interval.value == pytest.approx(4, rel=0.01)
