@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from traceview.report.compared import Compared
     from traceview.report.compared_runs import ComparedRuns
     from traceview.trace import Trace
+
+T = TypeVar("T")
 
 
 def compare(  # noqa: PLR0913 - one per option
@@ -60,6 +62,7 @@ def compare(  # noqa: PLR0913 - one per option
     """Compare two sides: how much faster, by what, and whether these runs can tell.
 
     Options that are given once for each trace take those of --base first, then those of --with.
+    Of --label, --origin and --kallsyms two values are those of all of --base, all of --with.
     """
     with answered():
         from traceview.queries.claims import parse_claim  # noqa: PLC0415 - not needed by --help
@@ -70,12 +73,15 @@ def compare(  # noqa: PLR0913 - one per option
         filters = filters_of(step, trigger, cpu, tid, from_, to)
         opened = open_traces(
             [path for paths in sides.values() for path in paths],
-            stated={"origin": origin, "label": label, "run": run, "order": order},
+            stated={
+                "origin": _by_side(origin, sides), "label": _by_side(label, sides), "run": run,
+                "order": order,
+            },
             host=host,
-            kallsyms=kallsyms,
+            kallsyms=_by_side(kallsyms, sides),
             vocabularies=vocabulary or (),
             digest=json,
-        )
+        )  # fmt: skip
         ask = partial(_analyzed, quiet=quiet, **steps_of(steps, step_pattern))
         calibrations = _calibrations(
             opened, sides, {"base": base_calibration, "with": with_calibration}, kallsyms, ask,
@@ -138,6 +144,14 @@ def _sides(
     return {"all": traces}
 
 
+def _by_side(values: Sequence[T] | None, sides: dict[str, list[str]]) -> Sequence[T] | None:
+    """Two values for two sides are that of --base and that of --with, for all of their traces."""
+    many = [len(paths) for paths in sides.values()]
+    if values is None or len(values) != 2 or len(many) != 2:
+        return values
+    return [value for value, times in zip(values, many, strict=True) for _ in range(times)]
+
+
 def _refuse_unfit(
     sides: dict[str, list[str]], calibration: list[str] | None, claims: list[str] | None
 ) -> None:
@@ -172,12 +186,15 @@ def _calibrations(
 ) -> dict[str, Analysis]:
     """What says what tracing cost, of the sides that it was given for."""
     found = {}
+    tables: dict[str, Sequence[Path] | None] = dict.fromkeys(sides, kallsyms)
+    if kallsyms and len(kallsyms) == len(sides):  # one for each side
+        tables = {name: [table] for name, table in zip(sides, kallsyms, strict=True)}
     for name, paths in sides.items():
         side = "base" if name == "all" else name
         fewer = files[side]
         if fewer:
             traces = open_calibration(
-                fewer, paths, kallsyms=kallsyms, vocabulary=opened[0].vocabulary, digest=digest
+                fewer, paths, kallsyms=tables[name], vocabulary=opened[0].vocabulary, digest=digest
             )
             found[name] = ask(traces, f"--{side}-calibration")
     return found
@@ -191,15 +208,20 @@ def _read(
     names: dict[str, str],
 ) -> dict[str, Analysis]:
     """Each side read once, and its tracing priced."""
-    from traceview.queries.observer import priced  # noqa: PLC0415 - not needed by --help
+    from traceview.queries.like_sides import refuse_same_runs  # noqa: PLC0415 - not for --help
+    from traceview.queries.observer import priced  # noqa: PLC0415
 
-    found: dict[str, Analysis] = {}
+    wholes: dict[str, Analysis] = {}
     traces = list(opened)
     for name, paths in sides.items():
         mine, traces = traces[: len(paths)], traces[len(paths) :]
-        whole = ask(mine, "" if name == "all" else f"--{name}")
-        found[name] = priced(_named(whole, names.get(name)), calibrations.get(name))
-    return found
+        wholes[name] = ask(mine, "" if name == "all" else f"--{name}")
+    if "all" not in wholes:
+        refuse_same_runs(wholes["base"], wholes["with"])
+    return {
+        name: priced(_named(whole, names.get(name)), calibrations.get(name))
+        for name, whole in wholes.items()
+    }
 
 
 def _named(side: Analysis, name: str | None) -> Analysis:
@@ -222,10 +244,13 @@ def _compared(
         compare as ask,
     )
     from traceview.queries.comparison import compare_strategies  # noqa: PLC0415
-    from traceview.queries.filters import apply  # noqa: PLC0415
+    from traceview.queries.like_sides import kept as left_by  # noqa: PLC0415
     from traceview.report.compared import compared  # noqa: PLC0415
 
-    kept = {name: apply(filters, analysis) for name, analysis in read.items()}
+    kept = {
+        name: left_by(filters, whole, "the traces" if name == "all" else f"--{name}")
+        for name, whole in read.items()
+    }
     if "all" in kept:
         found = compare_strategies(kept["all"], read["all"])
     else:
@@ -236,11 +261,11 @@ def _compared(
 def _runs(
     whole: Analysis, calibration: Analysis | None, filters: Filters, opened: Sequence[Trace]
 ) -> ComparedRuns:
-    from traceview.queries.filters import apply  # noqa: PLC0415 - not needed by --help
+    from traceview.queries.like_sides import kept  # noqa: PLC0415 - not needed by --help
     from traceview.queries.same_side import same_side  # noqa: PLC0415
     from traceview.report.compared_runs import compared_runs  # noqa: PLC0415
 
-    found = same_side(apply(filters, whole), whole)
+    found = same_side(kept(filters, whole, "the traces"), whole)
     return compared_runs(found, whole, filters, opened[0].vocabulary, calibration)
 
 

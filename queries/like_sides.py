@@ -1,0 +1,124 @@
+"""Whether two sides are what a comparison takes them for.
+
+They must be of different runs: a run compared with itself differs by how it was recorded, and by
+nothing else. They must be of one detail: a traced call costs more than what many unmaps take. And
+the traces of a side must be of one thing: what two labels differ by is no noise of one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import polars as pl
+
+from traceview.errors import QueryError
+from traceview.queries.filters import apply
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from traceview.queries.analysis import Analysis
+    from traceview.queries.filters import Filters
+    from traceview.queries.recording_plan import Side
+
+# What two captures of one run cannot differ in.
+OF_HOST: Final = (
+    "kernel", "machine", "cpus", "midr", "fwb", "tlbirange", "lpa2", "page_size_bytes", "errata",
+    "origin",
+)  # fmt: skip
+MOST_NAMED: Final = 3
+
+
+def refuse_same_runs(base: Analysis, with_: Analysis) -> None:
+    """Raise QueryError where one run is on both sides, as their sources state it.
+
+    By label and run; where a label is not stated by the run, its place in the recording plan and
+    the host. What is known to differ of two hosts is of two runs.
+    """
+    theirs: dict[str, list[dict[str, Any]]] = {}
+    for row in _stated_runs(with_):
+        theirs.setdefault(row["run"], []).append(row)
+    same = [
+        one for one in _stated_runs(base)
+        if any(_is_same(one, other) for other in theirs.get(one["run"], ()))
+    ]  # fmt: skip
+    if not same:
+        return
+    names = list(dict.fromkeys(_name(one) for one in same))
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    runs = "run is" if len(names) == 1 else "runs are"
+    raise QueryError(
+        f"the same {runs} on both sides: {', '.join(names[:MOST_NAMED])}{more}\n"
+        "captures of one run differ by how they were recorded, not by what is compared\n"
+        "valid: all captures of a run on one side; runs that only share a name are told apart by"
+        " labels (--label BASE --label WITH, or sidecars: docs/sidecar.md)"
+    )
+
+
+def _stated_runs(of: Analysis) -> list[dict[str, Any]]:
+    rows = of.sources.drop_nulls("run").select(
+        "run", "label", "order", *(pl.col(name).cast(pl.String) for name in OF_HOST)
+    )
+    return rows.unique(maintain_order=True).to_dicts()
+
+
+def _is_same(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether two sources of runs of one name are of one run."""
+    labelled = one["label"] is not None and other["label"] is not None
+    facts = OF_HOST if labelled else (*OF_HOST, "order")
+    nothing = (None, "unknown")
+    differ = any(
+        one[fact] != other[fact]
+        for fact in facts
+        if one[fact] not in nothing and other[fact] not in nothing
+    )
+    return not differ and (not labelled or one["label"] == other["label"])
+
+
+def _name(one: dict[str, str | None]) -> str:
+    return f"{one['run']}" if one["label"] is None else f"{one['run']} of {one['label']}"
+
+
+def kept(filters: Filters, whole: Analysis, side: str) -> Analysis:
+    """What *filters* keep of a side, `--base`, or of one set.
+
+    Raises QueryError where they take everything that has a time to compare.
+    """
+    found = apply(filters, whole)
+    usable = len(whole.unmaps.filter(_usable()))
+    if usable and found.unmaps.filter(_usable()).is_empty():
+        raise QueryError(
+            f"the filters ({filters}) leave nothing of {side}: it has {usable:,}"
+            f" complete {'unmap' if usable == 1 else 'unmaps'} with a duration, and none that they"
+            " keep"
+        )
+    return found
+
+
+def _usable() -> pl.Expr:
+    return (pl.col("status") == "complete") & pl.col("duration_ns").is_not_null()
+
+
+def side_of_the_unmap_alone(base: Analysis, with_: Analysis) -> Side | None:
+    """The side of which every capture is of the unmap alone, if every one of the other is not.
+
+    None where an emulator recorded executed instructions: no tracer ran.
+    """
+    details = [_details(of) for of in (base, with_)]
+    if details == [{False}, {True}]:
+        return "base"
+    return "with" if details == [{True}, {False}] else None
+
+
+def _details(of: Analysis) -> set[bool]:
+    """Whether calls inside of unmaps were traced, over the captures."""
+    rows = of.unmaps.filter(_usable())
+    if (rows["evidence"] == "insn").any():
+        return set()
+    by_source = rows.group_by("source_id").agg((pl.col("traced_calls") > 0).any().alias("inside"))
+    return set(by_source["inside"].drop_nulls())
+
+
+def labels_of(of: Analysis) -> Sequence[str]:
+    """The labels of the sources of a side, in order."""
+    return of.sources["label"].drop_nulls().unique(maintain_order=True).to_list()
