@@ -70,9 +70,16 @@ def test_without_a_sidecar_nothing_is_stated(tmp_path: Path) -> None:
 
 
 def test_options_win_over_the_sidecar(tmp_path: Path) -> None:
-    stated = {"origin": "hardware", "label": None}
+    stated = {"origin": "synthetic", "run": "boot-4", "label": None}
     found = read_settings(written(tmp_path, SIDECAR), stated=stated)
-    assert (found.facts["origin"], found.facts["label"]) == ("hardware", "6.12")
+    assert [found.facts[name] for name in ("origin", "run", "label")] == [
+        "synthetic", "boot-4", "6.12"
+    ]  # fmt: skip
+
+
+def test_an_option_makes_no_evidence_of_what_a_sidecar_says_is_emulated(tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match="whose sidecar says emulated"):
+        read_settings(written(tmp_path, SIDECAR), stated={"origin": "hardware"})
 
 
 @pytest.mark.parametrize(

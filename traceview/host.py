@@ -52,6 +52,10 @@ def sidecar_path(trace: str | os.PathLike[str]) -> Path:
     return Path(f"{path}.host.json")
 
 
+# An option must not make evidence of what somebody stated to be none.
+NOT_HARDWARE = ("emulated", "synthetic")
+
+
 def read_settings(
     trace: str | os.PathLike[str],
     *,
@@ -72,6 +76,11 @@ def read_settings(
     facts.update({key: value for key, value in (stated or {}).items() if value is not None})
     if facts.get("origin", "unknown") not in ORIGINS:
         raise SettingError(f"unknown origin {facts['origin']!r}\nvalid: {', '.join(ORIGINS)}")
+    if facts.get("origin") == "hardware" and document.get("origin") in NOT_HARDWARE:
+        raise SettingError(
+            f"origin hardware is stated of a trace whose sidecar says {document['origin']}\n"
+            f"in file: {path}\nif the sidecar is wrong, correct it there"
+        )
     traced = frozenset(document["traced"]) if "traced" in document else None
     if kallsyms is None and path is not None and "kallsyms" in document:
         kallsyms = path.parent / document["kallsyms"]
