@@ -107,6 +107,8 @@ def read_posting(path: Path) -> Posting:
 def _content(path: Path) -> bytes:
     """The bytes of a file, and one more where there are too many."""
     if str(path) == "-":
+        if sys.stdin is None:  # closed before the program began
+            raise ParseError("standard input is closed", path="<stdin>")
         return sys.stdin.buffer.read(MOST_BYTES + 1)
     with path.open("rb") as file:
         return file.read(MOST_BYTES + 1)

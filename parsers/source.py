@@ -270,6 +270,8 @@ def _first_bytes(file: Path, size: int) -> bytes:
 
 
 def _spooled_stdin() -> tuple[BinaryIO, int]:
+    if sys.stdin is None:  # closed before the program began
+        raise ParseError("standard input is closed", path="<stdin>")
     spool = cast("BinaryIO", tempfile.TemporaryFile(prefix="traceview-"))  # noqa: SIM115
     shutil.copyfileobj(sys.stdin.buffer, spool)
     return spool, spool.tell()
@@ -284,6 +286,8 @@ def _regular(name: str) -> tuple[Path, int]:
             return Path(name), status.st_size
     except (OSError, ValueError) as err:
         reason = getattr(err, "strerror", None) or str(err)
+        if isinstance(err, FileNotFoundError) and set("*?") & set(name):
+            reason += " (no file matches the pattern)"
         raise ParseError(f"cannot be opened: {reason}", path=name) from err
 
 

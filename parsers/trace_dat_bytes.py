@@ -54,7 +54,8 @@ class Cursor:
     def go_to(self, place: int, what: str) -> None:
         """Move on to *place*."""
         if place > len(self.data):
-            raise self._cut(f"{what} is at byte {place:#x} of {len(self.data):#x}")
+            there = "the file has" if self.base == 0 else "there are"
+            raise self._cut(f"{what} would be at byte {place}, {there} {len(self.data)} bytes")
         self.at = place
 
     def part(self, size: int, what: str) -> bytes:

@@ -154,3 +154,74 @@ def test_a_full_disk_is_no_defect_of_ours(arguments: list[str]) -> None:
         )
     assert done.returncode == 2
     assert done.stderr == "traceview: standard output cannot be written: No space left on device\n"
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [(["info", DEMO], 0), (["--version"], 0), (["--help"], 0), (["info", "nosuch"], 2)],
+    ids=["info", "version", "help", "error"],
+)
+def test_a_closed_standard_stream_changes_no_exit_code(
+    closed: str, arguments: list[str], code: int
+) -> None:
+    done = shell(f'exec "$@" {closed}', *PROGRAM, *arguments)
+    assert done.returncode == code
+    assert "Traceback" not in done.stderr
+    assert ">&-" not in closed.split() or done.stdout == ""
+
+
+@pytest.mark.parametrize("command", ["analyze", "info", "claims"])
+def test_reading_from_a_closed_standard_input_is_refused_in_words(command: str) -> None:
+    done = shell('exec "$@" <&-', *PROGRAM, command, "-")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "traceview: standard input is closed\nin file: <stdin>\n"
+
+
+def test_tables_are_not_written_into_a_closed_stream(tmp_path: Path) -> None:
+    """A file that is opened gets the lowest free number, which is that of standard output."""
+    arguments = ["analyze", DEMO, "--parquet", str(tmp_path / "out")]
+    assert shell('exec "$@" >&- 2>&-', *PROGRAM, *arguments).returncode == 0
+    assert all(
+        path.read_bytes()[:4] == b"PAR1" == path.read_bytes()[-4:]
+        for path in (tmp_path / "out").glob("*.parquet")
+    )
+
+
+def shell(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["sh", "-c", script, "sh", *arguments], capture_output=True, check=False, text=True
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["analyze", DEMO, "--top", "x"], "'--top': not a whole number: 'x'"),
+        (["analyze", DEMO, "--top", "-1"], "'--top': less than 0: -1"),
+        (["analyze", DEMO, "--cpu", "1.5"], "'--cpu': not a whole number: '1.5'"),
+        (["audit", DEMO, "--tid", "x"], "'--tid': not a whole number: 'x'"),
+        (["compare", "--aa", DEMO, "--order", "x"], "'--order': not a whole number: 'x'"),
+        (["compare", "--aa", DEMO, "--order", str(2**31)], "'--order': more than 2147483647"),
+    ],
+)
+def test_what_is_no_number_is_repeated(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+) -> None:
+    assert run(arguments) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_two_traces_are_too_many_for_info(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["info", "a", "b"]) == 2
+    assert "info takes one trace, and 2 are given: a, b" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["*.dat", "run-?.dat"])
+def test_a_pattern_that_matches_nothing_is_called_so(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, name: str
+) -> None:
+    assert run(["analyze", str(tmp_path / name)]) == 2
+    assert "(no file matches the pattern)" in capsys.readouterr().err
+    assert run(["analyze", str(tmp_path / "nosuch")]) == 2
+    assert "no file matches" not in capsys.readouterr().err

@@ -27,7 +27,8 @@ EPILOG: Final = (
     " NO_COLOR=1 turns colours off."
 )
 app.command("analyze", epilog=EPILOG)(analyze.analyze)
-app.command("info", epilog=EPILOG)(info.info)
+# What is too much is refused in words of ours.
+app.command("info", epilog=EPILOG, context_settings={"allow_extra_args": True})(info.info)
 app.command("compare", cls=CompareCommand, epilog=EPILOG)(compare.compare)
 app.command("audit", epilog=EPILOG)(audit.audit)
 app.command("claims", epilog=EPILOG)(claims.claims)

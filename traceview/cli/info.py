@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import typer  # noqa: TC002 - typer evaluates annotations
+
 from traceview.cli import options as opt  # noqa: TC001 - typer evaluates annotations
 from traceview.cli.exits import answered
 from traceview.cli.opening import open_traces, refuse_damage
 from traceview.cli.screen import progress, show, show_text, width
 
 
-def info(
+def info(  # noqa: PLR0913 - one per option
+    context: typer.Context,
     trace: opt.Trace,
     *,
     json: opt.Json = False,
@@ -21,12 +24,18 @@ def info(
 ) -> None:
     """Show what a trace holds: host, clock, events, loss, and which questions it can answer."""
     with answered():
-        from traceview.queries import analyze  # noqa: PLC0415 - not needed by --help
+        from traceview.errors import SettingError  # noqa: PLC0415 - not needed by --help
+        from traceview.queries import analyze  # noqa: PLC0415
         from traceview.queries.questions import answers  # noqa: PLC0415
         from traceview.queries.steps import STEP_PATTERN  # noqa: PLC0415
         from traceview.report.information import information  # noqa: PLC0415
         from traceview.report.json_document import info_json  # noqa: PLC0415
 
+        if context.args:
+            raise SettingError(
+                f"info takes one trace, and {len(context.args) + 1} are given:"
+                f" {', '.join([trace, *context.args])}\nvalid: analyze takes several"
+            )
         (opened,) = open_traces(
             [trace],
             stated={"origin": origin},

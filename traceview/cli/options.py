@@ -3,13 +3,34 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 SOURCE = "What the trace cannot say"
 KEEP = "What to keep"
 OUT = "What to write"
+
+
+def whole_number(least: int | None = None, most: int | None = None) -> Callable[[str], int]:
+    """What reads an option's whole number, from *least* to *most*; it repeats what is none."""
+
+    def read(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            raise typer.BadParameter(f"not a whole number: {text!r}") from None
+        if least is not None and number < least:
+            raise typer.BadParameter(f"less than {least}: {text}")
+        if most is not None and number > most:
+            raise typer.BadParameter(f"more than {most}: {text}")
+        return number
+
+    return read
+
 
 Traces = Annotated[
     list[str], typer.Argument(metavar="TRACE", help="Trace files of any format; - is stdin.")
@@ -38,11 +59,15 @@ Trigger = Annotated[
 ]
 Cpu = Annotated[
     list[int] | None,
-    typer.Option("--cpu", metavar="N", help="Keep those on this CPU (repeatable)."),
+    typer.Option(
+        "--cpu", metavar="N", parser=whole_number(), help="Keep those on this CPU (repeatable)."
+    ),
 ]
 Tid = Annotated[
     list[int] | None,
-    typer.Option("--tid", metavar="N", help="Keep those of this task (repeatable)."),
+    typer.Option(
+        "--tid", metavar="N", parser=whole_number(), help="Keep those of this task (repeatable)."
+    ),
 ]
 From = Annotated[
     str | None,
@@ -57,7 +82,10 @@ To = Annotated[
     str | None,
     typer.Option("--to", metavar="TIME", help="Keep those that began at TIME or before."),
 ]
-Top = Annotated[int, typer.Option("--top", metavar="N", min=0, help="Show the N slowest unmaps.")]
+Top = Annotated[
+    int,
+    typer.Option("--top", metavar="N", parser=whole_number(0), help="Show the N slowest unmaps."),
+]
 Strict = Annotated[
     bool, typer.Option("--strict", help="Damage and loss are errors: no result, exit code 2.")
 ]
@@ -147,8 +175,7 @@ Order = Annotated[
     typer.Option(
         "--order",
         metavar="N",
-        min=0,
-        max=2**31 - 1,
+        parser=whole_number(0, 2**31 - 1),
         help="The position of a trace in the recording plan, once for each trace; the same number"
         " on both sides: recorded at the same time.",
     ),
