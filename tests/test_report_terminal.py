@@ -212,6 +212,22 @@ def test_a_slow_unmap_can_be_found_again_where_columns_are_dropped(width: int) -
     assert titles.endswith("unmap")
 
 
+def test_of_a_whole_list_of_tracer_options_those_that_matter_are_shown() -> None:
+    options = (
+        "print-parent nosym-offset noverbose nolatency-format overwrite nofuncgraph-overrun"
+        " funcgraph-cpu funcgraph-abstime nosleep-time"
+    )
+    said = text(analysis([unmap()], [source(tracer="nop", tracer_options=options)]), 200)
+    assert "nop, overwrite funcgraph-cpu funcgraph-abstime nosleep-time ...\n" in said
+    stated = "/usr/bin/perf record -a -k mono -m 4096 -e s2:* -o x -- y"
+    assert stated in text(analysis([unmap()], [source(tracer_options=stated)]), 200)
+
+
+def test_a_host_without_errata_says_of_what_it_has_none() -> None:
+    assert "no errata workarounds\n" in text(analysis([unmap()], [source(errata="none")]), 200)
+    assert "1542419\n" in text(analysis([unmap()], [source(errata="1542419")]), 200)
+
+
 def test_what_a_terminal_would_act_upon_is_escaped() -> None:
     said = text(everything(), 200)
     assert "\x1b" not in said

@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import polars as pl
 import pytest
 
 from tests.writers.analyses import analysis, source, unmap
@@ -103,8 +104,8 @@ def test_a_share_that_is_at_most_so_is_explained_as_such() -> None:
 def test_the_cost_says_where_it_is_from() -> None:
     plain = analysis([], [source(path="top.dat")])
     said = flat(priced_unmaps(), calibration=plain)
-    assert "calibrated against top.dat, 8 steps or sizes" in said
-    assert "half within 1.0%, all within 4.0%" in said
+    assert "calibrated with 8 steps or sizes of top.dat (each corrected with the cost" in said
+    assert "half of them are within 1.0%, the worst is 4.0% off)" in said
     assert "per call 20 ns (19 ns..21 ns)" in said
     assert "12 ns (8 ns..12 ns) for the unmap's own, which no capture shows" in said
     assert "the shortest kvm_s2_put_page" in said
@@ -153,7 +154,32 @@ def test_a_calibration_that_misses_its_own_steps_is_said() -> None:
     bounded = analysis(tracing_costs=[tracing_cost("bounded", strata=8)]).tracing_costs
     unfit = replace(found, tracing_costs=bounded)
     assert "calibration-does-not-fit" in codes(unfit)
-    assert "no single cost per call fits" in flat(unfit)
+    assert "bounded: one cost per call does not fit 8 steps or sizes of the other" in flat(unfit)
+    bounded = bounded.with_columns(median_residual=0.666, worst_residual=2.0)
+    said = flat(replace(found, tracing_costs=bounded))
+    assert "half of them are 66.6% off or more, the worst is 200.0% off): each traced call" in said
+
+
+def test_more_tracing_than_time_is_said_in_words_and_not_in_percent() -> None:
+    found = priced_unmaps(count=1)
+    more = found.unmaps.with_columns(
+        pl.lit(1200).alias("probe_ns"), pl.lit(1500).alias("probe_high_ns")
+    )
+    said = flat(replace(found, unmaps=more))
+    assert "100.0% (19.8%..100.0%) of 1.00 us in 1 complete unmap was tracing, or more" in said
+    assert "or more than there is: the calibration does not fit" in said
+    assert "120%" not in said
+    assert "more than there is" not in flat(priced_unmaps())
+
+
+def test_a_calibration_that_traced_more_is_said_to_have() -> None:
+    found = priced_unmaps()
+    more = analysis([unmap(traced_calls=20)], [source(path="deep.dat")])
+    fewer = analysis([unmap(traced_calls=0)], [source(path="top.dat")])
+    words = "the calibration traced more than the trace"
+    assert words in flat(found, calibration=more)
+    assert words not in flat(found, calibration=fewer)
+    assert words not in flat(found)
 
 
 def test_a_calibration_of_an_unstated_host_is_on_the_users_word() -> None:

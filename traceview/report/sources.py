@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
@@ -18,6 +19,14 @@ BLOCKS: Final = 3
 FEATURES: Final = (
     ("fwb", "FWB"), ("tlbirange", "TLBIRANGE"), ("lpa2", "LPA2"), ("dic", "DIC"), ("idc", "IDC"),
 )  # fmt: skip
+# Of the many in trace_options of tracefs, those that change what function_graph measures or writes
+# (Documentation/trace/ftrace.rst); of most of these it matters that they are set, of some that not.
+OPTIONS_SET: Final = re.compile(
+    "funcgraph-.*|latency-format|sleep-time|graph-time|overwrite|fields|raw|hex|bin"
+)
+OPTIONS_UNSET: Final = frozenset({"sleep-time", "graph-time", "overwrite", "funcgraph-irqs"})
+# One of these is in every trace_options, and in no command line, which perf states instead.
+WHOLE_LIST: Final = frozenset({"print-parent", "noprint-parent"})
 STATUSES: Final = (
     ("complete", "complete"),
     ("censored", "censored"),
@@ -44,7 +53,7 @@ def source_facts(row: dict[str, Any], analysis: Analysis) -> list[tuple[str, str
         ("format", clean(row["format"])),
         ("label", ", ".join(clean(row[name]) for name in ("label", "run") if row[name])),
         ("host", host(row)),
-        ("tracer", _joined(row["tracer"], row["tracer_options"], _buffer(row))),
+        ("tracer", _joined(row["tracer"], _options(row["tracer_options"]), _buffer(row))),
         ("origin", clean(row["origin"])),
         ("clock", _clock(row)),
         ("span", _span(row)),
@@ -73,7 +82,7 @@ def host(row: dict[str, Any]) -> str:
         None if row["cpus"] is None else plural(row["cpus"], "CPU"),
         None if page is None else f"{bytes_size(page)} pages",
         *(features or ["features (FWB, TLBIRANGE) not stated"]),
-        row["errata"],
+        "no errata workarounds" if row["errata"] == "none" else row["errata"],
     )
 
 
@@ -138,6 +147,20 @@ def _span(row: dict[str, Any]) -> str:
     if row["first_ns"] is None or row["last_ns"] is None:
         return "no event that was looked at has a time"
     return duration(row["last_ns"] - row["first_ns"])
+
+
+def _options(stated: str | None) -> str | None:
+    """Those of the tracer's options that matter to a reader; JSON has all."""
+    words = (stated or "").split()
+    if WHOLE_LIST.isdisjoint(words):
+        return stated
+    said = [word for word in words if _matters(word)]
+    return " ".join(said) + (" ..." if said else "...")
+
+
+def _matters(option: str) -> bool:
+    name = option.removeprefix("no")
+    return name in OPTIONS_UNSET if name != option else bool(OPTIONS_SET.fullmatch(option))
 
 
 def _buffer(row: dict[str, Any]) -> str | None:

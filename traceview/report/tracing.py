@@ -60,9 +60,10 @@ def tracing_share(row: dict[str, Any]) -> str:
     whole, most = row["duration_ns"], row["probe_high_ns"]
     if not whole or most is None:
         return UNKNOWN
+    # More than all of it is a calibration that does not fit; a caveat says so.
     if row["probe_ns"] is None:
-        return f"<={percent(most / whole)}"
-    return percent(row["probe_ns"] / whole)
+        return f"<={percent(min(1, most / whole))}"
+    return percent(min(1, row["probe_ns"] / whole))
 
 
 def tracing(analysis: Analysis, calibration: Analysis | None, width: int) -> list[Text]:
@@ -109,6 +110,11 @@ def _facts(
         yield "per call", f"{nanoseconds(row['call_ns'])} ({each}) for each traced call in an unmap"
         yield "own call", _own(row)
     yield "in all", _total(unmaps)
+    if calibration is not None and _calls(calibration.unmaps) > _calls(unmaps):
+        yield (
+            "direction",
+            "the calibration traced more than the trace: what it has more shows the cost",
+        )
 
 
 def _bounded(row: dict[str, Any], calibration: Analysis | None) -> str:
@@ -122,14 +128,23 @@ def _bounded(row: dict[str, Any], calibration: Analysis | None) -> str:
         if row["strata"] is None:
             most = nanoseconds(row["call_high_ns"])
             call = f"each traced call in an unmap took at most {most} ({clean(row['call_from'])})"
-    why = "by the shortest calls, not estimated (--calibration)"
-    if row["strata"] is not None:
-        why = f"no single cost per call fits {_against(calibration)}{_residuals(row)}"
-    return f"bounded {why}: {', '.join(part for part in (call, own) if part)}"
+    said = ", ".join(part for part in (call, own) if part)
+    if row["strata"] is None:
+        return f"bounded by the shortest calls, not estimated (--calibration): {said}"
+    return (
+        f"bounded: one cost per call does not fit {_steps(row)} of {_against(calibration)}"
+        f"{_residuals(row)}: {said}"
+    )
 
 
 def _calibrated(row: dict[str, Any], calibration: Analysis | None) -> str:
-    return f"calibrated against {_against(calibration)}{_residuals(row)}"
+    return f"calibrated with {_steps(row)} of {_against(calibration)}{_residuals(row)}"
+
+
+def _calls(unmaps: pl.DataFrame) -> float:
+    """How many traced calls a complete unmap holds in the mean."""
+    whole = unmaps.filter(pl.col("status") == "complete")
+    return float(whole["traced_calls"].sum()) / max(1, len(whole))
 
 
 def _against(calibration: Analysis | None) -> str:
@@ -139,14 +154,27 @@ def _against(calibration: Analysis | None) -> str:
     return paths[0] + (f" and {len(paths) - 1} more" if len(paths) > 1 else "")
 
 
+def _steps(row: dict[str, Any]) -> str:
+    return plural(row["strata"], "step or size").replace("step or sizes", "steps or sizes")
+
+
 def _residuals(row: dict[str, Any]) -> str:
     """What each step is off by, corrected with the cost that the others give."""
-    steps = plural(row["strata"], "step or size").replace("step or sizes", "steps or sizes")
     median, worst = row["median_residual"], row["worst_residual"]
     if worst is None or math.isnan(worst):
-        return f", {steps}"
-    half = "" if median is None or math.isnan(median) else f"half within {100 * median:.1f}%, "
-    return f", {steps}; each by what the others say: {half}all within {100 * worst:.1f}%"
+        return ""
+    half = "" if median is None or math.isnan(median) else _half(row, median)
+    return (
+        f" (each corrected with the cost that the others give, {half}the worst is"
+        f" {100 * worst:.1f}% off)"
+    )
+
+
+def _half(row: dict[str, Any], median: float) -> str:
+    """A median that is no use is said by what is beyond it, another by what is within."""
+    if row["method"] == "bounded":
+        return f"half of them are {100 * median:.1f}% off or more, "
+    return f"half of them are within {100 * median:.1f}%, "
 
 
 def _own(row: dict[str, Any]) -> str:
@@ -172,9 +200,12 @@ def _total(unmaps: pl.DataFrame) -> str:
         return f"unknown {of}"
     if spent["probe_ns"] is None:
         return f"at most {share(min(most, raw), raw)} {of}: a bound"
-    ends = between(low, most, lambda ns: share(round(ns), raw))
+    ends = between(low, most, lambda ns: share(min(round(ns), raw), raw))
     interval = f" ({ends})" if ".." in ends else ""
-    return f"{share(spent['probe_ns'], raw)}{interval} {of} was tracing"
+    said = f"{share(min(spent['probe_ns'], raw), raw)}{interval} {of} was tracing"
+    if most > raw:
+        said += ", or more than there is: the calibration does not fit"
+    return said
 
 
 def tracing_caveats(analysis: Analysis, calibration: Analysis | None) -> Iterable[Caveat]:
