@@ -3,9 +3,10 @@
 A time is its raw one less `inside` for each of its own traced calls, `call` for each traced call
 inside those, and `own` for the unmap itself (docs/observer.md): linear in three numbers, which are
 known within bounds and are the same for all times of a source. What is inside is a part of the
-call, and a cost that leaves less than nothing of a component is not possible. So a sum, and a share
-of the whole, are extreme at a corner of what the three can be. To take each time at its own
-worst would be wider: what one component loses when `inside` is larger, the rest gains.
+call, and a cost that leaves less than nothing of a component is not possible: an estimate that does
+is none. So a sum, and a share of the whole, are extreme at a corner of what the three can be. To
+take each time at its own worst would be wider: what one component loses when `inside` is larger,
+the rest gains.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 NUMBERS: Final = ("own", "inside", "call")
 # Of what is compared: beyond this it is arithmetic, not rounding.
 TOLERANCE: Final = 1e-9
+# Of sums of times, beside which costs are rounded to parts of a nanosecond.
+ROUNDING: Final = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +77,28 @@ class Cost:
     estimate: Floats | None
 
     def leaving(self, components: Iterable[Times]) -> Cost:
-        """Only those costs that leave no less than nothing of each, if there are any."""
-        if not len(self.corners):
+        """Only those costs that leave no less than nothing of each.
+
+        Where all would leave less, they are not of these times: tracing can have cost less. What
+        cost nothing leaves everything.
+        """
+        if not self.corners.any():
             return self
+        components = tuple(components)
         low, high = self.corners.min(axis=0), self.corners.max(axis=0)
         planes = [(one.counts.sum(axis=0), float(one.raw.sum())) for one in components]
         corners = _corners(low, high, planes)
-        return replace(self, corners=corners) if len(corners) else self
+        if not len(corners):
+            corners = _corners(np.zeros_like(high), high, planes)
+        fits = not any(self.estimate_exceeds(one) for one in components)
+        return replace(self, corners=corners, estimate=self.estimate if fits else None)
+
+    def estimate_exceeds(self, component: Times) -> bool:
+        """Whether the estimate leaves less than nothing of it, by more than rounding."""
+        if self.estimate is None:
+            return False
+        least = -ROUNDING * max(1.0, float(component.raw.sum()))
+        return float(component.total(self.estimate[None, :])[0]) < least
 
 
 def cost(row: dict[str, Any]) -> Cost:
@@ -124,15 +142,16 @@ class Remainders:
     kind: NDArray[np.int64]
 
     def total(self, times: Times) -> Span:
-        """The sum; never below nothing where it is only bounded."""
+        """The sum, never below nothing."""
         low = high = 0.0
         value: float | None = 0.0
         for known, mine in self._by_cost(times):
             found = mine.total(known.corners)
             if not len(found):
                 found = np.array([0.0, mine.raw.sum()])
+            found = found.clip(0.0)
             if known.estimate is None:
-                found, value = found.clip(0.0), None
+                value = None
             elif value is not None:
                 value += float(mine.total(known.estimate[None, :])[0])
             low, high = low + float(found.min()), high + float(found.max())
@@ -176,7 +195,7 @@ class Remainders:
 
 
 def _around(value: float | None, low: float, high: float) -> Span:
-    """An estimate that leaves less than nothing of a component is not among what is possible."""
+    """What was calibrated is between its bounds, up to rounding."""
     return Span(value, *((low, high) if value is None else (min(low, value), max(high, value))))
 
 

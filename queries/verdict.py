@@ -38,7 +38,7 @@ STATUSES: Final = (
     "not_measured",
 )  # fmt: skip
 REASONS: Final = (
-    "most", "smaller", "minor", "tracing", "varies", "few", "fwb", "no-maintenance",
+    "most", "smaller", "minor", "tracing", "varies", "few", "fwb", "no-maintenance", "none-seen",
     "not-separated", "timings", "counts-only",
 )  # fmt: skip
 HYPOTHESES: Final = ("tlbi_count", "cmo", "dsb_wait")
@@ -54,6 +54,8 @@ PARTS: Final = (
     "all_flushes", "leaf_flushes", "cmo", "both", "table_put", "hypercall", "irq", "off_cpu",
     "rest",
 )  # fmt: skip
+# What all_flushes has more than leaf_flushes.
+TABLE_FLUSHES: Final = "table_flushes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,10 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Free:
-    """What would be left of the whole without a component, and how many times less that is."""
+    """What would be left of the whole if the calls of a component took nothing and all else stayed.
+
+    And how many times less that is. No bound: who makes fewer calls saves work around them too.
+    """
 
     left_ns: Span
     factor: Span
@@ -94,6 +99,8 @@ class Verdict:
     `counts`: what was executed, or called, in all, where it is known of every unmap. `time`:
     hardware, emulated, synthetic, instructions or unknown. `parts` lacks what is not separated;
     `ratio` is cache maintenance over flushes. `merged`: flushes of leaves contain those of tables.
+    `below_zero`: parts of which the calibration's estimate left less than nothing, so that it is no
+    estimate of these unmaps and there are intervals only.
     """
 
     label: str
@@ -109,6 +116,7 @@ class Verdict:
     parts: dict[str, Part]
     ratio: Span | None
     merged: bool
+    below_zero: tuple[str, ...]
     counts: dict[str, int]
     free: dict[str, Free]
     hypotheses: tuple[Hypothesis, ...]
@@ -149,7 +157,8 @@ def evidence(analysis: Analysis) -> pl.DataFrame:
 
 def judge(unmaps: pl.DataFrame) -> Verdict:
     """What unmaps of one kind, as evidence() has them, say of the hypotheses."""
-    weighed = _Weighed(unmaps)
+    weighed, counts = _Weighed(unmaps), dict(_counts(unmaps))
+    counted = "dsb_insns" in counts
     first = {name: str(unmaps[name][0]) for name in KINDS}
     methods = unmaps["method"].cast(pl.String).fill_null("unknown").unique()
     nothing = _nothing_to_maintain(unmaps)
@@ -158,7 +167,7 @@ def judge(unmaps: pl.DataFrame) -> Verdict:
     found = (
         _tlbi_count(weighed),
         _cmo(weighed, nothing),
-        _dsb_wait(weighed, nothing, counted="dsb_insns" in dict(_counts(unmaps))),
+        _dsb_wait(weighed, nothing, counted=counted),
     )
     time = _time(unmaps)
     return Verdict(
@@ -171,11 +180,12 @@ def judge(unmaps: pl.DataFrame) -> Verdict:
         raw_ns=int(unmaps["duration_ns"].sum()),
         total=weighed.remainders.total(weighed.whole),
         parts={name: weighed.part(name) for name in weighed.times},
-        ratio=_ratio(weighed),
+        ratio=_ratio(weighed) if nothing is None else None,
         merged=bool(unmaps["invalidate_ipa_ns"].is_not_null().any()),
-        counts=dict(_counts(unmaps)),
+        below_zero=weighed.below_zero,
+        counts=counts,
         free={name: weighed.free(name) for name in free if name in weighed.times},
-        hypotheses=tuple(_as_evidence(one, time) for one in found),
+        hypotheses=tuple(_as_evidence(one, time, counted=counted) for one in found),
     )
 
 
@@ -198,13 +208,19 @@ class _Weighed:
             for rows in [unmaps.select(*_part(name))]
             if not rows["raw"].null_count()
         }
-        apart = [*self.times.values()]
+        apart = dict(self.times)
         if {"all_flushes", "leaf_flushes"} <= self.times.keys():
-            apart.append(self.times["all_flushes"] - self.times["leaf_flushes"])
+            apart[TABLE_FLUSHES] = self.times["all_flushes"] - self.times["leaf_flushes"]
+        stated = [cost(row) for row in kinds.iter_rows(named=True)]
         costs = [
-            cost(row).leaving(one.of(of == at) for one in apart)
-            for at, row in enumerate(kinds.iter_rows(named=True))
+            known.leaving(one.of(of == at) for one in apart.values())
+            for at, known in enumerate(stated)
         ]
+        self.below_zero = tuple(
+            name
+            for name, one in apart.items()
+            if any(known.estimate_exceeds(one.of(of == at)) for at, known in enumerate(stated))
+        )
         self.remainders = Remainders(costs, of)
 
     def others(self, name: str) -> Times:
@@ -217,7 +233,7 @@ class _Weighed:
         return Part(self.remainders.total(mine), self.remainders.share(mine, self.others(name)))
 
     def free(self, name: str) -> Free:
-        """The whole if a component were free: no less can be left, it can be saved only once."""
+        """The whole if the calls of a component took nothing and all else stayed."""
         share = self.part(name).share
         value = None if share.value is None else _factor(share.value)
         left = self.remainders.total(self.others(name))
@@ -311,14 +327,24 @@ def _nothing_to_maintain(unmaps: pl.DataFrame) -> str | None:
         return None
     if unmaps["fwb"].null_count() == 0 and unmaps["fwb"].all():
         return "fwb"
+    # A kernel defers only on a machine with FWB.
+    stated_without = (~unmaps["fwb"]).any()
+    if (unmaps["strategy"] == "deferred_range").all() and not stated_without:
+        return "fwb"
+    if not done:
+        return None
     cleared = int(unmaps["leaves"].sum()) > 0
-    return "no-maintenance" if done and cleared else None
+    return "no-maintenance" if cleared else "none-seen"
 
 
-def _as_evidence(found: Hypothesis, time: str) -> Hypothesis:
-    """Times that are not of hardware decide nothing."""
+def _as_evidence(found: Hypothesis, time: str, *, counted: bool) -> Hypothesis:
+    """Times that are not of hardware decide nothing; that a DSB is not separable is no time."""
     if time == "hardware" or found.status not in OF_TIMES:
         return found
+    if found.code == "dsb_wait":
+        return replace(
+            _inseparable(counted=counted), agree=found.agree, in_recorded_time=found.status
+        )
     return replace(found, status="no_evidence", in_recorded_time=found.status)
 
 
@@ -367,4 +393,8 @@ def _dsb_wait(of: _Weighed, nothing: str | None, *, counted: bool) -> Hypothesis
         found = of.decided("dsb_wait", "minor", "minor", of.others(name), of.times[name])
         if found.status == "minor":
             return found
+    return _inseparable(counted=counted)
+
+
+def _inseparable(*, counted: bool) -> Hypothesis:
     return Hypothesis("dsb_wait", "not_separable", "counts-only" if counted else "timings")

@@ -194,7 +194,7 @@ def test_executed_instructions_are_counted_apart() -> None:
     assert statuses(found)["dsb_wait"] == ("not_separable", "counts-only")
 
 
-def test_what_is_left_without_a_component_is_a_bound() -> None:
+def test_what_is_left_without_a_component_is_the_whole_less_its_calls() -> None:
     found = judged(made(leaf=300, cmo=600, rest=100))
     leaves, cmo = found.free["leaf_flushes"], found.free["cmo"]
     assert leaves.left_ns.value == pytest.approx(6 * 700)
@@ -275,15 +275,51 @@ def test_a_cost_that_leaves_less_than_nothing_is_not_possible() -> None:
     assert (span.low, span.high) == (0, 100)
 
 
-def test_an_estimate_that_leaves_less_than_nothing_widens_the_interval() -> None:
+def test_an_estimate_that_leaves_less_than_nothing_is_none() -> None:
     """Of the cache maintenance 15 ns were measured, and 20 ns are taken to be tracing."""
     found = judged(
         made(leaf=800, cmo=5, rest=100), tracing_cost(inside=(10, 20, 20), call=(30, 30, 30))
     )
     cmo = found.parts["cmo"]
-    assert cmo.ns.value == 6 * -5
-    assert cmo.ns.low == 6 * -5 < 0 < cmo.ns.high
-    assert cmo.share.value == cmo.share.low == 0
+    assert found.below_zero == ("cmo",)
+    assert cmo.ns.value is cmo.share.value is found.total.value is None
+    assert cmo.ns.low == 0 < cmo.ns.high
+    assert found.free["leaf_flushes"].factor.value is None
+
+
+def test_where_no_cost_of_a_calibration_fits_tracing_cost_anything_down_to_nothing() -> None:
+    found = judged(made(leaf=800, cmo=5, rest=100), tracing_cost(inside=(20, 20, 20)))
+    assert found.below_zero == ("cmo",)
+    assert (found.parts["cmo"].ns.low, found.parts["cmo"].ns.high) == (0, 6 * 15)
+    assert found.total.value is None
+
+
+def test_an_estimate_that_leaves_nothing_of_a_part_is_one() -> None:
+    found = judged(made(leaf=800, cmo=0, rest=100))
+    assert found.below_zero == ()
+    assert found.parts["cmo"].share.value == 0
+
+
+@pytest.mark.parametrize("leaves", [None, 1])
+@pytest.mark.parametrize("strategy", ["per_pte", "deferred_range"])
+@pytest.mark.parametrize("fwb", [None, False, True])
+def test_where_no_cache_maintenance_was_done_none_is_measured(
+    leaves: int | None, strategy: str, *, fwb: bool | None
+) -> None:
+    rows = [{**one, "leaves": leaves, "strategy": strategy} for one in without_maintenance()]
+    found = judged(rows, fwb=fwb)
+    deferring = strategy == "deferred_range" and fwb is None
+    reason = "no-maintenance" if leaves else "none-seen"
+    assert statuses(found)["cmo"] == ("not_measured", "fwb" if fwb or deferring else reason)
+    assert statuses(found)["tlbi_count"] == ("supported", "most")
+    assert found.ratio is None
+    assert "cmo" not in found.free
+
+
+def test_of_emulated_times_a_dsb_is_never_separable_whatever_they_would_say() -> None:
+    found = judged(made(leaf=100, cmo=100, rest=800), origin="emulated").hypotheses[-1]
+    assert (found.status, found.reason) == ("not_separable", "timings")
+    assert found.in_recorded_time == "minor"
 
 
 captures = [

@@ -13,11 +13,11 @@ from rich.text import Text
 
 from traceview.queries.verdict import MIN_UNMAPS, MOST
 from traceview.report.layout import facts, heading, wrapped
-from traceview.report.tracing import between
-from traceview.report.wording import clean, duration, number, plural
+from traceview.report.tracing import between, nanoseconds
+from traceview.report.wording import clean, number, plural
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from traceview.queries.remainders import Span
     from traceview.queries.verdict import Hypothesis, Verdict
@@ -38,14 +38,19 @@ NO_VERDICT: Final = {
 NO_CMO: Final = {
     "fwb": "this machine does no cache maintenance (FWB)",
     "no-maintenance": "no cache maintenance was done here, as on a machine with FWB",
+    "none-seen": "no cache maintenance was seen, and whether leaves were cleared is not known",
     "not-separated": "its time is in the rest of the walk",
 }
+DEFERS: Final = "this machine does no cache maintenance: only with FWB does a kernel defer"
 ELSEWHERE: Final = {
     "all_flushes": "invalidate calls", "cmo": "cache maintenance", "table_put": "table release",
     "hypercall": "hypercalls", "irq": "interrupts", "off_cpu": "off CPU",
     "rest": "the rest of the walk",
 }  # fmt: skip
 FREE: Final = {"leaf_flushes": "leaf invalidation", "cmo": "cache maintenance"}
+BELOW_ZERO: Final = {
+    "leaf_flushes": "leaf invalidation", "table_flushes": "table invalidation", **ELSEWHERE,
+}  # fmt: skip
 
 
 def verdict(found: Sequence[Verdict], width: int, sizes: dict[str, str]) -> list[Text]:
@@ -87,8 +92,19 @@ def _said(one: Verdict) -> Iterator[tuple[str, str]]:
         yield NAMES[of.code], f"{WORDS[of.status]}: {sentences[of.code](one, of)}"
     free = [text for name in FREE if (text := _free(one, name))]
     if free:
-        times = "" if one.time == "hardware" else "in these times "
-        yield "if free", times + "; ".join(free)
+        times = "" if one.time == "hardware" else "in these times, "
+        yield "what if", f"{times}the calls of {'; those of '.join(free)}"
+    if one.below_zero:
+        yield "calibration", _misfit(one)
+
+
+def _misfit(one: Verdict) -> str:
+    """Why there are intervals and no estimates."""
+    parts = [BELOW_ZERO[name] for name in BELOW_ZERO if name in one.below_zero]
+    return (
+        f"does not fit these unmaps: its estimate leaves less than nothing of {', '.join(parts)};"
+        " so it is no estimate of them, and ranges stand alone"
+    )
 
 
 def _tlbi_count(one: Verdict, of: Hypothesis) -> str:
@@ -101,6 +117,8 @@ def _tlbi_count(one: Verdict, of: Hypothesis) -> str:
 
 
 def _cmo(one: Verdict, of: Hypothesis) -> str:
+    if of.reason == "fwb" and one.strategy == "deferred_range":
+        return DEFERS
     if of.reason in NO_CMO:
         return NO_CMO[of.reason]
     times = "" if one.ratio is None else f", {_times(one.ratio)} the invalidate calls"
@@ -111,15 +129,16 @@ def _dsb_wait(one: Verdict, of: Hypothesis) -> str:
     if of.reason == "not-separated":
         return "the calls that hold a DSB are not separated"
     name = "both" if "both" in one.parts else "all_flushes" if "all_flushes" in one.parts else "cmo"
-    if of.status == "no_evidence":
-        return f"nothing here waits as hardware does{_instructions(one)}"
     calls = {"all_flushes": "invalidate calls", "cmo": "cache maintenance calls",
              "both": "invalidate and cache maintenance calls"}[name]  # fmt: skip
     if name == "both" and not one.counts.get("cmo", 1):
         calls = "invalidate calls"
     if of.reason == "minor":
         return f"the {calls}, with every DSB in them, take {_share(one, name)}{_instructions(one)}"
-    return f"a DSB is timed only with the {calls} around it{_instructions(one)}"
+    if one.time == "instructions":
+        return f"what a DSB waits is in no count of instructions{_instructions(one)}"
+    waits = {"emulated", "synthetic"} & {one.time} and ", and none waits as on hardware"
+    return f"a DSB is timed only with the {calls} around it{waits or ''}{_instructions(one)}"
 
 
 def _instructions(one: Verdict) -> str:
@@ -146,17 +165,24 @@ def _why(one: Verdict, of: Hypothesis, rival: str) -> str:
         return more or f"; {ELSEWHERE[rival]} takes more"
     if of.status == "supported" and of.code == "tlbi_count":
         return "; whether that is their number or the wait in each, timings do not say"
-    return f"; of the others most is in {_largest(one, of)}" if of.reason == "minor" else ""
+    return _largest(one, of) if of.reason == "minor" else ""
 
 
 def _largest(one: Verdict, of: Hypothesis) -> str:
-    """The component that most of the time is in, of those that this is not about."""
+    """The largest component that this is not about.
+
+    That it is most of the others is said where it holds over the whole range; it is left out where
+    it may be nothing.
+    """
     mine = {"tlbi_count": "all_flushes", "cmo": "cmo"}.get(of.code, "")
     shares = {
         name: one.parts[name].share for name in ELSEWHERE if name in one.parts and name != mine
     }
     name = max(shares, key=lambda key: shares[key].value or shares[key].high)
-    return f"{ELSEWHERE[name]}, {_percents(shares[name])}"
+    share = shares[name]
+    if 2 * share.low > 1 - one.parts[mine].share.low:
+        return f"; of the others most is in {ELSEWHERE[name]}, {_percents(share)}"
+    return f"; {ELSEWHERE[name]}: {_percents(share)}" if _percent(share.low) != "0" else ""
 
 
 def _share(one: Verdict, name: str) -> str:
@@ -184,8 +210,15 @@ def _percent(share: float) -> str:
 
 
 def _times(ratio: Span) -> str:
-    """How many times one is the other."""
-    low, high = _factor(ratio.low), _factor(ratio.high)
+    """How many times one is the other; a ratio to nothing has no end."""
+    if math.isinf(ratio.low) or (math.isinf(ratio.high) and _factor(ratio.low) == "0.00"):
+        return "any number of times"
+    low = _factor(ratio.low)
+    if math.isinf(ratio.high):
+        if ratio.value is None or math.isinf(ratio.value):
+            return f"{low} or more times"
+        return f"{_factor(ratio.value)} ({low} or more) times"
+    high = _factor(ratio.high)
     if ratio.value is None:
         return f"{low} to {high} times" if low != high else f"{low} times"
     value = _factor(ratio.value)
@@ -193,8 +226,6 @@ def _times(ratio: Span) -> str:
 
 
 def _factor(ratio: float) -> str:
-    if math.isinf(ratio):
-        return "any number of"
     return f"{ratio:.2f}" if ratio < 10 else number(ratio)
 
 
@@ -203,35 +234,30 @@ def _per_leaf(of: int, leaves: int) -> str:
 
 
 def _free(one: Verdict, name: str) -> str:
-    """A bound: nothing is free, and what waits elsewhere for it then waits no less."""
+    """No bound: who removes the calls removes the work around them too, and may wait elsewhere."""
     if name not in one.free or "leaf_flushes" not in one.free:
         return ""
     found = one.free[name]
-    factor = _times(found.factor)
-    if one.leaves:
-        now, left = one.total.over(one.leaves), found.left_ns.over(one.leaves)
-        took = f"{_number(left)} instead of {_number(now)} ns per leaf"
-    else:
-        now, left = one.total.over(one.unmaps), found.left_ns.over(one.unmaps)
-        took = f"{_duration(left)} instead of {_duration(now)} per unmap"
+    whole, unit, written = (
+        (one.leaves, "ns per leaf", number)
+        if one.leaves
+        else (one.unmaps, "per unmap", nanoseconds)
+    )
+    left, now = (_range(of.over(whole), written) for of in (found.left_ns, one.total))
     merged = " (with that of tables)" if name == "leaf_flushes" and one.merged else ""
-    bound = f"at best {factor} as fast"
+    faster = f"{_times(found.factor)} as fast"
     if found.factor.value is None and found.factor.high > 2 * found.factor.low:
-        bound = "what tracing cost leaves open how much that is"
-    return f"without {FREE[name]}{merged} {took}, {bound}"
+        faster = "what tracing cost leaves open how much that is"
+    verb = "took nothing and all else stayed" if name == "leaf_flushes" else "likewise"
+    return f"{FREE[name]}{merged} {verb}: {left} instead of {now} {unit}, {faster}"
 
 
-def _number(span: Span) -> str:
-    ends = between(max(0.0, span.low), span.high)
+def _range(span: Span, written: Callable[[float], str]) -> str:
+    ends = between(max(0.0, span.low), span.high, written)
     if span.value is None:
         return ends
-    value = number(max(0.0, span.value))
+    value = written(max(0.0, span.value))
     return value if ".." not in ends else f"{value} ({ends})"
-
-
-def _duration(span: Span) -> str:
-    value = span.high if span.value is None else span.value
-    return duration(round(max(0.0, value)))
 
 
 def verdict_rows(found: Sequence[Verdict]) -> list[dict[str, Any]]:
@@ -245,7 +271,7 @@ def verdict_rows(found: Sequence[Verdict]) -> list[dict[str, Any]]:
                 name: {"ns": _span(part.ns), "share": _span(part.share)}
                 for name, part in one.parts.items()
             },
-            "merged": one.merged,
+            "merged": one.merged, "below_zero": list(one.below_zero),
             "cmo_to_flushes": None if one.ratio is None else _span(one.ratio),
             "counts": one.counts,
             "free": {
