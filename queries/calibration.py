@@ -64,13 +64,13 @@ def strata(detailed: pl.DataFrame, plain: pl.DataFrame) -> pl.DataFrame:
     """The strata that two captures have in common; unmaps pair by step and order within it.
 
     Both have a row per unmap: `step`, `order`, `of` (unmaps in that step, of any status),
-    `status`, `duration_ns`, `traced_calls`; see matching.py. Steps of which the two have unlike
+    `placed`, `status`, `duration_ns`, `traced_calls`; see matching.py. Steps of which the two have unlike
     numbers of unmaps, and unmaps that are not complete in both, are left out. One row per stem
     and number of further traced calls: `stem`, `calls`, `pairs`, `detailed_ns`, `plain_ns`
     (medians), `variance` (of their difference).
     """
     keys = ["step", "order", "of"]
-    whole = pl.col("status") == "complete"
+    whole = (pl.col("status") == "complete") & pl.col("placed")
     columns = [*keys, "stem", "duration_ns", "traced_calls"]
     pairs = (
         detailed.filter(whole)

@@ -26,8 +26,10 @@ Mode = Literal["kind", "step"]
 Name = Literal["base", "with"]
 UNKNOWN_RUN: Final = "not stated"
 # What a cell is: unmaps of which the same time is expected. In order of how reports sort them.
-CELL: Final = ("level", "trigger", "leaves", "stem")
+CELL: Final = ("level", "trigger", "leaves", "length_bytes", "stem")
 PLACE: Final = ("step", "order", "of")
+# Where the kind of fewer is unknown, those are left out rather than the others matched by step.
+MOST_KNOWN: Final = 0.9
 # A capture that traces this much more per unmap than another of its run is the more detailed one.
 SAME_DETAIL: Final = 1.05
 
@@ -92,9 +94,15 @@ def match(
     sides = {name: _side(name, frame, alone=alone) for name, frame in rows.items()}
     _refuse_unlike_detail(sides["base"].headline, sides["with"].headline)
     mode = _mode(sides["base"].headline, sides["with"].headline)
-    one, other = (_as_cells(side.headline, mode) for side in sides.values())
-    fine_one, fine_other = (_as_cells(side.detailed, mode) for side in sides.values())
     left = [*sides["base"].left_out, *sides["with"].left_out]
+    frames = [*(side.headline for side in sides.values()), *(s.detailed for s in sides.values())]
+    ranges = all(frame["length_bytes"].null_count() == 0 for frame in frames)
+    one, other, fine_one, fine_other = (_as_cells(frame, mode, ranges=ranges) for frame in frames)
+    one, other = _comparable("base", one, mode, left), _comparable("with", other, mode, left)
+    fine_one, fine_other = (
+        _comparable("base", fine_one, mode),
+        _comparable("with", fine_other, mode),
+    )
     if mode == "step":
         one, other = _same_place("base", one, other, left), _same_place("with", other, one, left)
         fine_one, fine_other = (
@@ -128,7 +136,10 @@ def one_side(
     if side.headline.is_empty():
         raise QueryError("no unmap is complete and has a duration: nothing to compare")
     mode = _mode(side.headline, side.headline)
-    return _as_cells(side.headline, mode), _summed(list(side.left_out))
+    left = list(side.left_out)
+    ranges = side.headline["length_bytes"].null_count() == 0
+    rows = _as_cells(side.headline, mode, ranges=ranges)
+    return _comparable("base", rows, mode, left), _summed(left)
 
 
 def _said_of(of: Analysis) -> str:
@@ -168,7 +179,7 @@ def _rows(analysis: Analysis, whole: Analysis) -> pl.DataFrame:
         rows = numbered(rows)
     else:  # what filters left out has its place all the same
         ids = ("source_id", "unmap_id")
-        places = numbered(whole.unmaps).select(*ids, "stem", "order", "of")
+        places = numbered(whole.unmaps).select(*ids, "stem", "order", "of", "placed")
         rows = rows.join(places, on=ids, how="left", maintain_order="left")
     # Null: a capture without a usable unmap, which may have traced anything.
     calls = pl.col("traced_calls").filter(_usable()).mean().over("source_id")
@@ -253,19 +264,40 @@ def _without_leaves(side: Name, rows: pl.DataFrame, detailed: pl.DataFrame) -> l
 
 
 def _mode(one: pl.DataFrame, other: pl.DataFrame) -> Mode:
-    """By kind where that is known of every unmap; else by step."""
-    for rows in (one, other):
-        unknown = (
-            pl.col("leaves").is_null() | (pl.col("level") == "unknown")
-            | (pl.col("trigger") == "unknown")
-        )  # fmt: skip
-        if rows.select(unknown.any()).item():
-            return "step"
-    return "kind"
+    """By kind where that is known of nearly every unmap of both sides; else by step."""
+    known = (rows.select(_of_known_kind().mean()).item() for rows in (one, other))
+    return "kind" if all((share or 0.0) >= MOST_KNOWN for share in known) else "step"
 
 
-def _as_cells(rows: pl.DataFrame, mode: Mode) -> pl.DataFrame:
-    rows = rows.with_columns(pl.col("trigger").cast(pl.String))
+def _of_known_kind() -> pl.Expr:
+    return (
+        pl.col("leaves").is_not_null()
+        & (pl.col("level") != "unknown")
+        & (pl.col("trigger") != "unknown")
+    )
+
+
+def _comparable(
+    side: Name, rows: pl.DataFrame, mode: Mode, left: list[LeftOut] | None = None
+) -> pl.DataFrame:
+    """The unmaps of which it is known what they did, by kind, or where, by step."""
+    keep, reason = (
+        (_of_known_kind(), "leaf level, leaves or trigger unknown, unlike those of nearly all")
+        if mode == "kind"
+        else (pl.col("placed"), "in no step, and several tasks unmap: their order is chance")
+    )
+    kept = rows.filter(keep)
+    if left is not None:
+        left.append(LeftOut(side, reason, len(rows) - len(kept)))
+    return kept
+
+
+def _as_cells(rows: pl.DataFrame, mode: Mode, *, ranges: bool) -> pl.DataFrame:
+    """With the columns of CELL; *ranges*: the length of the range is known of every unmap."""
+    rows = rows.with_columns(
+        pl.col("trigger").cast(pl.String),
+        pl.when(pl.lit(value=ranges and mode == "kind")).then("length_bytes").alias("length_bytes"),
+    )
     if mode == "kind":
         return rows.with_columns(pl.lit(None, dtype=pl.String).alias("stem"))
     known = {"level": "unknown", "trigger": "unknown"}

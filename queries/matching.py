@@ -18,10 +18,13 @@ def numbered(unmaps: pl.DataFrame) -> pl.DataFrame:
     """*unmaps* (in order, with source_id) and `stem`, `order` within the step, `of` how many.
 
     Unmaps of every status count, so that a lost half of one does not shift the others; a step
-    that lost a whole one has another `of` than its twin, and matches nothing.
+    that lost a whole one has another `of` than its twin, and matches nothing. `placed` is false
+    where several tasks unmap in one capture without steps: their order is chance.
     """
     within = ["source_id", "step"]
+    several = pl.col("tid").drop_nulls().n_unique().over("source_id") > 1
     return unmaps.with_columns(
+        (pl.col("step").is_not_null() | ~several).alias("placed"),
         pl.col("step").str.replace(REPETITION, "").alias("stem"),
         pl.int_range(pl.len()).over(within).alias("order"),
         pl.len().over(within).cast(pl.Int64).alias("of"),
