@@ -194,7 +194,7 @@ class TestMatching:
             half = pl.when(pl.col("step") == "w64.0").then(8192).otherwise(4096)
             length = half.cast(of.unmaps.schema["length_bytes"]).alias("length_bytes")
             sides.append(replace(of, unmaps=of.unmaps.with_columns(length)))
-        found = compare(*sides)
+        found = compare(sides[0], sides[1])
         of_64 = [size for size in found.sizes if size.cell["leaves"] == 64]
         assert [(size.cell["length_bytes"], size.base_unmaps) for size in of_64] == [
             (4096, 12), (8192, 6)
@@ -219,8 +219,8 @@ class TestMatching:
         )) for of in (side(2000, alone=False), deferring(alone=False))]  # fmt: skip
         assert match(bare[0], bare[1]).mode == "step"
         tasks = (pl.int_range(pl.len()) % 2).cast(pl.Int32).alias("tid")
+        base, with_ = (replace(of, unmaps=of.unmaps.with_columns(tasks)) for of in bare)
         with pytest.raises(QueryError, match="several tasks unmap"):
-            base, with_ = (replace(of, unmaps=of.unmaps.with_columns(tasks)) for of in bare)
             match(base, with_)
 
     def test_what_the_other_side_does_not_have_is_left_out_and_counted(self) -> None:
