@@ -132,6 +132,29 @@ def _samples(filters: Filters, analysis: Analysis, unmaps: pl.DataFrame) -> pl.D
     return kept.rename({"start_ns": "ts_ns"})
 
 
+def there(filters: Filters, analysis: Analysis) -> list[str]:
+    """What *filters* could have asked for: what the unmaps of *analysis* have, of each kind asked.
+
+    Times are those of their beginnings.
+    """
+    unmaps = analysis.unmaps
+    said = []
+    for name, column, asked in (
+        ("triggers", "trigger", filters.triggers),
+        ("CPUs", "cpu", filters.cpus),
+        ("tids", "tid", filters.tids),
+    ):
+        if asked:
+            known = unmaps[column].cast(pl.String).drop_nulls().unique()
+            order = sorted(known, key=lambda text: (len(text), text))
+            said.append(f"{name} {_some(order, 'not known')}")
+    if filters.from_ns is not None or filters.to_ns is not None:
+        first, last = unmaps["start_ns"].min(), unmaps["start_ns"].max()
+        if isinstance(first, int) and isinstance(last, int):
+            said.append(f"times from {seconds(first)} to {seconds(last)}")
+    return said
+
+
 def undecided_unmaps(filters: Filters, analysis: Analysis) -> pl.DataFrame:
     """The unmaps that may pass *filters* or not; what could place them is null.
 
@@ -198,7 +221,8 @@ def _answerable(filters: Filters, analysis: Analysis) -> None:
     for pattern in filters.steps:
         if not _matching((pattern,), steps):
             known = sorted(steps["step"].drop_nulls().unique().to_list())
-            raise QueryError(f"no step {pattern!r}\nthe trace has: {_some(known)}")
+            none = "no steps (no markers, or none that match --step-pattern)"
+            raise QueryError(f"no step {pattern!r}\nthe trace has: {_some(known, none)}")
     timed = filters.from_ns is not None or filters.to_ns is not None
     if (
         timed
@@ -208,6 +232,6 @@ def _answerable(filters: Filters, analysis: Analysis) -> None:
         raise QueryError("the trace has no times to filter by (function_graph without abstime?)")
 
 
-def _some(names: list[str]) -> str:
-    shown = ", ".join(names[:20]) or "no steps (no markers, or none that match --step-pattern)"
+def _some(names: list[str], none: str) -> str:
+    shown = ", ".join(names[:20]) or none
     return shown + (f" and {len(names) - 20} more" if len(names) > 20 else "")

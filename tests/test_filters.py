@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.writers.analyses import analysis, unmap
+from tests.writers.analyses import analysis, source, unmap
 from traceview.errors import QueryError, SettingError
-from traceview.queries.filters import Filters, apply, parse_time, seconds, undecided
+from traceview.queries.filters import Filters, apply, parse_time, seconds, there, undecided
 
 
 @pytest.mark.parametrize(
@@ -135,3 +135,16 @@ def test_destructions_and_flushes_have_no_trigger_and_leave_with_one() -> None:
 def test_a_filter_says_what_it_asks_for() -> None:
     said = str(Filters(steps=("s*",), triggers=("notifier",), cpus=(1,), tids=(9,), from_ns=10**9))
     assert said == "step s*, trigger notifier, cpu 1, tid 9, from 1 s"
+
+
+def test_what_could_have_been_asked_for_is_known_where_a_filter_keeps_nothing() -> None:
+    found = analysis(
+        [unmap(cpu=cpu, tid=7, start_ns=10**9 + cpu) for cpu in (10, 2, 3)], [source()]
+    )
+    assert there(Filters(cpus=(99,)), found) == ["CPUs 2, 3, 10"]
+    assert there(Filters(tids=(1,), triggers=("memslot",)), found) == [
+        "triggers notifier",
+        "tids 7",
+    ]
+    assert there(Filters(from_ns=5), found) == ["times from 1.000000002 s to 1.00000001 s"]
+    assert there(Filters(cpus=(9,)), analysis([unmap(cpu=None)])) == ["CPUs not known"]

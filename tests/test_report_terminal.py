@@ -128,7 +128,7 @@ def test_a_filter_that_keeps_nothing_says_so() -> None:
     said = text(analysis([unmap()]), filters=Filters(cpus=(9,)))
     assert "Only cpu 9" in said
     assert "0 of 1 unmap" in said
-    assert "no unmap with leaves passes the filters" in said
+    assert "no unmap with leaves passes the filters; the unmaps have: CPUs 1" in said
 
 
 def test_requests_show_how_many_are_complete_and_what_their_times_leave_out() -> None:

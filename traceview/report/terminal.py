@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import polars as pl
 from rich.text import Text
 
+from traceview.queries.filters import there
 from traceview.queries.groups import BOUNDS, nearest_rank, source_labels
 from traceview.report.absent import why_no_unmap
 from traceview.report.bystanders import bystanders
@@ -145,7 +146,9 @@ def _corrected_cells(row: dict[str, Any], rows: pl.DataFrame) -> tuple[str, ...]
 
 def _why_none(found: Contents) -> str:
     if found.filters and len(found.whole.unmaps):
-        return "no unmap with leaves passes the filters"
+        said = "no unmap with leaves passes the filters"
+        known = there(found.filters, found.whole) if found.analysis.unmaps.is_empty() else []
+        return f"{said}; the unmaps have: {clean('; '.join(known))}" if known else said
     return "no unmap with leaves is complete"
 
 
