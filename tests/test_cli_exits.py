@@ -80,6 +80,26 @@ def test_strict_refuses_damage_and_writes_nothing(
     assert run([*arguments[:2], "--quiet"]) == 0
 
 
+UNKNOWN_LOSS = str(ROOT / "sample_traces" / "fgraph-6.12-max.txt.zst")
+
+
+@pytest.mark.parametrize("command", ["analyze", "info", "audit"])
+def test_strict_notes_where_it_cannot_know_of_loss(
+    capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    words = "note: --strict cannot know whether events of "
+    assert run([command, UNKNOWN_LOSS, "--strict"]) in {0, 1}
+    assert (
+        capsys.readouterr().err
+        == f"{words}{UNKNOWN_LOSS} were lost: ftrace text does not say here\n"
+    )
+    assert run([command, DEMO, "--strict"]) in {0, 1}
+    assert words not in capsys.readouterr().err
+    if command != "info":
+        assert run([command, UNKNOWN_LOSS, "--strict", "--quiet"]) in {0, 1}
+        assert capsys.readouterr().err == ""
+
+
 def test_a_defect_of_ours_is_one_line_and_says_how_to_report_it(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

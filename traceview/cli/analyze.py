@@ -67,9 +67,9 @@ def analyze(  # noqa: PLR0913 - one per option
         )
         with _tables(parquet, force=force) as tables:
             whole = _read(opened, tables, steps_of(steps, step_pattern), quiet=quiet)
-            refuse_damage(whole, strict=strict)
+            refuse_damage(whole, strict=strict, quiet=quiet)
             known = _read(plain, None, steps_of(None, step_pattern), quiet=quiet) if plain else None
-            whole = _priced(whole, known, strict=strict)
+            whole = _priced(whole, known, strict=strict, quiet=quiet)
             found = contents(whole, filters, opened[0].vocabulary, known)
             written = tables.finish(found.analysis) if tables else []
         _report(found, json=json, top=top, quiet=quiet)
@@ -133,13 +133,15 @@ def _read(
         return ask(traces, sink=tables.sink, all_events=True, progress=hear, **steps)
 
 
-def _priced(whole: Analysis, calibration: Analysis | None, *, strict: bool) -> Analysis:
+def _priced(
+    whole: Analysis, calibration: Analysis | None, *, strict: bool, quiet: bool
+) -> Analysis:
     """*whole* with what *calibration* says tracing cost."""
     if calibration is None:
         return whole
     from traceview.queries.observer import priced  # noqa: PLC0415
 
-    refuse_damage(calibration, strict=strict)
+    refuse_damage(calibration, strict=strict, quiet=quiet)
     return priced(whole, calibration)
 
 

@@ -50,7 +50,7 @@ def audit(  # noqa: PLR0913 - one per option
         )
         with progress("reading", quiet=quiet) as hear:
             found = ask(opened, filters=filters, progress=hear, **steps_of(steps, step_pattern))
-        refuse_damage(found.whole, strict=strict)
+        refuse_damage(found.whole, strict=strict, quiet=quiet)
         _report(found, json=json, quiet=quiet)
         if not found.is_clean:
             raise Stop(FINDING)

@@ -91,7 +91,7 @@ def compare(  # noqa: PLR0913 - one per option
         names = {"all": "one side"} if aa else {"base": "base", "with": "with"}
         read = _read(opened, sides, calibrations, ask, names)
         for analysis in (*read.values(), *calibrations.values()):
-            refuse_damage(analysis, strict=strict)
+            refuse_damage(analysis, strict=strict, quiet=quiet)
         if aa:
             _report_runs(
                 _runs(read["all"], calibrations.get("all"), filters, opened),

@@ -151,11 +151,35 @@ def _sha256(path: str) -> str | None:
     return None if path == "-" else open_source(path).sha256()
 
 
-def refuse_damage(analysis: Analysis, *, strict: bool) -> None:
-    """With *strict*, raise QueryError for every diagnostic that is more than information."""
-    from traceview.errors import QueryError  # noqa: PLC0415
+def refuse_damage(analysis: Analysis, *, strict: bool, quiet: bool = False) -> None:
+    """With *strict*, raise QueryError for every diagnostic that is more than information.
 
+    A format that cannot say whether it lost events passes: that is noted, unless *quiet*.
+    """
+    from traceview.cli.screen import note  # noqa: PLC0415 - not needed by --help
+    from traceview.errors import QueryError  # noqa: PLC0415
+    from traceview.report.wording import paragraph  # noqa: PLC0415
+
+    if not strict:
+        return
+    unknown = _loss_unknown(analysis)
     grave = [what for _, what in analysis.diagnostics if what.severity != "info"]
-    if strict and grave:
-        said = "\n".join(f"{what.severity}: {what.message} [{what.code}]" for what in grave)
-        raise QueryError(f"--strict refuses this input\n{said}")
+    if grave:
+        said = [f"{what.severity}: {what.message} [{what.code}]" for what in grave]
+        raise QueryError("\n".join(["--strict refuses this input", *said, *unknown]))
+    if not quiet:
+        for text in unknown:
+            note(paragraph(text))
+
+
+def _loss_unknown(analysis: Analysis) -> list[str]:
+    """Per format of which the traces do not say whether events were lost."""
+    traces = analysis.sources.filter(~analysis.sources["loss_known"].fill_null(value=False))
+    found = []
+    for (kind,), of in traces.group_by("format", maintain_order=True):
+        which = of["path"][0] if len(of) == 1 else f"{len(of)} traces"
+        found.append(
+            f"note: --strict cannot know whether events of {which} were lost: {kind} does not say"
+            " here"
+        )
+    return found
