@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING, Any, Final
 import polars as pl
 
 from traceview.errors import QueryError
-from traceview.queries.calibration import MIN_STRATA, PerCall, cost_per_call, strata
+from traceview.queries.calibration import PerCall, cost_per_call, strata
+from traceview.queries.calibration_refusal import TRACERS, too_little_in_common
 from traceview.queries.groups import source_labels
 from traceview.queries.matching import numbered
 from traceview.schema import TRACING_COSTS as COSTS
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 
     from traceview.queries.analysis import Analysis
 
-TRACERS: Final = ("fgraph", "kprobe", "fprobe")
 # A function that was hit less often is not relied on for its shortest time.
 ENOUGH_CALLS: Final = 10
 # Captures that differ in one of these are not of one host and kernel.
@@ -74,11 +74,7 @@ def priced(analysis: Analysis, calibration: Analysis | None = None) -> Analysis:
             cost = _cost(analysis, calibration, mine, evidence)
             rows += [{"source_id": source, "evidence": evidence, **cost} for source in sorted(mine)]
     if calibration is not None and not any(row.get("strata") for row in rows):
-        raise QueryError(
-            "the calibration has too little in common with what it is to calibrate: it takes"
-            f" captures of the same workload, with at least {MIN_STRATA} steps or sizes in common,"
-            " in which unlike numbers of calls were traced, and more of them took longer"
-        )
+        raise QueryError(too_little_in_common(analysis, calibration))
     costs = _cost_table(rows)
     return replace(analysis, tracing_costs=costs, unmaps=_with_probe(analysis, costs))
 

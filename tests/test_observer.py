@@ -323,6 +323,33 @@ def test_a_calibration_with_nothing_in_common_is_refused() -> None:
         priced(capture(3), other)
 
 
+def changed(of: Analysis, *columns: pl.Expr, rows: slice = slice(None)) -> Analysis:
+    return replace(of, unmaps=of.unmaps.with_columns(*columns)[rows])
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        (changed(capture(0), rows=slice(0)), "there is no unmap in the calibration"),
+        (changed(capture(0), pl.col("evidence").replace_strict("fgraph", "kprobe")),
+         "the calibration records kprobe, the trace fgraph"),
+        (changed(capture(0), pl.col("step") + "x"),
+         "no step in common: the calibration has w1.1x, w1.2x, w1.3x and 9 more, the trace"),
+        (changed(capture(0), pl.col("step").str.replace(r"\.\d", ".1")),
+         "unlike numbers of unmaps: w1.1 1 in the trace and 3 in the calibration, w2.1 1 in"),
+        (changed(capture(0), pl.lit("censored").alias("status")), "no unmap is complete in both"),
+        (capture(3), "both traced as many calls in each unmap that they share"),
+        (changed(capture(0), rows=slice(5)),
+         r"only 2 of the 3 steps or sizes that it takes can be compared \(w1, w2\)"),
+        (changed(capture(0), pl.col("duration_ns") * 3), "took no longer"),
+    ],
+    ids=["empty", "method", "steps", "counts", "complete", "calls", "few", "time"],
+)  # fmt: skip
+def test_a_refused_calibration_is_told_why(other: Analysis, said: str) -> None:
+    with pytest.raises(QueryError, match=rf"(?s){said}.*\nvalid: captures of the same workload"):
+        priced(capture(3), other)
+
+
 def test_a_step_that_lost_an_unmap_calibrates_nothing() -> None:
     detailed, plain = capture(3), capture(0)
     lost = replace(plain, unmaps=plain.unmaps.slice(1))

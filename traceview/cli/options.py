@@ -151,7 +151,8 @@ Calibration = Annotated[
         "--calibration",
         metavar="FILE",
         help="A capture of the same workload on the same host with fewer calls traced, best"
-        " kvm_pgtable_stage2_unmap alone: what tracing cost (docs/observer.md; repeatable).",
+        " kvm_pgtable_stage2_unmap alone: what tracing cost; it has at least 3 steps or sizes in"
+        " common with the trace, of as many unmaps (docs/observer.md; repeatable).",
     ),
 ]
 Steps = Annotated[
