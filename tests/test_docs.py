@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -111,3 +112,15 @@ def test_every_link_leads_somewhere() -> None:
     for path in (*root.glob("*.md"), *DOCS.glob("*.md"), *root.glob("sample_traces/*.md")):
         for target in re.findall(r"\]\((?!https?://|#)([^)#]+)", path.read_text(encoding="utf-8")):
             assert (path.parent / target).exists(), f"{path.name}: {target}"
+
+
+def test_the_recording_script_says_how_it_is_used_where_arguments_are_missing() -> None:
+    script = DOCS / "how-to" / "record.sh"
+    for arguments in ([], ["deferred", "top"]):
+        done = subprocess.run(
+            ["sh", str(script), *arguments], capture_output=True, check=False, text=True
+        )
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr.startswith("record.sh SIDE PRESET RUN ORDER DIR COMMAND...: ")
+        assert "unbound" not in done.stderr
+        assert "set -eu" not in done.stderr

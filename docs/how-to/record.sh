@@ -8,6 +8,10 @@
 # Environment: ORIGIN (hardware, emulated; there is no default), BUFFER_KB per CPU, OPERANDS (docs/how-to.md).
 set -eu
 
+# The lines above
+usage() { sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+
+[ $# -ge 6 ] || usage
 side=$1 preset=$2 run=$3 order=$4 dir=$5
 shift 5
 tracefs=/sys/kernel/tracing
