@@ -81,7 +81,7 @@ def test_no_line_is_wider_than_the_terminal(method: str) -> None:
 def test_raw_and_corrected_stand_side_by_side() -> None:
     said = flat(priced_unmaps())
     assert "ns/leaf corrected untraced tracing" in said
-    assert "corrected: ns/leaf without tracing; untraced: what ns/leaf without" in said
+    assert "corrected: ns/leaf without tracing; untraced: bounds of ns/leaf without" in said
     assert "125 98.5 97.2..100 21%" in said
     assert "without tracing 4.73 us (4.67 us..4.81 us)" in said
     assert "L 68.5% 67.5 (67.5..70.0)" in said
@@ -93,7 +93,7 @@ def test_the_bounds_outlast_what_matters_less_in_a_narrow_terminal() -> None:
         titles = next((line for line in lines if line.startswith("  strategy")), "")
         if titles and "untraced" not in titles:
             assert not {"p95", "corrected", "tracing"} & set(titles.split())
-            assert "what ns/leaf without tracing lies between" not in " ".join(lines)
+            assert "bounds of ns/leaf without tracing" not in " ".join(lines)
 
 
 def test_a_share_that_is_at_most_so_is_explained_as_such() -> None:

@@ -124,7 +124,7 @@ def _corrected_columns(rows: pl.DataFrame) -> tuple[Column, ...]:
     return (
         Column(title, right=True, drop=2, note=f"{of} without tracing"),
         # An estimate without its bounds says too much: they go last.
-        Column("untraced", right=True, drop=1, note=f"what {of} without tracing lies between"),
+        Column("untraced", right=True, drop=1, note=f"bounds of {of} without tracing"),
         Column("tracing", right=True, drop=3, note=share),
     )  # fmt: skip
 
