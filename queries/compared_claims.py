@@ -2,8 +2,9 @@
 
 A claim holds where the whole interval fulfils it, fails where none of it does, and is open
 otherwise. It is judged with the least and with the most that tracing can have cost as well: what
-depends on that is open. Where the runs permit no inference, or the times are not of hardware,
-every claim is open, whatever the ratio of these runs: `why` says so.
+depends on that is open. Sizes of 0 leaves are looked at and do not count: nothing there is what
+a claim about unmapping speaks of. Where the runs permit no inference, or the times are not of
+hardware, every claim is open, whatever the ratio of these runs: `why` says so.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ STANDINGS: Final = {
 class JudgedClaim:
     """Holds, fails or open: over all, for the headline, and for each size in order.
 
+    `counts`: which sizes the whole stands on, besides the headline: those that have leaves.
     `why`: what forbids to judge any of them, None where nothing does.
     """
 
@@ -42,6 +44,7 @@ class JudgedClaim:
     overall: str
     headline: str
     by_size: tuple[str, ...]
+    counts: tuple[bool, ...]
     why: str | None
 
 
@@ -64,18 +67,23 @@ def _refusal(found: Comparison) -> str | None:
 
 def _judged(claim: Claim, found: Comparison, why: str | None) -> JudgedClaim:
     sizes = [size.ratio for size in found.sizes]
+    counts = tuple(size.cell["leaves"] != 0 for size in found.sizes)
+    if why is None and not any(counts):
+        why = "no size has leaves"
     if why is not None:
-        return JudgedClaim(claim, OPEN, OPEN, (OPEN,) * len(sizes), why)
+        return JudgedClaim(claim, OPEN, OPEN, (OPEN,) * len(sizes), counts, why)
     headline = _of(claim, found.headline)
     by_size = tuple(_of(claim, ratio) for ratio in sizes)
+    counted = [
+        pair for pair, one in zip(zip(sizes, by_size, strict=True), counts, strict=True) if one
+    ]
     if claim.largest_only:
-        known = [(ratio.interval.value, said) for ratio, said in zip(sizes, by_size, strict=True)
-                 if ratio is not None]  # fmt: skip
+        known = [(ratio.interval.value, said) for ratio, said in counted if ratio is not None]
         overall = max(known, default=(0.0, OPEN))[1]
-        return JudgedClaim(claim, overall, headline, by_size, None)
-    said = {headline, *by_size}
+        return JudgedClaim(claim, overall, headline, by_size, counts, None)
+    said = {headline, *(one for _, one in counted)}
     overall = "fails" if "fails" in said else OPEN if OPEN in said else "holds"
-    return JudgedClaim(claim, overall, headline, by_size, None)
+    return JudgedClaim(claim, overall, headline, by_size, counts, None)
 
 
 def _of(claim: Claim, ratio: Ratio | None) -> str:

@@ -1,8 +1,8 @@
 """Whether two sides are what a comparison takes them for.
 
 They must be of different runs: a run compared with itself differs by how it was recorded, and by
-nothing else. They must be of one detail: a traced call costs more than what many unmaps take. And
-the traces of a side must be of one thing: what two labels differ by is no noise of one.
+nothing else. And the traces of a side must be of one thing: what two labels differ by is no noise
+of one.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from traceview.queries.analysis import Analysis
     from traceview.queries.filters import Filters
-    from traceview.queries.recording_plan import Side
 
 # What two captures of one run cannot differ in.
 OF_HOST: Final = (
@@ -97,26 +96,6 @@ def kept(filters: Filters, whole: Analysis, side: str) -> Analysis:
 
 def _usable() -> pl.Expr:
     return (pl.col("status") == "complete") & pl.col("duration_ns").is_not_null()
-
-
-def side_of_the_unmap_alone(base: Analysis, with_: Analysis) -> Side | None:
-    """The side of which every capture is of the unmap alone, if every one of the other is not.
-
-    None where an emulator recorded executed instructions: no tracer ran.
-    """
-    details = [_details(of) for of in (base, with_)]
-    if details == [{False}, {True}]:
-        return "base"
-    return "with" if details == [{True}, {False}] else None
-
-
-def _details(of: Analysis) -> set[bool]:
-    """Whether calls inside of unmaps were traced, over the captures."""
-    rows = of.unmaps.filter(_usable())
-    if (rows["evidence"] == "insn").any():
-        return set()
-    by_source = rows.group_by("source_id").agg((pl.col("traced_calls") > 0).any().alias("inside"))
-    return set(by_source["inside"].drop_nulls())
 
 
 def labels_of(of: Analysis) -> Sequence[str]:

@@ -81,8 +81,15 @@ class Ratio:
         """Whether what tracing can have cost leaves the direction as it is."""
         if self.least is None or self.most is None:
             return "unknown"
-        ends = {self.direction(plan, end) for end in (self.least, self.most)}
-        return "robust" if ends == {self.direction(plan)} else "not_robust"
+        ends = {self._leaning(plan, end) for end in (self.least, self.most)}
+        return "robust" if ends == {self._leaning(plan, self.interval)} else "not_robust"
+
+    def _leaning(self, plan: Plan, interval: Interval) -> Direction:
+        """The direction; without an interval there is the value alone, which is no agreement."""
+        if self.interval.low is not None:
+            return self.direction(plan, interval)
+        value = interval.value
+        return "with" if value > 1 else "base" if value < 1 else "undecided"
 
 
 def ratio_of(base: Estimates, with_: Estimates, setup: Setup) -> Ratio | None:

@@ -146,10 +146,16 @@ class TestBoots:
 
     @pytest.mark.parametrize(("claim", "code"), [("at least 3x", 0), ("at least 50x", 1)])
     def test_a_claim_that_fails_is_an_exit_code(
-        self, claim: str, code: int, boots: Path, capsys: pytest.CaptureFixture[str]
+        self, claim: str, code: int, boots: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         """As if they were of hardware: of emulated times no claim is judged."""
-        arguments = (*of_boots(boots), "--origin", "hardware", "--claim", claim, "--quiet")
+        for file in boots.iterdir():
+            if file.name.endswith(".host.json"):
+                stated = json.loads(file.read_text())
+                (tmp_path / file.name).write_text(json.dumps({**stated, "origin": "hardware"}))
+            else:
+                (tmp_path / file.name).symlink_to(file)
+        arguments = (*of_boots(tmp_path), "--claim", claim, "--quiet")
         assert said(capsys, *arguments, code=code) == ("", "")
 
     def test_runs_of_one_side_against_themselves(
@@ -161,6 +167,15 @@ class TestBoots:
         is_golden("compare-aa.txt", out, boots)
         read = json.loads(said(capsys, "--aa", *traces, "--json")[0])
         assert len(read["runs"]) == 6
+
+    def test_one_boot_on_both_sides_is_refused(
+        self, boots: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        names = ("top.txt", "split.txt.zst")
+        sides = [[str(path) for path in sorted(boots.glob(f"6.1-max-*{name}"))] for name in names]
+        _, err = said(capsys, "--base", *sides[0], "--with", *sides[1], code=2)
+        assert "the same runs are on both sides: run-01 of 6.1-max" in err
+        assert "and 3 more" in err
 
 
 class TestObserver:
@@ -234,6 +249,19 @@ class TestObserver:
         trace = str(TRACES / "observer/6.1-max/top.txt")
         _, err = said(capsys, "--base", trace, "--with", trace, code=2)
         assert "traceview: " in err
+
+    def test_two_labels_are_those_of_the_sides_and_their_origin_and_symbols_too(
+        self, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        arguments = [one for one in of_observer() if one not in {*KERNELS, "--label"}]
+        given = [*arguments, "--label", "old", "--label", "new", "--origin", "emulated"]
+        read = json.loads(said(capsys, *given, "--json")[0])
+        assert [one["label"] for one in read["sources"]] == ["old", "old", "new", "new"]
+        assert {one["origin"] for one in read["sources"]} == {"emulated"}
+
+    def test_filters_that_leave_nothing_are_named(self, capsys: pytest.CaptureFixture[str]) -> None:
+        _, err = said(capsys, *of_observer(), "--cpu", "77", code=2)
+        assert "the filters (cpu 77) leave nothing of --base" in err
 
     def test_one_set_of_one_strategy_has_nothing_to_compare(
         self, capsys: pytest.CaptureFixture[str]

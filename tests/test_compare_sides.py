@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
-import polars as pl
 import pytest
 
 from tests.writers.sides import relabeled, side
@@ -16,7 +14,6 @@ from traceview.queries.like_sides import (
     kept,
     labels_of,
     refuse_same_runs,
-    side_of_the_unmap_alone,
 )
 
 
@@ -50,17 +47,6 @@ def test_filters_that_leave_nothing_are_named() -> None:
     with pytest.raises(QueryError, match=r"the filters \(cpu 77\) leave nothing of --with"):
         kept(Filters(cpus=(77,)), whole, "--with")
     assert kept(Filters(), whole, "--with") is whole
-
-
-def test_the_side_of_captures_of_the_unmap_alone_is_told() -> None:
-    both, detailed = of(), of(alone=False)
-    inside = pl.col("traced_calls") > 0
-    alone = both.unmaps.filter(~inside.any().over("source_id"))
-    top = replace(both, unmaps=alone)
-    assert side_of_the_unmap_alone(top, detailed) == "base"
-    assert side_of_the_unmap_alone(detailed, top) == "with"
-    assert side_of_the_unmap_alone(both, detailed) is None
-    assert side_of_the_unmap_alone(top, top) is None
 
 
 def test_the_labels_of_a_side_are_all_of_them() -> None:

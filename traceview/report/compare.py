@@ -32,6 +32,7 @@ FACTS: Final = {
 SAID: Final = frozenset({
     "origin-emulated", "origin-synthetic", "origin-unknown", "times-are-instructions",
     "excluded-censored", "excluded-contaminated", "entries-only", "one-run", "runs-unknown",
+    "several-labels",
 })  # fmt: skip
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
 
+from traceview.queries.calibration import FITS, FITS_WORST
 from traceview.report.compared import SIDES
 from traceview.report.layout import Column, bullets, heading, table
 from traceview.report.ratio_words import ratio_text
@@ -165,10 +166,27 @@ def tracing(found: Compared, width: int) -> list[Text]:
         for row in costs((found.comparison.base, found.comparison.with_)[at])
     ]
     columns = (
-        Column("side"), Column("evidence", drop=3), Column("method"),
-        Column("ns per call", right=True), Column("interval", drop=2),
-        Column("of it inside", right=True, drop=4), Column("strata", right=True, drop=5),
-        Column("residual", drop=1), Column("agreement"),
+        Column("side"),
+        Column("evidence", drop=3, note="how calls were recorded (docs/schema.md)"),
+        Column("method"), Column("ns per call", right=True, note="that was traced"),
+        Column("interval", drop=1),
+        Column(
+            "of it inside", right=True, drop=4,
+            note="what of that is in the call's own duration, the rest being in its caller's",
+        ),
+        Column(
+            "strata", right=True, drop=5, note="steps or sizes that the cost was estimated from"
+        ),
+        Column(
+            "residual", drop=2,
+            note="median and worst error on steps not calibrated on; above"
+            f" {FITS:.0%} and {FITS_WORST:.0%} it is no calibration",
+        ),
+        Column(
+            "agreement", drop=2,
+            note="how far corrected detailed captures are from those of the unmap alone (median and"
+            " worst over sizes)",
+        ),
     )  # fmt: skip
     lines = heading("What tracing cost (docs/observer.md)", width)
     lines += table(columns, rows, width)
@@ -177,21 +195,7 @@ def tracing(found: Compared, width: int) -> list[Text]:
         for name, of in zip(SIDES, found.calibrations, strict=True)
         if of is not None
     ]
-    if any(row["median_residual"] is not None for side in _sides(found) for row in costs(side)):
-        notes.append(
-            "residual: median and worst error on steps that were not calibrated on; a median above"
-            " 50% is no calibration"
-        )
-    if any(found.comparison.agreement):
-        notes.append(
-            "agreement: how far corrected detailed captures are from those of the unmap alone"
-            " (median and worst over sizes)"
-        )
     return lines + bullets(notes, width)
-
-
-def _sides(found: Compared) -> tuple[Analysis, Analysis]:
-    return found.comparison.base, found.comparison.with_
 
 
 def costs(side: Analysis) -> list[dict[str, Any]]:

@@ -2,39 +2,33 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
 from rich.text import Text
 
+from traceview.queries.calibration import FITS, FITS_WORST
 from traceview.report.caveats import ORIGINS
-from traceview.report.compared import SIDES, cell_words, label_of, line_words
+from traceview.report.compare_basis import costs
+from traceview.report.compare_headline import headline_text
+from traceview.report.compared import SIDES, cell_words, line_words
 from traceview.report.layout import bullets, heading, led, wrapped
-from traceview.report.ratio_words import given, inverse, ratio_ends, ratio_text, runs_text
+from traceview.report.ratio_words import given, ratio_ends, ratio_text
 from traceview.report.wording import clean, plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from traceview.queries.compared_claims import JudgedClaim
-    from traceview.queries.ratios import Direction, Ratio
+    from traceview.queries.ratios import Ratio
     from traceview.queries.recording_plan import Plan
     from traceview.queries.run_intervals import Interval
     from traceview.report.compared import Compared
 
 CLAIM_STYLES: Final = {"holds": "green", "open": "yellow", "fails": "red"}
-LONGEST_LABEL: Final = 24
-BARE: Final = 0.01  # a ratio that tracing changes by less is that of the times without it
-IN_TIME: Final = {
-    "synthetic": "in simulated time, ", "emulated": "in emulated time, ",
-    "unknown": "in time of unknown origin, ",
-}  # fmt: skip
 OF_DIRECTION: Final = {
-    "with": "with is faster", "base": "with is slower", "undecided": "no difference shown",
+    "with": "with is faster", "base": "with is slower", "undecided": "not decided",
 }  # fmt: skip
-NO_RATIO: Final = (
-    "no ratio can be made: no size was unmapped, with a time above 0, in every run of both sides"
-)
 KINDS: Final = {
     "paired_concurrent": "pairs of runs were recorded at the same time",
     "interleaved": "the runs of both sides were recorded in turn",
@@ -48,7 +42,8 @@ def effect(found: Compared, width: int) -> list[Text]:
     """The headline with everything that its reader must know at once."""
     lines = heading("Effect", width)
     lines += wrapped(Text(headline_text(found), style="bold"), width, indent=2, hang=2)
-    lines += bullets([Text(text, style="bold") for text in origin_texts(found)], width)
+    first = [*label_texts(found), *origin_texts(found)]
+    lines += bullets([Text(text, style="bold") for text in first], width)
     lines += bullets(
         [*_tracing_texts(found), *plan_texts(found), *_no_line(found)],
         width,
@@ -59,112 +54,14 @@ def effect(found: Compared, width: int) -> list[Text]:
     return lines
 
 
-def headline_text(found: Compared) -> str:
-    """One sentence: which side is faster, how much, and by what interval."""
-    comparison = found.comparison
-    ratio, plan = comparison.headline, comparison.plan
-    if ratio is None:
-        return NO_RATIO
-    said = comparison_text(ratio, plan, headline_of(found), side_names(found))
-    if ratio.variant == "raw" and not _is_bare(ratio):
-        said = f"as recorded, {said}"
-    elif ratio.robustness(plan) != "robust":
-        said = f"by the estimate of what tracing cost, {said}"
-    said = _time_words(found) + said
-    return f"{said} ({_stands_on(ratio, plan)})"
-
-
-def _is_bare(ratio: Ratio) -> bool:
-    """Whether tracing, whatever it cost, leaves the ratio as it is."""
-    ends = [ratio.least, ratio.most]
-    return all(end is not None and abs(end.value / ratio.interval.value - 1) < BARE for end in ends)
-
-
-def _time_words(found: Compared) -> str:
-    """What the times are, so that the sentence cannot be quoted without it."""
-    for side in (found.comparison.base, found.comparison.with_):
-        if (side.unmaps["evidence"] == "insn").any():
-            return "in executed instructions, "
-    origins = {
-        origin
-        for side in (found.comparison.base, found.comparison.with_)
-        for origin in side.sources["origin"].cast(pl.String).fill_null("unknown")
-    }
-    return next((text for origin, text in IN_TIME.items() if origin in origins), "")
-
-
-def side_names(found: Compared) -> tuple[str, str]:
-    """What the sides are called in a sentence: with their labels, where these tell them apart."""
-    if found.one_set:
-        return "per_pte", "deferred_range"
-    labels = [label_of(side) for side in (found.comparison.base, found.comparison.with_)]
-    if labels[0] == labels[1] or max(map(len, labels)) > LONGEST_LABEL:
-        return SIDES
-    base, with_ = (
-        name if name == label else f"{name} ({label})"
-        for name, label in zip(SIDES, labels, strict=True)
-    )
-    return base, with_
-
-
-def headline_of(found: Compared) -> str:
-    """What the headline is a ratio of."""
-    line = found.headline_line
-    if line is not None:
-        return f"per leaf, over {len(line.sizes)} sizes"
-    of = found.comparison.headline
-    cell = next((size.cell for size in found.comparison.sizes if size.ratio is of), {})
-    return f"for {cell_words(cell, found.leaf_sizes)}"
-
-
-def comparison_text(ratio: Ratio, plan: Plan, what: str, names: tuple[str, str]) -> str:
-    """Which side is faster, true of the plan."""
-    direction, interval = ratio.direction(plan), given(ratio.interval, plan)
-    value = interval.value
-    if plan.allows_inference and direction == "undecided" and interval.low is not None:
-        return (
-            f"no difference is shown: {what}, {names[0]} takes {ratio_text(value)} times as long as"
-            f" {names[1]}"
-        )
-    # Without an interval the value alone speaks, of these runs.
-    direction = _by_value(value) if interval.low is None else direction
-    said = _faster(direction, value, what, names)
-    return said if plan.allows_inference and interval.low is not None else f"in these runs, {said}"
-
-
-def _by_value(value: float) -> Direction:
-    return "with" if value > 1 else "base" if value < 1 else "undecided"
-
-
-def _faster(direction: Direction, value: float, what: str, names: tuple[str, str]) -> str:
-    base, with_ = names
-    if direction == "with":
-        return f"{with_} is faster: {what}, {base} takes {ratio_text(value)} times as long"
-    if direction == "base":
-        return (
-            f"{with_} is slower: {what}, it takes {ratio_text(1 / value)} times as long as {base}"
-        )
-    return f"both sides take the same time {what}"
-
-
-def _stands_on(ratio: Ratio, plan: Plan) -> str:
-    """The interval, in the direction of the sentence, and the runs."""
-    interval = given(ratio.interval, plan)
-    runs = runs_text(interval.base_runs, interval.with_runs, paired=plan.paired)
-    if interval.low is None:
-        why = f"; {ratio.interval.method}" if plan.standing in {"inference", "descriptive"} else ""
-        return runs + why
-    shown = inverse(interval) if _inverted(ratio, plan) else interval
-    if plan.standing == "descriptive":
-        return f"{runs}; interval of so few runs, descriptive only: {ratio_ends(shown)}"
-    return f"95% interval {ratio_ends(shown)}; {runs}; {interval.method}"
-
-
-def _inverted(ratio: Ratio, plan: Plan) -> bool:
-    return ratio.direction(plan) == "base"
-
-
 # ---- what it may be used for
+
+
+def label_texts(found: Compared) -> Iterator[str]:
+    """Sides whose traces are of several things."""
+    for one in found.caveats:
+        if one.caveat.code == "several-labels":
+            yield one.caveat.text if one.side is None else f"{one.side}: {one.caveat.text}"
 
 
 def origin_texts(found: Compared) -> Iterator[str]:
@@ -235,7 +132,33 @@ def _tracing_texts(found: Compared) -> Iterator[str]:
         )
     else:
         yield "times are as recorded: they contain what tracing cost, of which there is no estimate"
+        yield from misfit_texts(found)
     yield robustness_text(ratio, plan, _why_unknown(found))
+
+
+def misfit_texts(found: Compared) -> Iterator[str]:
+    """Why what was there to calibrate with gives no estimate."""
+    sides = (found.comparison.base, found.comparison.with_)
+    for name, side, calibration in zip(SIDES, sides, found.calibrations, strict=True):
+        off = next((text for row in costs(side) if (text := _misfit(row)) is not None), None)
+        if off is not None:
+            what = (
+                "captures of the unmap alone were found"
+                if calibration is None
+                else "a calibration was given"
+            )
+            yield f"{name}: {what}, but one cost per call does not fit them ({off} is the limit)"
+
+
+def _misfit(row: dict[str, Any]) -> str | None:
+    """How far one cost per call misses, where it was refused for that."""
+    if row["method"] != "bounded" or row["median_residual"] is None:
+        return None
+    if row["median_residual"] > FITS:
+        return f"half of the steps are more than {row['median_residual']:,.0%} off; {FITS:.0%}"
+    if row["worst_residual"] > FITS_WORST:
+        return f"the worst step is {row['worst_residual']:,.0%} off; {FITS_WORST:.0%}"
+    return None
 
 
 def robustness_text(ratio: Ratio, plan: Plan, why_unknown: str) -> str:
@@ -246,10 +169,15 @@ def robustness_text(ratio: Ratio, plan: Plan, why_unknown: str) -> str:
     if said == "robust":
         low, high = ratio_text(least.value), ratio_text(most.value)
         ends = f"stays {low}" if low == high else f"is {low} to {high}"
-        return f"robust against tracing: base / with {ends} whatever tracing cost"
+        decided = plan.allows_inference and ratio.interval.low is not None
+        if decided and ratio.direction(plan) == "undecided":
+            return f"not decided, whatever tracing cost: base / with {ends}"
+        what = "that" if decided else "which side took longer in these runs"
+        return f"tracing does not change {what}: base / with {ends} whatever it cost"
     low, high = (_end(ratio, plan, one) for one in (least, most))
     return (
-        f"NOT ROBUST AGAINST TRACING: by what it cost, base / with is anything from {low} to {high}"
+        "TRACING CHANGES THE CONCLUSION: by what it cost, base / with is anything from"
+        f" {low} to {high}"
     )
 
 
@@ -284,13 +212,18 @@ def claim_text(claim: JudgedClaim, found: Compared) -> str:
     text = f'"{clean(claim.claim.text)}"'
     if claim.why is not None:
         return f"{text}: not judged, {claim.why}"
-    if claim.claim.largest_only:
-        return f"{text}, of the largest ratio; of the headline: {claim.headline}"
     cells = [cell_words(size.cell, found.leaf_sizes) for size in found.comparison.sizes]
+    sizes = list(zip(cells, claim.by_size, claim.counts, strict=True))
+    apart = [f"{name}: {said}" for name, said, counts in sizes if not counts]
+    aside = f"; apart, without a vote: {'; '.join(apart[:3])}" if apart else ""
+    if claim.claim.largest_only:
+        reached = " (it must be reached)" if claim.overall == "fails" else ""
+        return f"{text}: of the largest ratio{reached}; of the headline: {claim.headline}{aside}"
     parts = [f"headline {claim.headline}"]
     for status in ("fails", "open"):
-        where = [name for name, said in zip(cells, claim.by_size, strict=True) if said == status]
+        where = [name for name, said, counts in sizes if counts and said == status]
         more = f" and {len(where) - 3} more" if len(where) > 3 else ""
         parts += [f"{status} for {'; '.join(where[:3])}{more}"] if where else []
-    held = claim.by_size.count("holds")
-    return f"{text}: {', '.join(parts)}; holds at {held} of {plural(len(cells), 'size')}"
+    counted = [said for _, said, counts in sizes if counts]
+    held = f"holds at {counted.count('holds')} of {plural(len(counted), 'size')}"
+    return f"{text}: {', '.join(parts)}; {held}{aside}"

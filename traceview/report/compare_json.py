@@ -12,12 +12,8 @@ from sys import float_info
 from typing import TYPE_CHECKING, Any
 
 from traceview.report.compare_basis import costs, noise_texts
-from traceview.report.compare_effect import (
-    headline_of,
-    headline_text,
-    origin_texts,
-    plan_texts,
-)
+from traceview.report.compare_effect import label_texts, origin_texts, plan_texts
+from traceview.report.compare_headline import headline_of, headline_text
 from traceview.report.compare_sizes import mechanism
 from traceview.report.compare_split import split_texts
 from traceview.report.compare_verdict import difference_texts
@@ -95,6 +91,7 @@ def findings(found: Compared) -> list[str]:
     """The sentences of the report."""
     said = [
         headline_text(found),
+        *label_texts(found),
         *origin_texts(found),
         *plan_texts(found),
     ]
@@ -177,6 +174,7 @@ def _claim(one: Any) -> dict[str, Any]:
         "verdict": one.overall,
         "headline": one.headline,
         "by_size": list(one.by_size),
+        "counts": list(one.counts),
         "why": one.why,
     }
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rich.text import Text
 
+from traceview.queries.matched_unmaps import CELL
 from traceview.report.compared import cell_words, line_words
 from traceview.report.layout import Column, bullets, heading, table, wrapped
 from traceview.report.ratio_words import (
@@ -18,13 +19,15 @@ from traceview.report.ratio_words import (
     runs_text,
     time_text,
 )
-from traceview.report.wording import UNKNOWN, clean, count, number, plural
+from traceview.report.wording import UNKNOWN, bytes_size, clean, count, number, plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from traceview.queries.comparison import Line, Size
     from traceview.queries.quantile_shift import Shift
+    from traceview.queries.ratios import Ratio
+    from traceview.queries.recording_plan import Plan
     from traceview.report.compared import Compared
 
 COUNTED: Final = {
@@ -40,20 +43,31 @@ SHORT: Final = {
 }  # fmt: skip
 # What may be left out of a narrow table, the highest first.
 DROPS: Final = {"table_put": 3, "traced_calls": 2, "cmo_lines": 1}
-AGAINST_TRACING: Final = {"robust": "robust", "not_robust": "NOT ROBUST", "unknown": "unknown"}
+AGAINST_TRACING: Final = {"robust": "same", "not_robust": "CHANGES IT", "unknown": "unknown"}
+CONCLUSIONS: Final = {"with": "faster", "base": "slower", "undecided": "not decided"}
+# What titles do not say by themselves.
+COUNT_NOTES: Final = {
+    "table_put": "references to page-table pages dropped (kvm_s2_put_page)",
+    "traced_calls": "calls inside the unmap that were traced", "cmo": "cache maintenance calls",
+}  # fmt: skip
 MOST_WORST: Final = 3  # sizes of which the worst case is told in words
 
 
 def sizes(found: Compared, width: int) -> list[Text]:
     """The table of sizes, the lines through them, and the deciles of the largest."""
     comparison = found.comparison
-    keys, names = _key_columns(comparison.sizes)
+    keys, names = _key_columns(comparison.sizes, found.leaf_sizes)
     common = _common(found)
+    # An interval goes with its ratio; where there is none the column says nothing.
+    intervals = any(_has_interval(one, found) for one in comparison.sizes)
     columns = (
         *keys, Column("base", right=True), Column("with", right=True),
-        Column("ratio", right=True), Column(_interval_title(found), drop=3),
-        Column("p (Holm)", right=True, drop=4), Column("recorded", right=True, drop=2),
-        Column("tracing", drop=1), Column("unmaps", right=True, drop=5),
+        Column("ratio", right=True), Column(_interval_title(found), drop=0 if intervals else 1),
+        Column("with is", drop=1, note="by the interval; not decided: it includes 1"),
+        Column("p (Holm)", right=True, drop=3),
+        Column("recorded", right=True, drop=4, note="the ratio of recorded times"),
+        Column("tracing", drop=2, note=_tracing_note(found)),
+        Column("unmaps", right=True, drop=5, note="base / with"),
     )  # fmt: skip
     values = [[*_keys(one, names, found), *_row(one, found)] for one in comparison.sizes]
     lines = heading(f"By size{common} (medians of runs; ratio base / with)", width)
@@ -62,19 +76,46 @@ def sizes(found: Compared, width: int) -> list[Text]:
     return lines
 
 
+def _has_interval(one: Size, found: Compared) -> bool:
+    ratio = one.ratio
+    return ratio is not None and given(ratio.interval, found.comparison.plan).low is not None
+
+
+def _tracing_note(found: Compared) -> str:
+    whether = (
+        "the conclusion (faster, slower, not decided) is the same"
+        if found.comparison.plan.allows_inference
+        else "the ratio stays on its side of 1"
+    )
+    return f"whether {whether} with the least and the most that tracing can have cost"
+
+
 def _interval_title(found: Compared) -> str:
     return "95% interval" if found.comparison.plan.allows_inference else "interval (descriptive)"
 
 
-def _key_columns(of: Sequence[Size]) -> tuple[list[Column], list[str]]:
-    """The columns of a cell that are known of any size, and not the same of all."""
+def _key_columns(of: Sequence[Size], leaf_sizes: dict[str, str]) -> tuple[list[Column], list[str]]:
+    """The columns of a cell that are known of any size, and not the same of all.
+
+    The level of no leaves is said by their number.
+    """
+    values = {name: {one.cell[name] for one in of} - {None} for name in CELL}
+    levels = {leaf_sizes.get(level, level) for level in values["level"]} - {UNKNOWN, "none"}
     known = [
-        name for name in ("level", "trigger", "stem", "leaves")
-        if any(one.cell[name] is not None for one in of)
+        name for name in ("level", "trigger", "stem", "leaves", "length_bytes")
+        if values[name] and (name != "level" or levels)
         and (name in {"stem", "leaves"} or len({one.cell[name] for one in of}) > 1)
+        and (name != "length_bytes" or not _are_told_apart(of))
     ]  # fmt: skip
-    titles = {"level": "leaf", "stem": "step"}
-    return [Column(titles.get(name, name), right=name == "leaves") for name in known], known
+    titles = {"level": "leaf", "stem": "step", "length_bytes": "length"}
+    right = {"leaves", "length_bytes"}
+    return [Column(titles.get(name, name), right=name in right) for name in known], known
+
+
+def _are_told_apart(of: Sequence[Size]) -> bool:
+    """Whether no two sizes differ in the length of their ranges alone."""
+    names = [name for name in CELL if name != "length_bytes"]
+    return len({tuple(one.cell[name] for name in names) for one in of}) == len(of)
 
 
 def _common(found: Compared) -> str:
@@ -97,6 +138,8 @@ def _keys(one: Size, names: Sequence[str], found: Compared) -> list[str]:
         values["level"] = found.leaf_sizes.get(values["level"], values["level"])
     if values["leaves"] is not None:
         values["leaves"] = count(values["leaves"])
+    if values["length_bytes"] is not None:
+        values["length_bytes"] = bytes_size(values["length_bytes"])
     return [UNKNOWN if values[name] is None else clean(values[name]) for name in names]
 
 
@@ -104,15 +147,22 @@ def _row(one: Size, found: Compared) -> list[str]:
     ratio, plan = one.ratio, found.comparison.plan
     unmaps = f"{one.base_unmaps:,} / {one.with_unmaps:,}"
     if ratio is None:
-        return [UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN, unmaps]
+        return [*(UNKNOWN,) * 8, unmaps]
     interval = given(ratio.interval, plan)
     adjusted = ratio.adjusted_p if plan.allows_inference else None
     return [
         time_text(ratio.base), time_text(ratio.with_), ratio_text(ratio.interval.value),
-        ratio_ends(interval), p_text(adjusted),
+        ratio_ends(interval), _conclusion(ratio, plan), p_text(adjusted),
         UNKNOWN if ratio.variant == "raw" or found.untraced else ratio_text(ratio.raw),
         UNKNOWN if found.untraced else AGAINST_TRACING[ratio.robustness(plan)], unmaps,
     ]  # fmt: skip
+
+
+def _conclusion(ratio: Ratio, plan: Plan) -> str:
+    """What the interval says of a size, where the plan lets it say anything."""
+    if not plan.allows_inference or ratio.interval.low is None:
+        return UNKNOWN
+    return CONCLUSIONS[ratio.direction(plan)]
 
 
 def _notes(found: Compared) -> Iterator[str]:
@@ -122,7 +172,7 @@ def _notes(found: Compared) -> Iterator[str]:
     if found.untraced:
         yield "no tracer ran: nothing had to be taken out of these"
     elif variants == {"corrected"}:
-        yield "base, with and ratio are without tracing; recorded: the ratio of recorded times"
+        yield "base, with and ratio are without tracing"
     elif variants == {"raw"}:
         yield "base, with and ratio are as recorded, what tracing cost included"
     elif variants:
@@ -130,16 +180,14 @@ def _notes(found: Compared) -> Iterator[str]:
             "where a ratio of recorded times stands beside it, base, with and ratio are without"
             " tracing, else as recorded"
         )
-    fragile = [
-        cell_words(one.cell, found.leaf_sizes) for one in comparison.sizes
-        if one.ratio is not None and one.ratio.robustness(comparison.plan) == "not_robust"
-    ]  # fmt: skip
-    if fragile:
-        more = f" and {len(fragile) - 3} more" if len(fragile) > 3 else ""
-        yield (
-            "not robust against tracing, what it can have cost changes the conclusion:"
-            f" {'; '.join(fragile[:3])}{more}"
-        )
+    for text, sizes_of in (
+        ("not decided, the interval includes 1", _undecided(found)),
+        ("tracing changes the conclusion, by what it can have cost", _fragile(found)),
+    ):
+        names = [cell_words(one.cell, found.leaf_sizes) for one in sizes_of]
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        if names:
+            yield f"{text}: {'; '.join(names[:3])}{more}"
     yield from _worst_cases(found)
     missing = len(comparison.sizes) - len(ratios)
     if missing:
@@ -151,6 +199,22 @@ def _notes(found: Compared) -> Iterator[str]:
             "not every size was unmapped in every run: the fewest are"
             f" {runs_text(*least, paired=comparison.plan.paired)}"
         )
+
+
+def _undecided(found: Compared) -> list[Size]:
+    plan = found.comparison.plan
+    return [
+        one for one in found.comparison.sizes
+        if one.ratio is not None and _conclusion(one.ratio, plan) == CONCLUSIONS["undecided"]
+    ]  # fmt: skip
+
+
+def _fragile(found: Compared) -> list[Size]:
+    plan = found.comparison.plan
+    return [
+        one for one in found.comparison.sizes
+        if one.ratio is not None and one.ratio.robustness(plan) == "not_robust"
+    ]  # fmt: skip
 
 
 def _worst_cases(found: Compared) -> Iterator[str]:
@@ -232,11 +296,16 @@ def counts(found: Compared, width: int) -> list[Text]:
     names = [name for name in COUNTED if _says_something(name, of)]
     if not names:
         return []
-    keys, known = _key_columns(of)
+    keys, known = _key_columns(of, found.leaf_sizes)
     columns = (
         *keys,
-        *(Column(SHORT.get(name, COUNTED[name]), right=True, drop=DROPS.get(name, 0))
-          for name in names),
+        *(
+            Column(
+                SHORT.get(name, COUNTED[name]), right=True, drop=DROPS.get(name, 0),
+                note=COUNT_NOTES.get(name, ""),
+            )
+            for name in names
+        ),
     )  # fmt: skip
     values = [[*_keys(one, known, found), *(_change(name, one) for name in names)] for one in of]
     lines = heading("Operations per unmap (median; base -> with)", width)
@@ -307,8 +376,8 @@ def shift(found: Compared, width: int) -> list[Text]:
     lines = heading(f"Deciles of {where} (mean over runs)", width)
     columns = (
         Column("decile", right=True), Column("base", right=True), Column("with", right=True),
-        Column("ratio", right=True), Column("interval", drop=2),
-        Column("base - with", right=True), Column("p (Holm)", right=True, drop=1),
+        Column("ratio", right=True), Column("interval", drop=1),
+        Column("base - with", right=True), Column("p (Holm)", right=True, drop=2),
     )  # fmt: skip
     lines += table(columns, _decile_rows(of, found), width)
     return lines + bullets(_shift_notes(of, found, len(having)), width)

@@ -43,7 +43,11 @@ def split(found: Compared, width: int) -> list[Text]:
     columns = (
         Column("part"), Column("base", right=True), Column("with", right=True),
         Column("base - with", right=True), Column("interval", drop=1),
-        Column("share", right=True, drop=3), Column("range by tracing", drop=2),
+        Column("share", right=True, drop=3, note=_share_note(of)),
+        Column(
+            "range by tracing", drop=2,
+            note="the difference with the least and the most that tracing can have cost",
+        ),
     )  # fmt: skip
     values = [
         [*row[:-1], UNKNOWN] if found.untraced else row
@@ -53,6 +57,10 @@ def split(found: Compared, width: int) -> list[Text]:
     ]
     lines += table(columns, values, width)
     return lines + bullets([*split_texts(of, plan), *_notes(of, found)], width)
+
+
+def _share_note(of: Decomposition) -> str:
+    return "of the difference" + ("" if of.net is None else " without tracing")
 
 
 def _shown(of: Decomposition) -> list[Part]:
@@ -221,7 +229,7 @@ def _undecided(whole: Part, plan: Plan) -> str:
         )
     if not _one_sign([*by_tracing]):
         return (
-            "not robust against tracing: without it the difference is anything from"
+            "tracing changes the conclusion: without it the difference is anything from"
             f" {number(by_tracing[0])} to {number(by_tracing[1])} ns per leaf, so no part is known"
             " to pay for it"
         )
@@ -240,13 +248,7 @@ def _notes(of: Decomposition, found: Compared) -> Iterator[str]:
         yield f"separated on one side only, so in the rest of the walk on both: {names}"
     matched = found.comparison.matched
     where = " of the detailed captures" if matched.alone else ""
-    text = (
+    yield (
         f"means over runs, of {count(of.leaves)} leaves{where}, every size weighing alike on both"
         " sides; parts sum to the whole"
     )
-    if not found.untraced:
-        text += (
-            ". Range by tracing: the difference with the least and the most that tracing can have"
-            " cost"
-        )
-    yield text

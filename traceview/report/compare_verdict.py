@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from traceview.report.compare_effect import side_names
+from traceview.report.compare_headline import side_names
 from traceview.report.compare_split import is_decided
 from traceview.report.compared import SIDES
 from traceview.report.layout import bullets

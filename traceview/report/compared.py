@@ -10,10 +10,12 @@ import polars as pl
 from traceview.queries.compared_claims import JudgedClaim, judged
 from traceview.queries.filters import Filters, undecided
 from traceview.queries.ledger import PLACES, ledger
+from traceview.queries.like_sides import labels_of
 from traceview.queries.verdict import verdicts
+from traceview.report.caveat import Caveat
 from traceview.report.caveats import caveats, left_out
 from traceview.report.terminal import leaf_sizes
-from traceview.report.wording import UNKNOWN, clean, count
+from traceview.report.wording import UNKNOWN, bytes_size, clean, count
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
     from traceview.queries.claims import Claim
     from traceview.queries.comparison import Comparison, Line
     from traceview.queries.verdict import Verdict
-    from traceview.report.caveat import Caveat
     from traceview.vocabulary import Vocabulary
 
 SIDES: Final = ("base", "with")
@@ -113,7 +114,7 @@ def compared(
     ]
     return Compared(
         found, wholes, filters, judged(found, claims), ledgers, unassigned,
-        _merged(said[0], said[1]),
+        (*_several(found), *_merged(said[0], said[1])),
         (verdicts(found.base), verdicts(found.with_)),
         (priced_with[0], priced_with[1]),
         leaf_sizes(pl.concat([side.sources for side in (found.base, found.with_)])),
@@ -142,6 +143,27 @@ def _caveats(
         *(one for one in said if one.code not in OF_SPLIT),
         *(one for one in of_split if one.code in OF_SPLIT),
     ]
+
+
+def _several(found: Comparison) -> list[SideCaveat]:
+    """Sides whose traces are of several labels."""
+    return [
+        SideCaveat(name, several)
+        for name, side in zip(SIDES, (found.base, found.with_), strict=True)
+        if (several := several_labels(side)) is not None
+    ]
+
+
+def several_labels(side: Analysis) -> Caveat | None:
+    """That the traces of a side are of several things, as their labels say."""
+    labels = labels_of(side)
+    if len(labels) < 2:
+        return None
+    text = (
+        f"its traces are of {len(labels)} labels ({label_of(side)}): what these differ by is taken"
+        " for what runs of one thing differ by"
+    )
+    return Caveat("several-labels", text, severity="strong")
 
 
 def _merged(base: Sequence[Caveat], with_: Sequence[Caveat]) -> tuple[SideCaveat, ...]:
@@ -185,9 +207,18 @@ def cell_words(cell: dict[str, Any], sizes: dict[str, str]) -> str:
         size = sizes.get(level or "", UNKNOWN)
         if size not in {UNKNOWN, "none"}:
             said[-1] += f" of {size}" if size != "mixed" else " of mixed size"
+        said[-1] += _length_words(cell, size)
     said += [str(cell["trigger"])] if cell.get("trigger") else []
     said += [f"step {clean(cell['stem'])}"] if cell.get("stem") is not None else []
     return ", ".join(said) or "all unmaps"
+
+
+def _length_words(cell: dict[str, Any], size: str) -> str:
+    """The length of the range, where it is not that of the leaves."""
+    length, leaves = cell.get("length_bytes"), cell.get("leaves")
+    if length is None or (leaves and length % leaves == 0 and bytes_size(length // leaves) == size):
+        return ""
+    return f" in {bytes_size(length)}"
 
 
 def line_words(line: Line, sizes: dict[str, str]) -> str:

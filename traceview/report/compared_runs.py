@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
 from traceview.queries.ledger import ledger
+from traceview.queries.like_sides import labels_of
 from traceview.report.caveats import caveats
 from traceview.report.compare_json import finite
-from traceview.report.compared import OF_SPLIT, cell_words, label_of
+from traceview.report.compared import OF_SPLIT, cell_words, label_of, several_labels
 from traceview.report.json_document import diagnostics as diagnostics_json
 from traceview.report.json_document import document, header, rows, source_counts
 from traceview.report.layout import Column, bullets, facts, heading, table
@@ -46,8 +47,12 @@ def compared_runs(
     calibration: Analysis | None = None,
 ) -> ComparedRuns:
     """What a report says of the runs of one side; of the inside of unmaps it says nothing."""
-    said = caveats(of.side, vocabulary, calibration)
-    return ComparedRuns(of, whole, filters, tuple(one for one in said if one.code not in OF_SPLIT))
+    said = [one for one in caveats(of.side, vocabulary, calibration) if one.code not in OF_SPLIT]
+    several = several_labels(of.side)
+    if several is not None:  # what labels differ by is no noise
+        sizes = tuple(replace(one, noise=None, detectable=None) for one in of.sizes)
+        of, said = replace(of, sizes=sizes), [several, *said]
+    return ComparedRuns(of, whole, filters, tuple(said))
 
 
 def runs_report(found: ComparedRuns, width: int) -> list[Text]:
@@ -58,10 +63,20 @@ def runs_report(found: ComparedRuns, width: int) -> list[Text]:
     pairs += [("only", clean(str(found.filters)))] if found.filters else []
     lines = facts(pairs, width) + heading("The runs against themselves (A/A)", width)
     columns = (
-        Column("size"), Column("runs", right=True), Column("unmaps", right=True, drop=2),
-        Column("shortest", right=True, drop=3), Column("longest", right=True, drop=3),
-        Column("noise floor", right=True), Column("false alarms", right=True, drop=1),
-        Column("detectable", right=True),
+        Column("size"), Column("runs", right=True), Column("unmaps", right=True, drop=4),
+        Column("shortest", right=True, drop=3, note="median of a run"),
+        Column("longest", right=True, drop=2, note="median of a run"),
+        Column(
+            "noise floor", right=True,
+            note="two halves of these runs differ by less in 95% of the splits",
+        ),
+        Column(
+            "false alarms", right=True, drop=1, note="splits of which a 95% interval excludes 1"
+        ),
+        Column(
+            "detectable", right=True,
+            note="the least ratio that as many runs on each of two sides find (power 0.8)",
+        ),
     )  # fmt: skip
     sizes = leaf_sizes(of.side.sources)
     values = [[cell_words(one.cell, sizes), *_row(one)] for one in of.sizes]
@@ -92,12 +107,9 @@ def _row(one: SameSize) -> list[str]:
 
 def _notes(found: ComparedRuns) -> Iterator[str]:
     of = found.of
-    yield (
-        "shortest, longest: medians of runs. Noise floor: two halves of these runs differ by less"
-        " in 95% of the splits; false alarms: splits of which a 95% interval excludes 1;"
-        " detectable: the least ratio that as many runs on each of two sides find (power 0.8)"
-    )
-    if len(of.runs) < 4:
+    if len(labels_of(of.side)) > 1:
+        yield "runs of several labels are no A/A: no noise floor. Ask of one label at a time"
+    elif len(of.runs) < 4:
         yield f"{plural(len(of.runs), 'run')}: a noise floor wants 4"
     variants = {one.variant for one in of.sizes}
     yield {

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from traceview.queries.run_intervals import Interval
 
 MOST_DIGITS: Final = 10
+NO_SPREAD: Final = "runs that do not differ"  # run_intervals.py
 ONE: Final = (1.0,)
 CONFOUNDED: Final = "drift is confounded with side: no interval"
 
@@ -71,6 +72,14 @@ def given(interval: Interval, plan: Plan) -> Interval:
     return interval.value_alone(
         CONFOUNDED if plan.standing == "confounded" else "one run on a side: no interval"
     )
+
+
+def no_interval(interval: Interval) -> str:
+    """Why there is none, in plain words."""
+    same = "all runs of a side gave the same value; no spread, so no interval"
+    return f"{same} ({interval.method})" if interval.method.startswith(NO_SPREAD) else (
+        interval.method
+    )  # fmt: skip
 
 
 def ns_ends(interval: Interval) -> str:
