@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ import pytest
 
 from traceview.cli.app import run
 from traceview.cli.several import written_out
+from traceview.host import read_settings
+from traceview.queries.recording_plan import RecordedRun, recording_plan
 
 TRACES = Path(__file__).parent.parent.parent / "shared" / "traces"
 GOLDEN = Path(__file__).parent / "golden"
@@ -317,3 +320,22 @@ def test_the_help_shows_each_form(capsys: pytest.CaptureFixture[str]) -> None:
     out, _ = said(capsys, "--help")
     for form in ("--base TRACE... --with TRACE...", "--group strategy TRACE...", "--aa TRACE..."):
         assert f"compare {form} [OPTIONS]" in out
+
+
+def test_the_recipe_of_the_document_writes_sidecars_that_are_a_plan(tmp_path: Path) -> None:
+    text = (DOCS / "compare.md").read_text(encoding="utf-8")
+    recipe = text[text.index("    order=0 last=") :].partition("\n\n")[0]
+    shell = shutil.which("bash")
+    if shell is None:
+        pytest.skip("no bash")
+    subprocess.run([shell, "-eu", "-c", recipe], cwd=tmp_path, check=True)
+    sidecars = {file.name: json.loads(file.read_text()) for file in tmp_path.iterdir()}
+    assert len(sidecars) == 8
+    assert sidecars["b-2-split.dat.host.json"] == {
+        "label": "b", "run": "b-2", "order": 3, "origin": "hardware",
+    }  # fmt: skip
+    for name in sidecars:
+        read_settings(tmp_path / name.removesuffix(".host.json"))
+    orders = {(one["label"], one["order"]) for one in sidecars.values()}
+    runs = [RecordedRun("base" if label == "a" else "with", order) for label, order in orders]
+    assert recording_plan(runs).kind == "interleaved"
