@@ -128,7 +128,8 @@ def _windows(heard: dict[int, Heard], kept: Analysis) -> pl.DataFrame:
     names = source_labels(kept.sources).hstack(
         kept.sources.select(pl.col("origin").cast(pl.String))
     )
-    mapped = pl.col("leaves").is_null() | (pl.col("leaves") > 0)
+    # Without leaves, or without a reference dropped, nothing was cleared that could be stale.
+    mapped = (pl.col("leaves").fill_null(1) > 0) & (pl.col("table_put").fill_null(1) > 0)
     words = pl.col("strategy", "evidence").cast(pl.String)
     unmaps = (
         kept.unmaps.filter((pl.col("status") == "complete") & mapped)
@@ -166,6 +167,7 @@ def _window(of: pl.DataFrame, strategy: str) -> dict[str, int | None]:
         "unmaps": len(per_unmap),
         "windows": total,
         "unknown": of.filter(pl.col("window_ns").is_null())["unmap_id"].n_unique(),
+        "leaves_unknown": per_unmap["leaves"].null_count(),
         "median_ns": ranked(50), "p95_ns": ranked(95), "max_ns": ranked(100),
         "leaves_median": 1 if not deferred else _middle(waiting),
         "leaves_max": 1 if not deferred else None if waiting.is_empty() else int(waiting[-1]),

@@ -22,6 +22,7 @@ FINDINGS: Final = {
 WINDOWS: Final = {
     "label": pl.String(), "origin": pl.String(), "evidence": pl.String(), "strategy": pl.String(),
     "unmaps": pl.Int64(), "windows": pl.Int64(), "unknown": pl.Int64(),
+    "leaves_unknown": pl.Int64(),
     "median_ns": pl.Int64(), "p95_ns": pl.Int64(), "max_ns": pl.Int64(),
     "leaves_median": pl.Int64(), "leaves_max": pl.Int64(),
 }  # fmt: skip
@@ -93,6 +94,26 @@ class Audit:
     def is_clean(self) -> bool:
         """Whether nothing was found; what could not be checked is not said to be right."""
         return self.findings.is_empty()
+
+    @property
+    def checked(self) -> int:
+        """How many decisions were made, over all checks."""
+        return sum(check.checked for check in self.checks)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether there are unmaps, something was checked, and nothing was left unchecked."""
+        some = self.checked > 0 and not self.kept.unmaps.is_empty()
+        return some and not any(check.unchecked for check in self.checks)
+
+    @property
+    def outcome(self) -> str:
+        """`findings`, `nothing_checked`, `incomplete` or `clean`."""
+        if not self.is_clean:
+            return "findings"
+        if not self.checked:
+            return "nothing_checked"
+        return "clean" if self.is_complete else "incomplete"
 
 
 def judged(

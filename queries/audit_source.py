@@ -12,6 +12,7 @@ from traceview.queries.audit_instructions import CALLS
 from traceview.queries.audit_order import observe_order, parts
 from traceview.queries.audit_ranges import RangeFlushes
 from traceview.queries.audit_windows import SCHEMA, observe_windows
+from traceview.queries.breakdown import RANGE_FUNCTIONS
 from traceview.queries.rows import NIL
 from traceview.queries.unmaps import place
 from traceview.schema import EVIDENCE
@@ -44,9 +45,10 @@ class Facts:
 
     `flush_seen`: an invalidation by IPA would be in the trace: the function was hit, or it is
     stated that it was traced and others of its file were hit. `tlbirange`: False of a machine where
-    flushes of a range drop the whole VMID. `inner_seen`: the function that makes the operations of
-    a range was hit. `sampled`: not every hit of a probe was recorded. `doubt`: why what is missing
-    may have been lost; None where the trace would say so.
+    flushes of a range drop the whole VMID. `ranges_traced`: a flush of a range would be in the
+    trace. `inner_seen`: the function that makes its operations was hit. `sampled`: not every hit of
+    a probe was recorded. `doubt`: why what is missing may have been lost; None where the trace
+    would say so.
     """
 
     kernel: str | None
@@ -55,6 +57,7 @@ class Facts:
     page_known: bool
     flush_seen: bool
     tlbirange: bool | None
+    ranges_traced: bool
     inner_seen: bool
     executed: bool
     sampled: bool
@@ -122,6 +125,7 @@ class Heard:
             page_known=source["page_size_bytes"] == self.page_bytes,
             flush_seen=FLUSH in hit or (stated and bool(hit & OF_VHE)),
             tlbirange=source["tlbirange"],
+            ranges_traced=bool(RANGE_FUNCTIONS & (hit | self._tables.traced.functions)),
             inner_seen=RANGE in hit,
             executed=not executed.is_empty(),
             sampled=any(

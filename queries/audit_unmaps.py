@@ -24,6 +24,7 @@ BY_COUNTS: Final = (
     " table"
 )
 BY_RANGE: Final = "the flush of the range, which came last"
+BY_RANGE_ALONE: Final = f"{BY_RANGE}; whether any entry was cleared is not known"
 BY_TABLES: Final = "the tables that were invalidated; one that was not would look like two leaves"
 BY: Final = dict(zip(EVIDENCE, (BY_VISITS, BY_ADDRESSES, BY_COUNTS), strict=True))
 
@@ -86,18 +87,19 @@ def flushed_before_return(
     ranged = pl.col("n_ranges") > 0
     referenced = pl.col("referenced")
     cmo = pl.col("cmo").fill_null(0)
-    idle = referenced & (pl.col("n_puts") == 0) & ~ranged
+    idle = referenced & (pl.col("n_puts") == 0)
     reason = (
         pl.when(pl.col("excluded").is_not_null()).then("excluded")
         .when(ranged | idle).then(None)
         .when(~pl.lit(facts.flush_seen)).then(pl.lit(NOT_SEEN))
-        .when(pl.col("strategy") == "unknown").then(pl.lit(NO_RANGE_TRACED))
+        .when(_may_defer(rows, facts)).then(pl.lit(NO_RANGE_TRACED))
         .when(~referenced & (cmo == 0)).then(pl.lit(NO_REFERENCES))
     )  # fmt: skip
     missing = pl.when(referenced).then("uncovered").otherwise(cmo - pl.col("n_flushes")).clip(0)
     bad = pl.when(ranged).then(referenced & (pl.col("uncovered") > 0)).otherwise(missing > 0)
     by = (
-        pl.when(ranged).then(pl.lit(BY_RANGE))
+        pl.when(ranged & ~referenced & (cmo == 0)).then(pl.lit(BY_RANGE_ALONE))
+        .when(ranged).then(pl.lit(BY_RANGE))
         .when(~referenced).then(pl.lit("the number of cache maintenance calls"))
         .otherwise("by")
     )  # fmt: skip
@@ -177,7 +179,7 @@ def range_covered(
         .when(ranged & pl.col("asked_bytes").is_null()).then(pl.lit(FLUSH_UNPLACED))
         .when(ranged).then(None)
         .when(~pl.lit(facts.flush_seen)).then(pl.lit(NOT_SEEN))
-        .when(pl.col("strategy") == "unknown").then(pl.lit(NO_RANGE_TRACED))
+        .when(_may_defer(rows, facts)).then(pl.lit(NO_RANGE_TRACED))
         .when(pl.col("flushes_placed") < pl.col("n_flushes")).then(pl.lit(FLUSH_UNPLACED))
         .when(pl.col("n_flushes") == 0).then(pl.lit(NOTHING_FLUSHED))
     )  # fmt: skip
@@ -235,6 +237,13 @@ def _asked(rows: pl.DataFrame, heard: Heard) -> pl.DataFrame:
     ]
     schema = {"unmap_id": pl.Int64(), "asked_bytes": pl.Int64()}
     return pl.concat([one.cast(schema), pl.DataFrame(several, schema=schema, orient="row")])  # type: ignore[arg-type]
+
+
+def _may_defer(rows: pl.DataFrame, facts: Facts) -> pl.Expr:
+    """Whether the flush of an unmap's range may be missing because it was not traced."""
+    seen = facts.ranges_traced or (rows["strategy"].cast(pl.String) == "per_pte").any()
+    maintained = pl.col("cmo").fill_null(0) > 0
+    return (pl.col("strategy") == "unknown") & ~maintained & pl.lit(not seen)
 
 
 def _plural(number: pl.Expr, one: str, several: str) -> pl.Expr:

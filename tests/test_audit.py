@@ -22,6 +22,7 @@ from traceview.queries.audit_unmaps import (
     ALIKE,
     BY_ADDRESSES,
     BY_COUNTS,
+    BY_RANGE_ALONE,
     BY_VISITS,
     CENSORED,
     CONTAMINATED,
@@ -248,6 +249,26 @@ def test_without_references_releases_are_not_checked() -> None:
 def test_an_unmap_of_nothing_has_nothing_to_check() -> None:
     found = of(PER_PTE, w.Call(w.UNMAP, {"addr": 0, "size": w.PAGE}))
     assert [one.idle for one in found.checks[:3]] == [1, 1, 1]
+
+
+EMPTY = w.unmap(0, deferred=True, tables=0)
+
+
+def test_a_deferring_unmap_of_nothing_flushes_its_range_and_has_nothing_to_check() -> None:
+    found = of(EMPTY, FIXED)
+    one = check(found, BEFORE_RETURN)
+    assert (one.checked, one.idle) == (1, 1)
+    assert found.windows["unmaps"].to_list() == found.windows["windows"].to_list() == [1]
+    assert found.windows["leaves_unknown"].to_list() == [0]
+
+
+def test_where_references_were_not_traced_it_is_said_that_an_unmap_may_have_been_empty() -> None:
+    found = of(EMPTY, FIXED, only=(w.UNMAP, w.FLUSH, w.OUTER, w.RANGE))
+    one = check(found, BEFORE_RETURN)
+    assert (one.checked, one.by) == (2, {BY_RANGE_ALONE: 2})
+    assert found.windows["leaves_unknown"].to_list() == [2]
+    text = " ".join(line.plain.strip() for line in audit_report(found, 100))
+    assert "of 2 unmaps whether anything was mapped is not known" in text
 
 
 def test_cut_off_and_lossy_unmaps_are_counted_and_not_judged() -> None:
@@ -587,7 +608,35 @@ def test_strict_refuses_a_trace_with_cut_off_unmaps(tmp_path: Path) -> None:
 def test_a_trace_without_unmaps_says_that_nothing_was_checked(tmp_path: Path) -> None:
     code, text = run(written(tmp_path, "graph", w.Call("kvm_vcpu_ioctl")))
     assert code == 0
+    assert text.startswith("NOTHING WAS CHECKED: that nothing was found is no pass")
     assert "Nothing could be checked" in text
+
+
+@pytest.mark.parametrize(
+    ("calls", "only", "outcome", "complete"),
+    [
+        ((ELSEWHERE, FIXED), w.EVERYTHING, "clean", True),
+        ((ELSEWHERE, FIXED), (w.UNMAP, w.FLUSH, w.OUTER, w.RANGE), "incomplete", False),
+        ((EMPTY,), (w.UNMAP, w.PUT), "nothing_checked", False),
+        ((w.Call("kvm_vcpu_ioctl"),), ("kvm_vcpu_ioctl",), "nothing_checked", False),
+        ((ELSEWHERE, UNFIXED), w.EVERYTHING, "findings", True),
+        ((w.dirty_log(GIB, 512),), w.EVERYTHING, "incomplete", False),
+    ],
+)
+def test_complete_makes_1_of_what_was_not_checked(
+    tmp_path: Path,
+    calls: tuple[w.Call, ...],
+    only: tuple[str, ...],
+    outcome: str,
+    *,
+    complete: bool,
+) -> None:
+    path = written(tmp_path, "kprobes", *w.visible(calls, only))
+    found = outcome == "findings"
+    code, text = run(path, "--json")
+    assert (code, json.loads(text)["outcome"]) == (found, outcome)
+    assert json.loads(text)["complete"] is complete
+    assert run(path, "--complete", "--quiet") == (found or not complete, "")
 
 
 def test_the_public_analysis_is_what_it_was() -> None:

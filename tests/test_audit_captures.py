@@ -77,7 +77,7 @@ EXPECTED: list[tuple[str, str, int, str | None, dict[str, int]]] = [
     ("6.12-max/kprobes.txt.zst", BEFORE_RELEASE, 0, None, {PUTS_NOT_TRACED: 71}),
     ("6.12-max/kprobes.txt.zst", OPERATIONS, 72,
      "the kernel's formula, operands not recorded", {}),
-    ("6.12-max/kprobes-lost-pipe.txt.zst", BEFORE_RETURN, 67, BY_RANGE, {CONTAMINATED: 4}),
+    ("6.12-max/kprobes-lost-pipe.txt.zst", BEFORE_RETURN, 64, BY_RANGE, {CONTAMINATED: 4}),
     ("6.12-max/function.txt.zst", BEFORE_RETURN, 0, None, {ENTRY_ONLY: 71}),
     ("6.12-max/perf-probe.perf.data", COVERED, 0, None, {NO_RANGE_TRACED: 4}),
     ("6.1-max/perf-probe.perf.data", BEFORE_RETURN, 0, None, {NO_REFERENCES: 4}),

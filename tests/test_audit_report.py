@@ -86,6 +86,16 @@ def test_the_document_is_the_golden_one(name: str, tmp_path: Path) -> None:
     assert code == (name in MADE)
 
 
+def test_executed_instructions_contain_no_cost_of_tracing(tmp_path: Path) -> None:
+    said = {
+        name: " ".join(run(str(trace(name, tmp_path)))[1].split())
+        for name in ("insn-6.12-max", "fgraph-6.12-max")
+    }
+    assert all("so it is at most so long" in text for text in said.values())
+    assert "it contains what tracing cost" in said["fgraph-6.12-max"]
+    assert "it contains what tracing cost" not in said["insn-6.12-max"]
+
+
 @pytest.mark.parametrize("width", [20, 40, 60, 80, 100, 200])
 @pytest.mark.parametrize("name", ["f62d4c3eb687", "e3ba51ab24fd", "insn-6.12-max"])
 def test_no_line_is_wider_than_the_terminal(name: str, width: int, tmp_path: Path) -> None:

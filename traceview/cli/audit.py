@@ -18,6 +18,7 @@ def audit(  # noqa: PLR0913 - one per option
     traces: opt.Traces,
     *,
     json: opt.Json = False,
+    complete: opt.Complete = False,
     step: opt.Step = None,
     trigger: opt.Trigger = None,
     cpu: opt.Cpu = None,
@@ -52,7 +53,7 @@ def audit(  # noqa: PLR0913 - one per option
             found = ask(opened, filters=filters, progress=hear, **steps_of(steps, step_pattern))
         refuse_damage(found.whole, strict=strict, quiet=quiet)
         _report(found, json=json, quiet=quiet)
-        if not found.is_clean:
+        if not found.is_clean or (complete and not found.is_complete):
             raise Stop(FINDING)
 
 

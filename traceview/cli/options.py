@@ -37,6 +37,12 @@ Traces = Annotated[
 ]
 Trace = Annotated[str, typer.Argument(metavar="TRACE", help="A trace file; - is stdin.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object (docs/json.md).")]
+Complete = Annotated[
+    bool,
+    typer.Option(
+        "--complete", help="Exit with 1 also where anything could not be checked, or nothing was."
+    ),
+]
 Parquet = Annotated[
     Path | None,
     typer.Option(

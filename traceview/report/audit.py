@@ -59,7 +59,15 @@ CHECKS: Final = {
 PLURALS: Final = {"unmap": "unmaps", "flush": "flushes", "range flush": "range flushes"}
 NO_STORE: Final = (
     "the store that clears an entry is in no trace: a window begins with the last thing seen before"
-    " it, so it is at most so long, and it contains what tracing cost"
+    " it, so it is at most so long"
+)
+TRACED_TOO: Final = ", and it contains what tracing cost"
+NOTHING_CHECKED: Final = (
+    "NOTHING WAS CHECKED: that nothing was found is no pass (--complete exits with 1)"
+)
+LEAVES_UNKNOWN: Final = (
+    "whether anything was mapped is not known (kvm_s2_put_page was not traced or never hit): one"
+    " that cleared nothing leaves nothing stale, and has a window here"
 )
 NO_UNMAP: Final = "no unmap was recorded: flushes of ranges are all that was checked"
 WINDOW_COLUMNS: Final = (
@@ -85,6 +93,8 @@ CONCERNED: Final = ("origin-", "loss-", "times-are-instructions", "left-out-by-f
 def audit_report(found: Audit, width: int) -> list[Text]:
     """The whole report."""
     lines = sources(found.whole, width)
+    if found.outcome == "nothing_checked":
+        lines = wrapped(Text(NOTHING_CHECKED, style="bold yellow"), width) + lines
     if found.filters:
         kept = f"{len(found.kept.unmaps):,} of {plural(len(found.whole.unmaps), 'unmap')}"
         lines += heading(f"Only {clean(found.filters)} (kept: {kept})", width)
@@ -98,20 +108,19 @@ def audit_report(found: Audit, width: int) -> list[Text]:
 
 
 def _verdict(found: Audit, width: int) -> list[Text]:
-    decided = sum(check.checked for check in found.checks)
-    unchecked = sum(sum(check.unchecked.values()) for check in found.checks)
-    if not found.is_clean:
-        said, style = plural(len(found.findings), "finding"), "bold red"
-    elif not decided:
-        said, style = "Nothing could be checked", "bold yellow"
-    elif unchecked:
-        said, style = "No finding in what could be checked; not everything could (below)", "bold"
-    else:
-        said, style = "No finding", "bold green"
+    idle = any(check.idle for check in found.checks) and not any(
+        check.unchecked for check in found.checks
+    )
+    said, style = {
+        "findings": (plural(len(found.findings), "finding"), "bold red"),
+        "nothing_checked": (f"Nothing {'to be' if idle else 'could be'} checked", "bold yellow"),
+        "incomplete": ("No finding in what could be checked; not everything could", "bold"),
+        "clean": ("No finding", "bold green"),
+    }[found.outcome]
     lines = [Text(), *wrapped(Text(said, style=style), width)]
     if not found.whole.unmaps.is_empty():
         return lines
-    return lines + bullets([NO_UNMAP] if decided else why_no_unmap(found.whole), width)
+    return lines + bullets([NO_UNMAP] if found.checked else why_no_unmap(found.whole), width)
 
 
 def _findings(found: Audit, width: int) -> list[Text]:
@@ -226,11 +235,13 @@ def _windows(found: Audit, width: int) -> list[Text]:
             for row in found.windows.filter(found.windows["label"] == label).iter_rows(named=True)
         ]  # fmt: skip
         lines += table(columns, values, width)
-    notes = [
-        WINDOW_COLUMNS,
-        *_faults(found),
-    ]
-    return [*lines, *bullets(notes, width)]
+    return [*lines, *bullets([WINDOW_COLUMNS, *_unsure(found), *_faults(found)], width)]
+
+
+def _unsure(found: Audit) -> Iterator[str]:
+    """That a window may be of an unmap that cleared nothing."""
+    if number := int(found.windows["leaves_unknown"].sum()):
+        yield f"of {plural(number, 'unmap')} {LEAVES_UNKNOWN}"
 
 
 def _faults(found: Audit) -> Iterator[str]:
@@ -270,7 +281,10 @@ def _assumption(one: Assumed) -> str:
 def _caveats(found: Audit) -> list[str]:
     said = [*left_out(undecided(found.filters, found.whole)), *caveats(found.kept)]
     texts = [clean(one.text) for one in said if one.code.startswith(CONCERNED)]
-    return [*texts, NO_STORE] if len(found.windows) else texts
+    if found.windows.is_empty():
+        return texts
+    traced = (found.windows["evidence"] != "insn").any()
+    return [*texts, NO_STORE + (TRACED_TOO if traced else "")]
 
 
 def audit_json(found: Audit) -> Iterator[str]:
@@ -280,6 +294,8 @@ def audit_json(found: Audit) -> Iterator[str]:
         {
             **header("audit"),
             "filters": str(found.filters),
+            "outcome": found.outcome,
+            "complete": found.is_complete,
             "caveats": [
                 {"code": one.code, "severity": one.severity, "text": one.text}
                 for one in said

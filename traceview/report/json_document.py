@@ -147,7 +147,7 @@ def document(members: dict[str, Any]) -> Iterator[str]:
     for name, value in members.items():
         yield f"{before}{encode(name)}: "
         before = ",\n"
-        if isinstance(value, (str, dict)) or value is None:
+        if isinstance(value, (str, dict, bool)) or value is None:
             yield encode(value)
             continue
         inner = "["
