@@ -10,10 +10,6 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-SOURCE = "What the trace cannot say"
-KEEP = "What to keep"
-OUT = "What to write"
-
 
 def whole_number(least: int | None = None, most: int | None = None) -> Callable[[str], int]:
     """What reads an option's whole number, from *least* to *most*; it repeats what is none."""
