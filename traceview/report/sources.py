@@ -110,8 +110,8 @@ def statuses(unmaps: pl.DataFrame) -> str:
 
 def _compact(analysis: Analysis, width: int) -> list[Text]:
     columns = (
-        Column("trace"), Column("label", drop=1), Column("run", drop=2), Column("origin"),
-        Column("kernel", drop=3), Column("events", right=True), Column("loss", drop=4),
+        Column("trace"), Column("label", drop=2), Column("run", drop=3), Column("origin"),
+        Column("kernel", drop=4), Column("events", right=True), Column("loss", drop=1),
         Column("unmaps", right=True), Column("complete", right=True),
     )  # fmt: skip
     rows = []
