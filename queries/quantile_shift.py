@@ -115,7 +115,7 @@ def _descriptive(sides: Sequence[Sequence[NDArray[np.float64]]]) -> str | None:
         raise QueryError("a side without runs cannot be compared")
     unmaps = min(len(run) for side in sides for run in side)
     if runs < FEWEST:
-        return f"{runs} runs on a side, intervals want {FEWEST}"
+        return f"{runs} {'run' if runs == 1 else 'runs'} on a side, intervals want {FEWEST}"
     if unmaps < FEWEST_UNMAPS:
         return f"a run has {unmaps} unmaps of this size, intervals want {FEWEST_UNMAPS}"
     return None

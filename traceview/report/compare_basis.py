@@ -38,6 +38,9 @@ METHODS: Final = {
     "calibrated": "calibrated", "bounded": "a bound, no estimate", "none": "nothing, no tracer ran",
     "unknown": "not known",
 }  # fmt: skip
+EVIDENCE: Final = (
+    "what recorded the calls (fgraph: function_graph, kprobe: probes of entry and return)"
+)
 COST_COLUMNS: Final = (
     "evidence", "method", "call_ns", "call_low_ns", "call_high_ns", "inside_ns", "inside_low_ns",
     "inside_high_ns", "strata", "median_residual", "worst_residual",
@@ -167,8 +170,8 @@ def tracing(found: Compared, width: int) -> list[Text]:
     ]
     columns = (
         Column("side"),
-        Column("evidence", drop=3, note="how calls were recorded (docs/schema.md)"),
-        Column("method"), Column("ns per call", right=True, note="that was traced"),
+        Column("evidence", drop=3, note=EVIDENCE),
+        Column("method"), Column("ns per call", right=True, note="cost of one traced call"),
         Column("interval", drop=1),
         Column(
             "of it inside", right=True, drop=4,
