@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Final
 from rich.text import Text
 
 from traceview.report.compare_basis import ledger, noise, tracing
+from traceview.report.compare_deciles import shift
 from traceview.report.compare_effect import effect
-from traceview.report.compare_sizes import counts, lines_through, shift, sizes
+from traceview.report.compare_sizes import counts, lines_through, sizes
 from traceview.report.compare_split import split
 from traceview.report.compare_verdict import hypotheses
 from traceview.report.compared import SIDES, joined, label_of

@@ -1,9 +1,9 @@
-"""A comparison size by size: ratios, lines through the sizes, counts, deciles."""
+"""A comparison size by size: ratios, lines through the sizes, counts."""
 
 from __future__ import annotations
 
 from math import inf
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from rich.text import Text
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from traceview.queries.comparison import Line, Size
-    from traceview.queries.quantile_shift import Shift
     from traceview.queries.ratios import Ratio
     from traceview.queries.recording_plan import Plan
     from traceview.report.compared import Compared
@@ -360,55 +359,3 @@ def mechanism(found: Compared) -> Iterator[str]:
 def _some(value: float | None, noun: str) -> str:
     plural = "es" if noun.endswith("sh") else "s"
     return f"{_whole(value)} {noun}" + ("" if value == 1 else plural)
-
-
-# ---- deciles
-
-
-def shift(found: Compared, width: int) -> list[Text]:
-    """The shift function of the size with the most leaves that has one."""
-    having = [one for one in found.comparison.sizes if one.shift is not None]
-    largest = max(having, key=lambda one: one.cell["leaves"] or 0, default=None)
-    if largest is None or largest.shift is None:
-        return []
-    of = largest.shift
-    where = cell_words(largest.cell, found.leaf_sizes)
-    lines = heading(f"Deciles of {where} (mean over runs)", width)
-    columns = (
-        Column("decile", right=True), Column("base", right=True), Column("with", right=True),
-        Column("ratio", right=True), Column("interval", drop=1),
-        Column("base - with", right=True), Column("p (Holm)", right=True, drop=2),
-    )  # fmt: skip
-    lines += table(columns, _decile_rows(of, found), width)
-    return lines + bullets(_shift_notes(of, found, len(having)), width)
-
-
-def _decile_rows(of: Shift, found: Compared) -> list[list[str]]:
-    plan = found.comparison.plan
-    rows: list[list[str]] = []
-    for one in of.quantiles:
-        ratio = None if one.ratio is None else given(one.ratio, plan)
-        difference = given(one.difference, plan)
-        rows.append([
-            f"{one.quantile:.0%}", time_text(one.base), time_text(one.with_),
-            UNKNOWN if ratio is None else ratio_text(ratio.value),
-            UNKNOWN if ratio is None else ratio_ends(ratio), time_text(difference.value),
-            p_text(one.adjusted_p if plan.allows_inference else None),
-        ])  # fmt: skip
-    return rows
-
-
-def _shift_notes(of: Shift, found: Compared, having: int) -> Iterator[str]:
-    if of.descriptive is not None:
-        yield f"no intervals: {of.descriptive}"
-    if of.tied:
-        yield f"ties: up to {of.tied:.0%} of the unmaps of a run have one and the same duration"
-    if having > 1:
-        yield f"{having - 1} further sizes have deciles (--json has them all)"
-    if not all(_is_corrected(found, side) for side in (0, 1)):
-        yield "of recorded times, what tracing cost included"
-
-
-def _is_corrected(found: Compared, side: int) -> bool:
-    matched: Any = (found.comparison.matched.base, found.comparison.matched.with_)[side]
-    return not matched["corrected_ns"].null_count()
