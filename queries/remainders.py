@@ -149,7 +149,7 @@ class Remainders:
             found = mine.total(known.corners)
             if not len(found):
                 found = np.array([0.0, mine.raw.sum()])
-            found = found.clip(0.0)
+            found = np.where(found < ROUNDING * max(1.0, mine.raw.sum()), 0.0, found)
             if known.estimate is None:
                 value = None
             elif value is not None:

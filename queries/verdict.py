@@ -386,7 +386,8 @@ def _cmo(of: _Weighed, nothing: str | None) -> Hypothesis:
 
 def _dsb_wait(of: _Weighed, nothing: str | None, *, counted: bool) -> Hypothesis:
     """A DSB is part of the call that it ends: all of them take at most the time of those calls."""
-    if not {"all_flushes", "cmo"} & of.times.keys():
+    holding = {"all_flushes"} if nothing else {"all_flushes", "cmo"}
+    if not holding & of.times.keys():
         return Hypothesis("dsb_wait", "not_measured", "not-separated")
     name = "both" if nothing is None else "all_flushes"
     if name in of.times and of.size >= MIN_UNMAPS and of.part(name).share.high < MOST:

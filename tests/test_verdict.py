@@ -316,6 +316,22 @@ def test_where_no_cache_maintenance_was_done_none_is_measured(
     assert "cmo" not in found.free
 
 
+def test_maintenance_that_was_not_done_holds_no_dsb() -> None:
+    rows = [
+        {**row, "leaves": None, "invalidate_leaf_ns": None, "rest_ns": 930, "invalidate_leaf": None}
+        for row in without_maintenance()
+    ]
+    said = statuses(judged(rows, fwb=None))
+    assert said["cmo"] == ("not_measured", "none-seen")
+    assert said["dsb_wait"] == ("not_measured", "not-separated")
+
+
+def test_what_rounding_leaves_is_nothing() -> None:
+    one = Times(np.array([3e5]), np.array([[3.0, 0.0, 0.0]]))
+    held = cost(tracing_cost("bounded", own=(0, 0, 99_999.9999)))
+    assert Remainders([held], np.zeros(1, dtype=np.int64)).total(one).low == 0
+
+
 def test_of_emulated_times_a_dsb_is_never_separable_whatever_they_would_say() -> None:
     found = judged(made(leaf=100, cmo=100, rest=800), origin="emulated").hypotheses[-1]
     assert (found.status, found.reason) == ("not_separable", "timings")
