@@ -35,6 +35,10 @@ MEDIAN_FACTOR: Final = 1.4826 * float(np.sqrt(np.pi / 2))
 # Durations are whole nanoseconds: what rounding leaves of the variance of a difference of two.
 ROUNDING_NS2: Final = 2 / 12
 DOUBLINGS, HALVINGS = 80, 80
+# What an unmap did, whoever watched; null where it was not traced.
+WORK: Final = (
+    "leaves", "invalidate_leaf", "invalidate_table", "invalidate_range", "cmo", "table_put",
+)  # fmt: skip
 # With more strata one of them does not move the variance between all: it is estimated only once.
 EXACT: Final = 200
 
@@ -64,25 +68,27 @@ def strata(detailed: pl.DataFrame, plain: pl.DataFrame) -> pl.DataFrame:
     """The strata that two captures have in common; unmaps pair by step and order within it.
 
     Both have a row per unmap: `step`, `order`, `of` (unmaps in that step, of any status),
-    `placed`, `status`, `duration_ns`, `traced_calls`; see matching.py. Steps of which the two have unlike
-    numbers of unmaps, and unmaps that are not complete in both, are left out. One row per stem
+    `placed` (matching.py), `status`, `duration_ns`, `traced_calls` and WORK. Left out are steps of
+    which the two have unlike numbers of unmaps, unmaps that are not complete in both, and pairs
+    that are seen to have done other work: more calls were made there, not traced. One row per stem
     and number of further traced calls: `stem`, `calls`, `pairs`, `detailed_ns`, `plain_ns`
     (medians), `variance` (of their difference).
     """
     keys = ["step", "order", "of"]
     whole = (pl.col("status") == "complete") & pl.col("placed")
-    columns = [*keys, "stem", "duration_ns", "traced_calls"]
+    columns = [*keys, "stem", "duration_ns", "traced_calls", *WORK]
     pairs = (
         detailed.filter(whole)
         .select(columns)
         .join(
-            plain.filter(whole).select(*keys, "duration_ns", "traced_calls"),
+            plain.filter(whole).select(*keys, "duration_ns", "traced_calls", *WORK),
             on=keys,
             suffix="_plain",
             nulls_equal=True,
             maintain_order="left",
         )
         .drop_nulls(["duration_ns", "duration_ns_plain"])
+        .filter(same_work("_plain"))
     )
     calls = (pl.col("traced_calls") - pl.col("traced_calls_plain")).alias("calls")
     return (
@@ -95,6 +101,13 @@ def strata(detailed: pl.DataFrame, plain: pl.DataFrame) -> pl.DataFrame:
             pl.col("duration_ns_plain").median().alias("plain_ns"),
             (_noise("duration_ns") + _noise("duration_ns_plain") + ROUNDING_NS2).alias("variance"),
         )
+    )
+
+
+def same_work(suffix: str) -> pl.Expr:
+    """Whether two unmaps did the same, as far as both are known; the other's columns end so."""
+    return pl.all_horizontal(
+        (pl.col(name) == pl.col(f"{name}{suffix}")).fill_null(value=True) for name in WORK
     )
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
-from traceview.queries.calibration import MIN_STRATA
+from traceview.queries.calibration import MIN_STRATA, WORK, same_work
 from traceview.queries.groups import source_labels
 from traceview.queries.matching import numbered
 
@@ -41,7 +41,7 @@ def too_little_in_common(analysis: Analysis, calibration: Analysis) -> str:
 
 def _unmaps(analysis: Analysis) -> pl.DataFrame:
     columns = ("source_id", "step", "stem", "order", "of", "placed", "status", "duration_ns")
-    found = numbered(analysis.unmaps).select(*columns, "evidence", "traced_calls")
+    found = numbered(analysis.unmaps).select(*columns, "evidence", "traced_calls", *WORK)
     return found.with_columns(pl.col("evidence").cast(pl.String))
 
 
@@ -74,16 +74,19 @@ def _of_common_steps(mine: pl.DataFrame, theirs: pl.DataFrame) -> tuple[int, str
     pairs = pairs.filter(complete).drop_nulls(["duration_ns", "duration_ns_other"])
     if pairs.is_empty():
         return 5, "no unmap is complete in both"
+    pairs = pairs.filter(same_work("_other"))
+    if pairs.is_empty():
+        return 6, "their unmaps did other work (unlike numbers of leaves, invalidations or puts)"
     further = pl.col("traced_calls") - pl.col("traced_calls_other")
     pairs = pairs.with_columns(further.alias("calls")).filter(pl.col("calls") != 0)
     if pairs.is_empty():
-        return 6, "both traced as many calls in each unmap that they share"
+        return 7, "both traced as many calls in each unmap that they share"
     strata = pairs.select("source_id", "source_id_other", "stem", "calls").unique()
     if len(strata) < MIN_STRATA:
         few = f"only {len(strata)} of the {MIN_STRATA} steps or sizes that it takes"
         said = f"{few} can be compared ({_names(strata['stem'])})"
-        return 7, said + (f"; others have unlike numbers of unmaps: {unlike}" if unlike else "")
-    return 8, "unmaps in which more calls were traced took no longer: they did not do the same work"
+        return 8, said + (f"; others have unlike numbers of unmaps: {unlike}" if unlike else "")
+    return 9, "unmaps in which more calls were traced took no longer: they did not do the same work"
 
 
 def _of_other_evidence(ours: set[str], others: set[str]) -> str:

@@ -357,6 +357,17 @@ def test_a_step_that_lost_an_unmap_calibrates_nothing() -> None:
     assert found.filter(pl.col("stem") == "w1")["pairs"].to_list() == [2]
 
 
+def test_calls_that_were_made_and_not_only_traced_are_no_cost_of_tracing() -> None:
+    """A per-PTE capture beside a deferring one: more calls, because more was invalidated."""
+    eager, deferring = capture(3), capture(0)
+    leaves = pl.col("leaves").alias("invalidate_leaf")
+    eager = replace(eager, unmaps=eager.unmaps.with_columns(leaves))
+    nothing = pl.lit(0, dtype=pl.Int64).alias("invalidate_leaf")
+    deferring = replace(deferring, unmaps=deferring.unmaps.with_columns(nothing))
+    with pytest.raises(QueryError, match="did other work"):
+        priced(eager, deferring)
+
+
 def test_without_calibration_there_is_a_bound_and_no_estimate() -> None:
     found = priced(capture(3))
     (cost,) = found.tracing_costs.to_dicts()
