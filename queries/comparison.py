@@ -36,7 +36,7 @@ from traceview.queries.run_estimates import (
 )
 from traceview.queries.run_intervals import holm
 from traceview.queries.run_power import minimum_detectable_ratio, runs_needed
-from traceview.queries.worst_case import WorstCase, excluded_per_cell, worst_case
+from traceview.queries.worst_case import WorstRatio, excluded_per_cell, worst_case
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -80,7 +80,7 @@ class Size:
     with_unmaps: int
     ratio: Ratio | None
     shift: Shift | None
-    worst: WorstCase | None
+    worst: WorstRatio | None
     base_within: float | None
     with_within: float | None
     base_counts: dict[str, float | None]
@@ -381,7 +381,7 @@ def _shift(cell: dict[str, Any], matched: Matched, setup: Setup, *, whole: bool)
     return quantile_shift(*runs, paired=setup.pairs is not None, quantum=setup.quantum)
 
 
-def _worst(cell: dict[str, Any], matched: Matched, variant: Variant) -> WorstCase | None:
+def _worst(cell: dict[str, Any], matched: Matched, variant: Variant) -> WorstRatio | None:
     sides = ((matched.base, matched.base_lost), (matched.with_, matched.with_lost))
     base, with_ = (
         _with_lost(of_cell(kept, cell), excluded_per_cell(lost, kept, matched.mode), cell, variant)

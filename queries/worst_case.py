@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class WorstCase:
+class WorstRatio:
     """`excluded` unmaps of either side could be of this size; the ratio then lies between these.
 
     `low` is 0 and `high` None where as many are left out as are not.
@@ -74,7 +74,7 @@ def _at(ordered: NDArray[np.float64], place: float) -> float | None:
 
 def worst_case(
     base: list[tuple[NDArray[np.float64], int]], with_: list[tuple[NDArray[np.float64], int]]
-) -> WorstCase | None:
+) -> WorstRatio | None:
     """The ratio of geometric means over runs at its worst; each run: times, and how many excluded.
 
     None where nothing is left out.
@@ -85,7 +85,7 @@ def worst_case(
     ours, theirs = ([median_bounds(*run) for run in side] for side in (base, with_))
     least = _ratio([low for low, _ in ours], [high for _, high in theirs])
     most = _ratio([high for _, high in ours], [low for low, _ in theirs])
-    return WorstCase(counts[0], counts[1], least or 0.0, most)
+    return WorstRatio(counts[0], counts[1], least or 0.0, most)
 
 
 def _ratio(base: list[float | None] | list[float], with_: list[float | None] | list[float]) -> (

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from rich.text import Text
 
+from traceview.report.bystanders import bystanders
 from traceview.report.compare_basis import ledger, noise, tracing
 from traceview.report.compare_deciles import shift
 from traceview.report.compare_effect import effect
@@ -13,6 +14,7 @@ from traceview.report.compare_sizes import counts, lines_through, sizes
 from traceview.report.compare_split import split
 from traceview.report.compare_verdict import hypotheses
 from traceview.report.compared import SIDES, joined, label_of
+from traceview.report.contents import contents
 from traceview.report.layout import bullets, facts, heading
 from traceview.report.terminal import SAID_AS_CAVEATS, diagnostics
 from traceview.report.wording import clean, plural
@@ -49,12 +51,23 @@ def compare_report(found: Compared, width: int) -> list[Text]:
         lines_through,
         shift,
         noise,
+        cost_to_others,
         ledger,
         tracing,
     ):
         lines += section(found, width)
     lines += _caveats(found, width)
     return lines + diagnostics(joined(found), width, besides=SAID_AS_CAVEATS)
+
+
+def cost_to_others(found: Compared, width: int) -> list[Text]:
+    """What the unmaps of either side cost other vCPUs, where that was recorded."""
+    lines: list[Text] = []
+    for at, side in enumerate((found.comparison.base, found.comparison.with_)):
+        if len(side.bystanders) and (said := bystanders(contents(side), width)):
+            lines += [*said[:2], Text(f"  {SIDES[at]} ({label_of(side)})", style="bold")]
+            lines += said[2:]
+    return lines
 
 
 def sides(found: Compared, width: int) -> list[Text]:

@@ -11,6 +11,7 @@ from math import isfinite
 from sys import float_info
 from typing import TYPE_CHECKING, Any
 
+from traceview.queries.bystander_groups import bystander_groups
 from traceview.report.compare_basis import costs, noise_texts
 from traceview.report.compare_effect import label_texts, origin_texts, plan_texts
 from traceview.report.compare_headline import headline_of, headline_text
@@ -133,6 +134,7 @@ def _side(found: Compared, at: int) -> dict[str, Any]:
         "agreement": None if agreement is None else asdict(agreement),
         "tracing_costs": costs(side),
         "calibration": calibration(found.calibrations[at]),
+        "bystander_groups": list(rows(bystander_groups(side))),
     }  # fmt: skip
 
 
@@ -217,6 +219,8 @@ def _line(one: Line, plan: Plan) -> dict[str, Any]:
         **one.line,
         "sizes": list(one.sizes),
         "ratio": _ratio(one.ratio, plan),
+        "base_slope_ns": one.base_slope,
+        "with_slope_ns": one.with_slope,
         "slope_difference": _interval(one.slope_difference, plan),
         "intercept_difference": _interval(one.intercept_difference, plan),
         "base_intercept_ns": one.base_intercept,

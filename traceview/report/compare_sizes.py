@@ -69,7 +69,9 @@ def sizes(found: Compared, width: int) -> list[Text]:
         Column("unmaps", right=True, drop=5, note="base / with"),
     )  # fmt: skip
     values = [[*_keys(one, names, found), *_row(one, found)] for one in comparison.sizes]
-    lines = heading(f"By size{common} (medians of runs; ratio base / with)", width)
+    lines = heading(
+        f"By size{common} (each run's median, geometric means over runs; ratio base / with)", width
+    )
     lines += table(columns, values, width, keys=len(keys))
     lines += bullets(_notes(found), width)
     return lines
@@ -275,7 +277,7 @@ def _line_rows(one: Line, found: Compared) -> list[list[str]]:
     )
     return [
         [
-            "ns per leaf", number(ratio.base), number(ratio.with_),
+            "ns per leaf", number(one.base_slope), number(one.with_slope),
             ratio_text(ratio.interval.value), ratio_ends(given(ratio.interval, plan)),
             number(slope.value), ns_ends(slope),
         ],
