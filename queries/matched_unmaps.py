@@ -293,10 +293,14 @@ def _comparable(
 
 
 def _as_cells(rows: pl.DataFrame, mode: Mode, *, ranges: bool) -> pl.DataFrame:
-    """With the columns of CELL; *ranges*: the length of the range is known of every unmap."""
+    """With the columns of CELL; *ranges*: the length of the range is known of every unmap.
+
+    A step says the range as well.
+    """
+    told = ranges and (mode == "kind" or rows["step"].is_null().all())
     rows = rows.with_columns(
         pl.col("trigger").cast(pl.String),
-        pl.when(pl.lit(value=ranges and mode == "kind")).then("length_bytes").alias("length_bytes"),
+        pl.when(pl.lit(value=told)).then("length_bytes").alias("length_bytes"),
     )
     if mode == "kind":
         return rows.with_columns(pl.lit(None, dtype=pl.String).alias("stem"))

@@ -120,16 +120,23 @@ def _values(values: tuple[str, ...]) -> str:
 
 def _matched(comparison: Comparison) -> str:
     matched = comparison.matched
-    by = {
-        "kind": "leaf level, trigger and number of leaves",
-        "step": "step and order within it",
-    }[matched.mode]
-    if matched.alone:
+    by = "by leaf level, trigger and number of leaves"
+    if matched.mode == "step":
+        steps = matched.base["step"].is_not_null().any()
+        by = "by step and order within it" if steps else "by order in the capture (no steps)"
+    elif matched.base["length_bytes"].is_not_null().all():
+        by += ", and length of the range"
+    if not matched.alone:
+        return f"{by}; all from detailed captures"
+    if matched.base_detailed.is_empty() or matched.with_detailed.is_empty():
         return (
-            f"by {by}; times of captures of kvm_pgtable_stage2_unmap alone, leaves and split of the"
-            " detailed capture of the same run"
+            f"{by}; times of captures of kvm_pgtable_stage2_unmap alone, without detailed ones on"
+            " both sides that see leaves and parts"
         )
-    return f"by {by}; all from detailed captures"
+    return (
+        f"{by}; times of captures of kvm_pgtable_stage2_unmap alone, leaves and split of the"
+        " detailed capture of the same run"
+    )
 
 
 def _caveats(found: Compared, width: int) -> list[Text]:

@@ -69,9 +69,8 @@ def sizes(found: Compared, width: int) -> list[Text]:
         Column("unmaps", right=True, drop=5, note="base / with"),
     )  # fmt: skip
     values = [[*_keys(one, names, found), *_row(one, found)] for one in comparison.sizes]
-    lines = heading(
-        f"By size{common} (each run's median, geometric means over runs; ratio base / with)", width
-    )
+    title = f"By size{common} (medians of runs, geometric means over these; ratio base / with)"
+    lines = heading(title, width)
     lines += table(columns, values, width, keys=len(keys))
     lines += bullets(_notes(found), width)
     return lines
