@@ -19,6 +19,7 @@ import polars as pl
 from traceview.errors import QueryError
 from traceview.queries.decomposition import Decomposition, decompose, refusal
 from traceview.queries.duration_step import duration_step_of
+from traceview.queries.like_sides import refuse_same_runs
 from traceview.queries.matched_unmaps import CELL, Matched, Name, match
 from traceview.queries.matching import numbered
 from traceview.queries.noise_floor import NoiseFloor, noise_floor
@@ -158,8 +159,16 @@ def compare(
 
     *wholes*: what they were filtered from, where they were (matched_unmaps.match).
 
-    Raises QueryError when nothing of them can be compared (matched_unmaps.match).
+    Raises QueryError when one run is on both sides, and when nothing of them can be compared
+    (matched_unmaps.match).
     """
+    refuse_same_runs(base, with_)
+    return _compared(base, with_, wholes)
+
+
+def _compared(
+    base: Analysis, with_: Analysis, wholes: tuple[Analysis, Analysis] | None
+) -> Comparison:
     matched = match(base, with_, wholes)
     runs = [_runs(matched.base), _runs(matched.with_)]
     recorded = [*_recorded("base", base, runs[0]), *_recorded("with", with_, runs[1])]
@@ -192,8 +201,8 @@ def compare(
 def compare_strategies(of: Analysis, whole: Analysis | None = None) -> Comparison:
     """The unmaps of one set that invalidate per page, against those that defer.
 
-    Captures of the unmap alone do not see the strategy, and are left out. Raises QueryError when
-    the set does not hold both.
+    Captures of the unmap alone do not see the strategy, and take it from the detailed capture of
+    their run. Raises QueryError when the set does not hold both.
     """
     names = ("per_pte", "deferred_range")
     base, with_ = (_of_strategy(of, name) for name in names)
@@ -205,7 +214,7 @@ def compare_strategies(of: Analysis, whole: Analysis | None = None) -> Compariso
                 "--group strategy wants both in one set; two sets are compared with --base, --with"
             )
     one, other = (_of_strategy(whole or of, name) for name in names)
-    found = compare(base, with_, (one, other))
+    found = _compared(base, with_, (one, other))
     if found.plan.allows_inference and not _balanced(of):
         text = "inside the runs, one strategy was used before the other: drift is confounded"
         plan = replace(found.plan, kind="sequential", standing="confounded", text=text)

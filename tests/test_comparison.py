@@ -626,3 +626,8 @@ def test_strategies_take_their_times_from_captures_of_the_unmap_alone() -> None:
     assert found.matched.alone
     assert found.headline is not None
     assert found.headline.interval.value == pytest.approx(4, rel=0.01)
+
+
+def test_one_run_on_both_sides_is_no_comparison() -> None:
+    with pytest.raises(QueryError, match="the same runs are on both sides"):
+        compare(side(2000), side(2000))
