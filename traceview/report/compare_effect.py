@@ -176,8 +176,7 @@ def robustness_text(ratio: Ratio, plan: Plan, why_unknown: str) -> str:
         return f"tracing does not change {what}: base / with {ends} whatever it cost"
     low, high = (_end(ratio, plan, one) for one in (least, most))
     return (
-        "TRACING CHANGES THE CONCLUSION: by what it cost, base / with is anything from"
-        f" {low} to {high}"
+        f"NOT ROBUST AGAINST TRACING: by what it cost, base / with is anything from {low} to {high}"
     )
 
 

@@ -182,7 +182,7 @@ def _notes(found: Compared) -> Iterator[str]:
         )
     for text, sizes_of in (
         ("not decided, the interval includes 1", _undecided(found)),
-        ("tracing changes the conclusion, by what it can have cost", _fragile(found)),
+        ("not robust against tracing, by what it can have cost", _fragile(found)),
     ):
         names = [cell_words(one.cell, found.leaf_sizes) for one in sizes_of]
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""

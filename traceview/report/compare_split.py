@@ -229,7 +229,7 @@ def _undecided(whole: Part, plan: Plan) -> str:
         )
     if not _one_sign([*by_tracing]):
         return (
-            "tracing changes the conclusion: without it the difference is anything from"
+            "not robust against tracing: without it the difference is anything from"
             f" {number(by_tracing[0])} to {number(by_tracing[1])} ns per leaf, so no part is known"
             " to pay for it"
         )
