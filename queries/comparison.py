@@ -20,7 +20,7 @@ from traceview.errors import QueryError
 from traceview.queries.decomposition import Decomposition, decompose, refusal
 from traceview.queries.duration_step import duration_step_of
 from traceview.queries.like_sides import refuse_same_runs
-from traceview.queries.matched_unmaps import CELL, Matched, Name, match
+from traceview.queries.matched_unmaps import CELL, UNKNOWN_RUN, Matched, Name, match
 from traceview.queries.matching import numbered
 from traceview.queries.noise_floor import NoiseFloor, noise_floor
 from traceview.queries.quantile_shift import FEWEST_UNMAPS, Shift, quantile_shift
@@ -29,6 +29,7 @@ from traceview.queries.recording_plan import Plan, RecordedRun, recording_plan
 from traceview.queries.run_estimates import (
     LINE,
     VARIANTS,
+    as_float,
     cells_of,
     estimates_of,
     of_cell,
@@ -182,7 +183,6 @@ def _compared(
     sizes = _sizes(matched, setup, by_run)
     lines = _lines(matched, setup)
     headline = _headline(lines, sizes)
-    of_headline = _headline_runs(headline, matched, lines, sizes)
     facts = {name: (_known(base, name), _known(with_, name)) for name in FACTS}
     why_not = refusal(
         matched.base_detailed, matched.with_detailed,
@@ -193,7 +193,7 @@ def _compared(
         why_not or decompose(matched.base_detailed, matched.with_detailed, pairs),
         (_agreement(matched.base, matched.base_detailed, alone=matched.alone),
          _agreement(matched.with_, matched.with_detailed, alone=matched.alone)),
-        *_power(of_headline, headline, _of_headline(headline, lines, setup)),
+        *_power(headline, paired=pairs is not None),
         facts, quantum,
     )  # fmt: skip
 
@@ -205,7 +205,7 @@ def compare_strategies(of: Analysis, whole: Analysis | None = None) -> Compariso
     their run. Raises QueryError when the set does not hold both.
     """
     names = ("per_pte", "deferred_range")
-    base, with_ = (_of_strategy(of, name) for name in names)
+    base, with_ = _by_strategy(of, names)
     for side, name in ((base, "per_pte"), (with_, "deferred_range")):
         if side.unmaps.is_empty():
             seen = sorted(set(of.unmaps["strategy"].cast(pl.String).drop_nulls())) or ["none"]
@@ -213,8 +213,8 @@ def compare_strategies(of: Analysis, whole: Analysis | None = None) -> Compariso
                 f"no unmap of strategy {name}: the traces hold {', '.join(seen)}\n"
                 "--group strategy wants both in one set; two sets are compared with --base, --with"
             )
-    one, other = (_of_strategy(whole or of, name) for name in names)
-    found = _compared(base, with_, (one, other))
+    wholes = (base, with_) if whole is None else _by_strategy(whole, names)
+    found = _compared(base, with_, wholes)
     if found.plan.allows_inference and not _balanced(of):
         text = "inside the runs, one strategy was used before the other: drift is confounded"
         plan = replace(found.plan, kind="sequential", standing="confounded", text=text)
@@ -242,11 +242,16 @@ def _balanced(of: Analysis) -> bool:
     return not isinstance(apart, float) or abs(apart) <= 0.5 / 4
 
 
-def _of_strategy(of: Analysis, name: str) -> Analysis:
-    """The part of *of* with that strategy, and what was traced alone of the same unmaps."""
-    unmaps = of.unmaps.filter(_strategies(of) == name)
-    ids = unmaps["source_id"].unique().to_list()
-    mine = pl.col("source_id").is_in(ids)
+def _by_strategy(of: Analysis, names: tuple[str, str]) -> tuple[Analysis, Analysis]:
+    """The parts of *of* with those strategies, and what was traced alone of the same unmaps."""
+    strategies = _strategies(of)
+    one, other = (_of(of, of.unmaps.filter(strategies == name)) for name in names)
+    return one, other
+
+
+def _of(of: Analysis, unmaps: pl.DataFrame) -> Analysis:
+    """The part of *of* that *unmaps* are from."""
+    mine = pl.col("source_id").is_in(unmaps["source_id"].unique().to_list())
     return replace(
         of,
         unmaps=unmaps,
@@ -285,7 +290,7 @@ def _runs(rows: pl.DataFrame) -> tuple[str, ...]:
 def _recorded(side: Name, of: Analysis, runs: Sequence[str]) -> list[RecordedRun]:
     """One entry per run: the earliest that one of its captures states."""
     stated = (
-        of.sources.with_columns(pl.col("run").fill_null("not stated"))
+        of.sources.with_columns(pl.col("run").fill_null(UNKNOWN_RUN))
         .group_by("run")
         .agg(pl.col("order").min(), pl.col("recorded_at").min())
     )
@@ -333,7 +338,11 @@ def _known(of: Analysis, fact: str) -> tuple[str, ...]:
 def _sizes(matched: Matched, setup: Setup, recorded: Recorded) -> tuple[Size, ...]:
     tables = [run_medians(rows) for rows in (matched.base, matched.with_)]
     cells = cells_of(tables[0]).iter_rows(named=True)
-    found = [_size(cell, tables, matched, setup, recorded) for cell in cells]
+    lost = tuple(
+        excluded_per_cell(of, kept, matched.mode)
+        for of, kept in ((matched.base_lost, matched.base), (matched.with_lost, matched.with_))
+    )
+    found = [_size(cell, tables, lost, matched, setup, recorded) for cell in cells]
     tested = [None if size.ratio is None else size.ratio.interval.p_value for size in found]
     return tuple(
         size if size.ratio is None else replace(size, ratio=replace(size.ratio, adjusted_p=p))
@@ -342,9 +351,10 @@ def _sizes(matched: Matched, setup: Setup, recorded: Recorded) -> tuple[Size, ..
 
 
 def _size(
-    cell: dict[str, Any], tables: Sequence[pl.DataFrame], matched: Matched, setup: Setup,
-    recorded: Recorded,
+    cell: dict[str, Any], tables: Sequence[pl.DataFrame], lost: Sequence[pl.DataFrame],
+    matched: Matched, setup: Setup, recorded: Recorded,
 ) -> Size:  # fmt: skip
+    rows = [of_cell(side, cell) for side in (matched.base, matched.with_)]
     ours, theirs = (of_cell(table, cell) for table in tables)
     runs = [matched.base["run"].n_unique(), matched.with_["run"].n_unique()]
     whole = [len(ours), len(theirs)] == runs
@@ -356,10 +366,10 @@ def _size(
         ratio = ratio.value_alone(why_not)
     return Size(
         cell, int(ours["unmaps"].sum()), int(theirs["unmaps"].sum()), ratio,
-        _shift(cell, matched, setup, whole=whole) if why_not is None else None,
-        None if ratio is None else _worst(cell, matched, ratio.variant),
-        _within(of_cell(matched.base, cell)),
-        _within(of_cell(matched.with_, cell)),
+        _shift(rows, setup, whole=whole) if why_not is None else None,
+        None if ratio is None else _worst(rows, [of_cell(of, cell) for of in lost], ratio.variant),
+        _within(rows[0]),
+        _within(rows[1]),
         _counts(of_cell(matched.base_detailed, cell)),
         _counts(of_cell(matched.with_detailed, cell)),
     )  # fmt: skip
@@ -374,10 +384,9 @@ def _why_not(base: pl.DataFrame, with_: pl.DataFrame, plan: Plan, recorded: Reco
     return None if mine.allows_inference else "not in enough of the runs: no interval"
 
 
-def _shift(cell: dict[str, Any], matched: Matched, setup: Setup, *, whole: bool) -> Shift | None:
+def _shift(sides: Sequence[pl.DataFrame], setup: Setup, *, whole: bool) -> Shift | None:
     """Where there are enough unmaps in every run for deciles to be more than a few of them."""
     column = VARIANTS["corrected"]
-    sides = [of_cell(rows, cell) for rows in (matched.base, matched.with_)]
     if any(rows[column].null_count() for rows in sides):
         column = VARIANTS["raw"]
     runs = [
@@ -390,20 +399,18 @@ def _shift(cell: dict[str, Any], matched: Matched, setup: Setup, *, whole: bool)
     return quantile_shift(*runs, paired=setup.pairs is not None, quantum=setup.quantum)
 
 
-def _worst(cell: dict[str, Any], matched: Matched, variant: Variant) -> WorstRatio | None:
-    sides = ((matched.base, matched.base_lost), (matched.with_, matched.with_lost))
-    base, with_ = (
-        _with_lost(of_cell(kept, cell), excluded_per_cell(lost, kept, matched.mode), cell, variant)
-        for kept, lost in sides
-    )
+def _worst(
+    sides: Sequence[pl.DataFrame], lost: Sequence[pl.DataFrame], variant: Variant
+) -> WorstRatio | None:
+    base, with_ = (_with_lost(*of, variant) for of in zip(sides, lost, strict=True))
     return worst_case(base, with_)
 
 
 def _with_lost(
-    rows: pl.DataFrame, excluded: pl.DataFrame, cell: dict[str, Any], variant: Variant
+    rows: pl.DataFrame, excluded: pl.DataFrame, variant: Variant
 ) -> list[tuple[NDArray[np.float64], int]]:
     """Per run: its times, and how many unmaps without a usable one could be of this cell."""
-    counts = dict(of_cell(excluded, cell).select("run", "excluded").iter_rows())
+    counts = dict(excluded.select("run", "excluded").iter_rows())
     return [
         (of[VARIANTS[variant]].cast(pl.Float64).to_numpy(), counts.get(run, 0))
         for (run,), of in rows.group_by("run", maintain_order=True)
@@ -415,18 +422,14 @@ def _within(rows: pl.DataFrame) -> float | None:
     range_ns = time.quantile(0.75, "linear") - time.quantile(0.25, "linear")
     relative = pl.when(time.median() > 0).then(range_ns / time.median())
     by_run = rows.group_by("run").agg(relative.alias("spread"))
-    return _number(by_run["spread"].median())
+    return as_float(by_run["spread"].median())
 
 
 def _counts(rows: pl.DataFrame) -> dict[str, float | None]:
     return {
-        name: None if rows[name].null_count() or rows.is_empty() else _number(rows[name].median())
+        name: None if rows[name].null_count() or rows.is_empty() else as_float(rows[name].median())
         for name in COUNTS
     }
-
-
-def _number(value: object) -> float | None:
-    return float(value) if isinstance(value, (int, float)) else None
 
 
 # ---- lines
@@ -498,39 +501,14 @@ def _headline(lines: Sequence[Line], sizes: Sequence[Size]) -> Ratio | None:
     return min(ratios, key=lambda one: abs(log(one.interval.value)), default=None)  # type: ignore[union-attr]
 
 
-def _headline_runs(
-    headline: Ratio | None, matched: Matched, lines: Sequence[Line], sizes: Sequence[Size]
-) -> tuple[list[float], list[float]] | None:
-    """The estimates of the runs that the headline stands on."""
-    if headline is None:
-        return None
-    sides = (matched.base, matched.with_)
-    for line in lines:
-        if line.ratio is headline:
-            runs = [run_lines(of_cell(rows, line.line)) or [] for rows in sides]
-            one, other = (_of_lines(side, headline.variant, "slope") or [] for side in runs)
-            return one, other
-    (size,) = (of for of in sizes if of.ratio is headline)
-    medians = [of_cell(run_medians(rows), size.cell) for rows in sides]
-    one, other = (estimates_of(rows)[headline.variant] or [] for rows in medians)
-    return one, other
-
-
-def _of_headline(headline: Ratio | None, lines: Sequence[Line], setup: Setup) -> Setup:
-    """The quantum is that of slopes where the headline is one."""
-    sizes = [line.sizes for line in lines if line.ratio is headline]
-    return setup.of_slopes(sizes[0]) if sizes else setup
-
-
 def _power(
-    runs: tuple[list[float], list[float]] | None, headline: Ratio | None, setup: Setup
+    headline: Ratio | None, *, paired: bool
 ) -> tuple[tuple[NoiseFloor | None, NoiseFloor | None], float | None, int | None]:
     """Noise floor of each side, the least ratio that these runs find, and runs for the seen one."""
-    if runs is None or headline is None:
+    if headline is None:
         return (None, None), None, None
-    quantum = setup.quantum
+    runs, quantum = headline.estimates, headline.quantum
     noise = tuple(noise_floor(of, quantum=q) for of, q in zip(runs, quantum, strict=True))
-    paired = setup.pairs is not None
     least = minimum_detectable_ratio(*runs, paired=paired, quantum=quantum)
     seen = headline.interval.value
     needed = None if seen == 1 else runs_needed(*runs, seen, paired=paired, quantum=quantum)
@@ -554,5 +532,5 @@ def _agreement(headline: pl.DataFrame, detailed: pl.DataFrame, *, alone: bool) -
         .filter(pl.col("corrected_ns") > 0)
     )
     off = (both["corrected_ns_detailed"] / both["corrected_ns"] - 1).abs()
-    median, worst = _number(off.median()), _number(off.max())
+    median, worst = as_float(off.median()), as_float(off.max())
     return None if median is None or worst is None else Agreement(median, worst)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 import polars as pl
 
 from traceview.queries.matched_unmaps import CELL
+from traceview.queries.run_estimates import as_float
 from traceview.queries.run_intervals import (
     joined_difference,
     paired_difference,
@@ -207,8 +208,8 @@ def _part(
     }  # fmt: skip
     return Part(
         name,
-        _number(means["base", ""]) or 0.0,
-        _number(means["with", ""]) or 0.0,
+        as_float(means["base", ""]) or 0.0,
+        as_float(means["with", ""]) or 0.0,
         difference,
         _less(means["base", "_low"], means["with", "_high"]),
         _less(means["base", "_high"], means["with", "_low"]),
@@ -221,10 +222,6 @@ def _with_cost(part: Part) -> Part:
     return replace(part, difference=joined)
 
 
-def _number(value: object) -> float | None:
-    return float(value) if isinstance(value, (int, float)) else None
-
-
 def _less(one: object, other: object) -> float | None:
-    a, b = _number(one), _number(other)
+    a, b = as_float(one), as_float(other)
     return None if a is None or b is None else a - b

@@ -13,6 +13,8 @@ import polars as pl
 
 from traceview.errors import QueryError
 from traceview.queries.filters import apply
+from traceview.queries.matched_unmaps import usable
+from traceview.queries.matching import known_to_differ
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,13 +67,9 @@ def _is_same(one: dict[str, Any], other: dict[str, Any]) -> bool:
     """Whether two sources of runs of one name are of one run."""
     labelled = one["label"] is not None and other["label"] is not None
     facts = OF_HOST if labelled else (*OF_HOST, "order")
-    nothing = (None, "unknown")
-    differ = any(
-        one[fact] != other[fact]
-        for fact in facts
-        if one[fact] not in nothing and other[fact] not in nothing
+    return not known_to_differ(one, other, facts) and (
+        not labelled or one["label"] == other["label"]
     )
-    return not differ and (not labelled or one["label"] == other["label"])
 
 
 def _name(one: dict[str, str | None]) -> str:
@@ -84,18 +82,14 @@ def kept(filters: Filters, whole: Analysis, side: str) -> Analysis:
     Raises QueryError where they take everything that has a time to compare.
     """
     found = apply(filters, whole)
-    usable = len(whole.unmaps.filter(_usable()))
-    if usable and found.unmaps.filter(_usable()).is_empty():
+    timed = len(whole.unmaps.filter(usable()))
+    if timed and found.unmaps.filter(usable()).is_empty():
         raise QueryError(
-            f"the filters ({filters}) leave nothing of {side}: it has {usable:,}"
-            f" complete {'unmap' if usable == 1 else 'unmaps'} with a duration, and none that they"
+            f"the filters ({filters}) leave nothing of {side}: it has {timed:,}"
+            f" complete {'unmap' if timed == 1 else 'unmaps'} with a duration, and none that they"
             " keep"
         )
     return found
-
-
-def _usable() -> pl.Expr:
-    return (pl.col("status") == "complete") & pl.col("duration_ns").is_not_null()
 
 
 def labels_of(of: Analysis) -> Sequence[str]:

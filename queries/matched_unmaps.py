@@ -85,7 +85,7 @@ def match(
     whole_base, whole_with = wholes or (base, with_)
     rows = {"base": _rows(base, whole_base), "with": _rows(with_, whole_with)}
     for name, frame in rows.items():
-        if frame.filter(_usable()).is_empty():
+        if frame.filter(usable()).is_empty():
             why = _said_of((base, with_)[name == "with"])
             raise QueryError(
                 f"no unmap of --{name} is complete and has a duration: nothing to compare{why}"
@@ -165,7 +165,8 @@ def _refuse_unlike_detail(base: pl.DataFrame, with_: pl.DataFrame) -> None:
         )
 
 
-def _usable() -> pl.Expr:
+def usable() -> pl.Expr:
+    """Which unmaps have a time that may be compared."""
     return (pl.col("status") == "complete") & pl.col("duration_ns").is_not_null()
 
 
@@ -182,7 +183,7 @@ def _rows(analysis: Analysis, whole: Analysis) -> pl.DataFrame:
         places = numbered(whole.unmaps).select(*ids, "stem", "order", "of", "placed")
         rows = rows.join(places, on=ids, how="left", maintain_order="left")
     # Null: a capture without a usable unmap, which may have traced anything.
-    calls = pl.col("traced_calls").filter(_usable()).mean().over("source_id")
+    calls = pl.col("traced_calls").filter(usable()).mean().over("source_id")
     return rows.join(runs, on="source_id", how="left", maintain_order="left").with_columns(
         calls.alias("detail")
     )
@@ -220,8 +221,8 @@ def _side(name: str, rows: pl.DataFrame, *, alone: bool) -> _Side:
         left += _without_leaves(side, headline, detailed)
         headline = headline.filter(pl.col("matched"))
     left += _unusable(side, pl.concat([headline.select(nothing.columns), nothing]))
-    lost = headline.filter(~_usable() & (pl.col("status") != "point")).select("run", "stem")
-    return _Side(headline.filter(_usable()), detailed.filter(_usable()), lost, tuple(left))
+    lost = headline.filter(~usable() & (pl.col("status") != "point")).select("run", "stem")
+    return _Side(headline.filter(usable()), detailed.filter(usable()), lost, tuple(left))
 
 
 def _unusable(side: Name, rows: pl.DataFrame) -> list[LeftOut]:
@@ -253,7 +254,7 @@ def _with_leaves(alone: pl.DataFrame, detailed: pl.DataFrame) -> pl.DataFrame:
 
 def _without_leaves(side: Name, rows: pl.DataFrame, detailed: pl.DataFrame) -> list[LeftOut]:
     """Why some of *rows* were not matched."""
-    missing = rows.filter(~pl.col("matched") & _usable())
+    missing = rows.filter(~pl.col("matched") & usable())
     elsewhere = len(missing.join(detailed.select("run").unique(), on="run", how="semi"))
     unlike = "its step has another number of unmaps in the detailed capture of its run"
     none = "its run has no detailed capture"

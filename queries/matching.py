@@ -7,9 +7,12 @@ A step id that ends in `.N` is the N-th repetition of the step named before the 
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
 
 REPETITION: Final = r"\.\d+$"
 
@@ -28,4 +31,14 @@ def numbered(unmaps: pl.DataFrame) -> pl.DataFrame:
         pl.col("step").str.replace(REPETITION, "").alias("stem"),
         pl.int_range(pl.len()).over(within).alias("order"),
         pl.len().over(within).cast(pl.Int64).alias("of"),
+    )
+
+
+def known_to_differ(one: Mapping[str, Any], other: Mapping[str, Any], facts: Iterable[str]) -> bool:
+    """Whether one of the *facts* is known of both captures, and is not the same."""
+    unknown = (None, "unknown")
+    return any(
+        one[fact] != other[fact]
+        for fact in facts
+        if one[fact] not in unknown and other[fact] not in unknown
     )

@@ -26,7 +26,7 @@ from traceview.errors import QueryError
 from traceview.queries.calibration import PerCall, cost_per_call, strata
 from traceview.queries.calibration_refusal import TRACERS, too_little_in_common
 from traceview.queries.groups import source_labels
-from traceview.queries.matching import numbered
+from traceview.queries.matching import known_to_differ, numbered
 from traceview.schema import TRACING_COSTS as COSTS
 from traceview.schema import conform, frame
 
@@ -189,11 +189,15 @@ def _calibrated(
 ) -> PerCall | None:
     mine = _captures(analysis, members, evidence)
     others = mine if calibration is None else _captures(calibration, None, evidence)
-    pairs = [(one, other) for one, other in product(mine, others) if _comparable(one[0], other[0])]
+    pairs = [
+        (one, other)
+        for one, other in product(mine, others)
+        if not known_to_differ(one[0], other[0], ("run", *SAME_HOST))
+    ]
     if calibration is not None and not pairs:  # it is of another run: then of the same host
         pairs = [
             (one, other) for one, other in product(mine, others)
-            if _comparable(one[0], {**other[0], "run": None})
+            if not known_to_differ(one[0], other[0], SAME_HOST)
         ]  # fmt: skip
     rows = []
     for (_, detailed), (_, plain) in pairs:
@@ -205,16 +209,6 @@ def _calibrated(
         return None
     columns = ("detailed_ns", "plain_ns", "calls", "variance")
     return cost_per_call(*(found[name].cast(pl.Float64).to_numpy() for name in columns))
-
-
-def _comparable(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Whether nothing that is known says that two captures are of different runs or hosts."""
-    unknown = (None, "unknown")
-    return all(
-        one[fact] == other[fact]
-        for fact in one
-        if one[fact] not in unknown and other[fact] not in unknown
-    )
 
 
 def _captures(

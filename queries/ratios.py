@@ -50,6 +50,7 @@ class Ratio:
     `base`, `with_`: geometric means over runs (ns, or ns per leaf), `raw` the ratio of recorded
     times. `least`, `most`: intervals with what tracing can have cost on whichever side makes the
     ratio smallest, largest; None where that is not known. `adjusted_p` (Holm) over the sizes.
+    `estimates`: per side, one of each run, of `variant`; `quantum`: what they are multiples of.
     """
 
     interval: Interval
@@ -59,6 +60,8 @@ class Ratio:
     raw: float
     least: Interval | None
     most: Interval | None
+    estimates: tuple[tuple[float, ...], tuple[float, ...]]
+    quantum: tuple[float, float]
     adjusted_p: float | None = None
 
     def value_alone(self, why: str) -> Ratio:
@@ -116,9 +119,11 @@ def ratio_of(base: Estimates, with_: Estimates, setup: Setup) -> Ratio | None:
     if corrected is not None:
         ends = (None if end is None else end.value for end in (least, most))
         main = joined_ratio(corrected, *ends)
+    ours, theirs = (tuple(side[variant] or ()) for side in (base, with_))
     return Ratio(
-        main, variant, _geometric(base[variant]), _geometric(with_[variant]), raw.value, least, most
-    )
+        main, variant, _geometric(ours), _geometric(theirs), raw.value, least, most,
+        (ours, theirs), setup.quantum,
+    )  # fmt: skip
 
 
 def difference_of(base: Sequence[float], with_: Sequence[float], setup: Setup) -> Interval:
@@ -127,6 +132,6 @@ def difference_of(base: Sequence[float], with_: Sequence[float], setup: Setup) -
     return of(base, with_, quantum=setup.quantum)
 
 
-def _geometric(values: Sequence[float] | None) -> float:
-    logs = [log(value) for value in values or ()]
+def _geometric(values: Sequence[float]) -> float:
+    logs = [log(value) for value in values]
     return exp(sum(logs) / len(logs))

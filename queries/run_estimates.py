@@ -92,3 +92,8 @@ def estimates_of(medians: pl.DataFrame) -> dict[Variant, list[float] | None]:
         name: None if medians[name].null_count() else medians[name].cast(pl.Float64).to_list()
         for name in VARIANTS
     }
+
+
+def as_float(value: object) -> float | None:
+    """A number that polars made of a column; None where there was nothing to make it of."""
+    return float(value) if isinstance(value, (int, float)) else None

@@ -198,14 +198,13 @@ def joined_ratio(
         return ratio
     down = _joined(_log_ratio(ratio.value, ratio.low), _log_ratio(ratio.value, least or 0.0))
     up = _joined(_log_ratio(ratio.high, ratio.value), _log_ratio(most or inf, ratio.value))
-    reach = float(special.stdtrit(ratio.degrees_of_freedom, (1 + confidence) / 2))
     towards = down if ratio.value > 1 else up
-    moved = reach * abs(log(ratio.value)) / towards if towards else inf
+    away = abs(log(ratio.value))
     return replace(
         ratio,
         low=ratio.value * exp(-down),
         high=ratio.value * exponential(up),
-        p_value=2 * float(special.stdtr(ratio.degrees_of_freedom, -moved)),
+        p_value=_p_value(away, towards, ratio.degrees_of_freedom, confidence),
         method=f"{ratio.method}, joined with the cost's interval",
     )
 
@@ -224,14 +223,13 @@ def joined_difference(
         return difference.value_alone("the error of the cost of tracing is not known: no interval")
     down = _joined(difference.value - difference.low, difference.value - least)
     up = _joined(difference.high - difference.value, most - difference.value)
-    reach = float(special.stdtrit(difference.degrees_of_freedom, (1 + confidence) / 2))
     towards = down if difference.value > 0 else up
-    moved = reach * abs(difference.value) / towards if towards else inf
+    away = abs(difference.value)
     return replace(
         difference,
         low=difference.value - down,
         high=difference.value + up,
-        p_value=2 * float(special.stdtr(difference.degrees_of_freedom, -moved)),
+        p_value=_p_value(away, towards, difference.degrees_of_freedom, confidence),
         method=f"{difference.method}, joined with the cost's interval",
     )
 
@@ -366,6 +364,13 @@ def _as_ratio(logs: Interval) -> Interval:
 
 def _log_ratio(larger: float, smaller: float) -> float:
     return log(larger / smaller) if smaller > 0 and larger < inf else inf
+
+
+def _p_value(away: float, half: float, freedom: float, confidence: float) -> float:
+    """Of an estimate that far *away* from no effect, whose interval reaches *half* towards it."""
+    reach = float(special.stdtrit(freedom, (1 + confidence) / 2))
+    moved = reach * away / half if half else inf
+    return 2 * float(special.stdtr(freedom, -moved))
 
 
 def _joined(one: float, other: float) -> float:
