@@ -45,7 +45,7 @@ def imports(path: Path) -> set[str]:
 
 @pytest.mark.parametrize("folder", ALLOWED)
 def test_a_layer_imports_only_what_lies_below_it(folder: str) -> None:
-    for path in (ROOT / folder).glob("*.py"):
+    for path in (ROOT / folder).rglob("*.py"):
         for name in imports(path):
             if name.partition(".")[0] == "traceview":
                 assert name in CONTRACT or name.startswith(ALLOWED[folder]), f"{path}: {name}"

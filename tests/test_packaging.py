@@ -19,8 +19,9 @@ def packages_in_tree() -> set[str]:
     for folder in MOVED:
         for init in (ROOT / folder).rglob("__init__.py"):
             found.add(".".join(("traceview", *init.parent.relative_to(ROOT).parts)))
-    for init in (ROOT / "traceview").glob("*/__init__.py"):
-        found.add(f"traceview.{init.parent.name}")
+    for folder in ("*", "report/*"):  # not through the links
+        for init in (ROOT / "traceview").glob(f"{folder}/__init__.py"):
+            found.add(".".join(init.parent.relative_to(ROOT).parts))
     return found
 
 

@@ -1,0 +1,1 @@
+"""Charts of an analysis and of a comparison, as altair specifications over small tables."""
