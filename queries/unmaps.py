@@ -144,9 +144,7 @@ def observe_unmaps(
     *gaps*: task, seq and length of each time that a task was off the CPU (switches.py).
     """
     unmaps = unmap_calls(placed)
-    of = owner(unmaps, placed.start)
-    own = placed.operation("unmap") & placed.status(*STATUSES)
-    mask = (of >= 0) & ~own & (placed.calls["status"] != OPEN)
+    of, mask = _in_unmaps(placed, unmaps)
     inside, of = placed.pick(mask), of[mask]
     size = unmaps.start.size
     row: Rows = {name: unmaps.calls[name] for name in _IDENTITY}
@@ -158,6 +156,44 @@ def observe_unmaps(
     _trigger(row, unmaps, placed, functions, losses)
     row["mmu"] = _first_known(unmaps.calls["mmu"], inside.calls["mmu"], of)
     return unmaps, row
+
+
+def _in_unmaps(placed: Placed, unmaps: Placed) -> tuple[Ints, Mask]:
+    """Which of *unmaps* each call lies in, and which calls are inside one and final."""
+    of = owner(unmaps, placed.start)
+    own = placed.operation("unmap") & placed.status(*STATUSES)
+    return of, (of >= 0) & ~own & (placed.calls["status"] != OPEN)
+
+
+def call_components(placed: Placed, functions: Functions, page_bytes: int) -> Ints:
+    """The component that holds the time of each call: an index into schema.TIMED_COMPONENTS.
+
+    A call inside a classified one is of its component, unless an interrupt was cut out there; -1
+    for the walk, for what is not classified, and outside unmaps.
+    """
+    unmaps = unmap_calls(placed)
+    of, mask = _in_unmaps(placed, unmaps)
+    inside, of = placed.pick(mask), of[mask]
+    row: Rows = {"call_id": unmaps.calls["start_seq"]}
+    kind = _count_operations(row, inside, of, functions, page_bytes)
+    timed = _is_timed(inside)
+    at = np.flatnonzero(timed)
+    calls = inside.pick(timed)
+    outer = outermost(calls)
+    top = calls.pick(outer)
+    component = np.r_[_component(top, kind[at[outer]]), -1][owner(top, inside.start)]
+    irq = calls.pick(calls.operation("irq"))
+    component[owner(irq.pick(outermost(irq)), inside.start) >= 0] = TIMED_COMPONENTS.index("irq")
+    found = np.full(placed.start.size, -1, dtype=np.int64)
+    found[mask] = component
+    return found
+
+
+def _is_timed(inside: Placed) -> Mask:
+    """Which calls have a time that belongs to a component."""
+    timed = inside.operation(*TIMED) & inside.status("complete", "contaminated")
+    timed &= inside.calls["duration_ns"] != NIL
+    return timed
 
 
 def _count_operations(
@@ -221,8 +257,7 @@ def _add_time(
     """Add up the time of the outermost classified calls; interrupts and gaps are cut out."""
     of, kind = of_kind
     size = row["call_id"].size
-    timed = inside.operation(*TIMED) & inside.status("complete", "contaminated")
-    timed &= inside.calls["duration_ns"] != NIL
+    timed = _is_timed(inside)
     at = np.flatnonzero(timed)
     calls = inside.pick(timed)
     outer = outermost(calls)

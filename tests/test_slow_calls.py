@@ -1,0 +1,91 @@
+"""The calls that waterfalls draw: those of the slowest unmaps, without losing any of their time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from traceview import open_trace
+from traceview.queries.analysis import Analysis, analyze
+from traceview.queries.slow_calls import CALLS, SLOW_CALLS, UNMAPS, SlowCalls
+from traceview.schema import TIMED_COMPONENTS
+
+SAMPLES = Path(__file__).parent.parent / "sample_traces"
+NAMES = (
+    "fgraph-6.12-neoverse-n1.perfetto",
+    "fgraph-6.12-max.txt.zst",
+    "kprobes-6.1-max.dat.xz",
+    "kprobes-6.12-max.perf.data",
+    "insn-6.12-max.txt.xz",
+)
+
+
+def heard(*names: str) -> tuple[Analysis, pl.DataFrame]:
+    slow = SlowCalls()
+    found = analyze([open_trace(SAMPLES / name) for name in names], hear=slow.hear)
+    return found, slow.table()
+
+
+def slowest(found: Analysis) -> list[tuple[int, int]]:
+    whole = found.unmaps.filter(pl.col("status") == "complete").drop_nulls("duration_ns")
+    order = whole.sort(
+        "duration_ns", "source_id", "unmap_id", descending=[True, False, False]
+    ).head(UNMAPS)
+    return order.select("source_id", "unmap_id").rows()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_slowest_unmaps_are_kept_the_longest_first(name: str) -> None:
+    found, calls = heard(name)
+    assert dict(calls.schema) == SLOW_CALLS
+    kept = calls.select("source_id", "unmap_id").unique(maintain_order=True).rows()
+    assert kept == slowest(found)
+
+
+def test_of_several_traces_the_slowest_of_all_are_kept() -> None:
+    found, calls = heard(*NAMES[:3])
+    kept = calls.select("source_id", "unmap_id").unique(maintain_order=True).rows()
+    assert kept == slowest(found)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_own_times_add_up_to_the_components_also_of_merged_calls(name: str) -> None:
+    found, calls = heard(name)
+    own = calls.group_by("unmap_id", "component").agg(pl.col("self_ns").sum())
+    for unmap in found.unmaps.join(calls.select("unmap_id").unique(), on="unmap_id").iter_rows(
+        named=True
+    ):
+        sums = dict(
+            own.filter(pl.col("unmap_id") == unmap["unmap_id"])
+            .select("component", "self_ns")
+            .iter_rows()
+        )
+        assert sum(sums.values()) == unmap["duration_ns"]
+        for part in (*TIMED_COMPONENTS, "rest"):
+            assert sums.get(part, 0) == (unmap[f"{part}_ns"] or 0), part
+
+
+def test_an_unmap_with_very_many_calls_is_merged_and_says_how_many() -> None:
+    found, calls = heard("insn-6.12-max.txt.xz")
+    rows = calls.group_by("unmap_id", maintain_order=True).agg(
+        pl.len().alias("rows"), pl.col("calls").sum(), pl.col("symbol").null_count().alias("merged")
+    )
+    many = rows.filter(pl.col("calls") > CALLS)
+    assert len(many)
+    assert (many["merged"] > 0).all()
+    assert (rows["rows"] < 3 * CALLS).all()
+    counted = rows.join(found.unmaps, on="unmap_id").with_columns(
+        (pl.col("traced_calls") + 1).alias("expected")
+    )
+    assert counted["calls"].to_list() == counted["expected"].to_list()
+
+
+def test_calls_of_named_unmaps_are_kept_on_request() -> None:
+    trace = open_trace(SAMPLES / NAMES[0])
+    ids = analyze(trace).unmaps["unmap_id"].to_list()
+    wanted = {(0, ids[-1]), (0, ids[1])}
+    slow = SlowCalls(wanted=wanted)
+    analyze(trace, hear=slow.hear)
+    assert set(slow.table().select("source_id", "unmap_id").rows()) == wanted
