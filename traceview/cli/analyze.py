@@ -5,14 +5,18 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any
 
+import typer  # noqa: TC002 - typer evaluates annotations
+
 from traceview.cli import options as opt  # noqa: TC001 - typer evaluates annotations
 from traceview.cli.exits import answered
 from traceview.cli.opening import open_calibration, open_traces, refuse_damage
-from traceview.cli.screen import blocks, note, progress, show, show_text, width
+from traceview.cli.outputs import outputs_of
+from traceview.cli.screen import blocks, page_width, plain, progress, show, width
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from traceview.cli.outputs import Outputs
     from traceview.queries import Analysis
     from traceview.queries.filters import Filters
     from traceview.report.contents import Contents
@@ -21,9 +25,11 @@ if TYPE_CHECKING:
 
 
 def analyze(  # noqa: PLR0913 - one per option
+    context: typer.Context,  # noqa: ARG001
     traces: opt.Traces,
     *,
     json: opt.Json = False,
+    output: opt.Output = None,
     parquet: opt.Parquet = None,
     force: opt.Force = False,
     step: opt.Step = None,
@@ -49,6 +55,7 @@ def analyze(  # noqa: PLR0913 - one per option
     with answered():
         from traceview.report.contents import contents  # noqa: PLC0415 - not needed by --help
 
+        outputs = outputs_of(json=json, output=output, parquet=parquet, force=force, quiet=quiet)
         filters = filters_of(step, trigger, cpu, tid, from_, to)
         opened = open_traces(
             traces,
@@ -56,25 +63,25 @@ def analyze(  # noqa: PLR0913 - one per option
             host=host,
             kallsyms=kallsyms,
             vocabularies=vocabulary or (),
-            digest=json or parquet is not None,
+            digest=outputs.lasting,
         )
         plain = open_calibration(
             calibration or (),
             traces,
             kallsyms=kallsyms,
             vocabulary=opened[0].vocabulary,
-            digest=json or parquet is not None,
+            digest=outputs.lasting,
         )
-        with _tables(parquet, force=force) as tables:
+        with _tables(outputs) as tables:
             whole = _read(opened, tables, steps_of(steps, step_pattern), quiet=quiet)
             refuse_damage(whole, strict=strict, quiet=quiet)
             known = _read(plain, None, steps_of(None, step_pattern), quiet=quiet) if plain else None
             whole = _priced(whole, known, strict=strict, quiet=quiet)
             found = contents(whole, filters, opened[0].vocabulary, known)
             written = tables.finish(found.analysis) if tables else []
-        _report(found, json=json, top=top, quiet=quiet)
-        if written and not quiet:
-            note(f"wrote {len(written)} tables to {parquet}/ (docs/schema.md)")
+        _report(found, outputs, top)
+        if written:
+            outputs.say(f"wrote {len(written)} tables to {parquet}/ (docs/schema.md)")
 
 
 def filters_of(
@@ -98,20 +105,12 @@ def filters_of(
     )
 
 
-def _tables(
-    directory: Path | None, *, force: bool
-) -> contextlib.AbstractContextManager[ParquetTables | None]:
-    if directory is None:
+def _tables(outputs: Outputs) -> contextlib.AbstractContextManager[ParquetTables | None]:
+    if outputs.parquet is None:
         return contextlib.nullcontext()
-    if str(directory) == "-":
-        from traceview.errors import SettingError  # noqa: PLC0415 - not needed by --help
-
-        raise SettingError(
-            "--parquet - is refused: it takes a folder, tables cannot go to standard output"
-        )
     from traceview.report.parquet import ParquetTables  # noqa: PLC0415 - imports pyarrow
 
-    return ParquetTables(directory, force=force)
+    return ParquetTables(outputs.parquet, force=outputs.force)
 
 
 def steps_of(path: Path | None, pattern: str | None) -> dict[str, Any]:
@@ -145,11 +144,13 @@ def _priced(
     return priced(whole, calibration)
 
 
-def _report(found: Contents, *, json: bool, top: int, quiet: bool) -> None:
+def _report(found: Contents, outputs: Outputs, top: int) -> None:
     from traceview.report.json_document import analysis_json  # noqa: PLC0415
     from traceview.report.terminal import summary  # noqa: PLC0415
 
-    if json:
-        show_text(analysis_json(found))
-    elif not quiet:
+    if outputs.document == "json":
+        outputs.deliver(analysis_json(found))
+    elif outputs.to is not None:
+        outputs.deliver(plain(summary(found, page_width(), top=top)))
+    elif outputs.shows_summary:
         show(summary(found, width(), top=top, blocks=blocks()))

@@ -53,4 +53,6 @@ def traceview_options(
 
 def run(arguments: list[str] | None = None) -> int:
     """Run the program with *arguments* (those of the process) and return its exit code."""
-    return exit_code(lambda: app(sys.argv[1:] if arguments is None else arguments))
+    given = sys.argv[1:] if arguments is None else arguments
+    # The commands find them in their context: reports say how they were made.
+    return exit_code(lambda: app(given, obj=tuple(given)))

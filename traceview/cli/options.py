@@ -45,7 +45,52 @@ Parquet = Annotated[
         "--parquet", metavar="DIR", help="Write every table to DIR/TABLE.parquet (docs/schema.md)."
     ),
 ]
-Force = Annotated[bool, typer.Option("--force", help="Overwrite tables that are in DIR already.")]
+Force = Annotated[
+    bool, typer.Option("--force", help="Overwrite files and tables that are there already.")
+]
+Mail = Annotated[
+    bool,
+    typer.Option(
+        "--mail", help="Print plain text of 72 columns to paste into a mail (docs/mail.md)."
+    ),
+]
+Markdown = Annotated[bool, typer.Option("--markdown", help="Print the same as Markdown.")]
+Output = Annotated[
+    Path | None,
+    typer.Option(
+        "-o", "--output", metavar="FILE", help="Write what is printed to FILE; - is stdout."
+    ),
+]
+Html = Annotated[
+    Path | None,
+    typer.Option(
+        "--html",
+        metavar="FILE",
+        help="Write a dashboard: one file that needs nothing but a browser (docs/dashboard.md).",
+    ),
+]
+Png = Annotated[
+    Path | None,
+    typer.Option("--png", metavar="DIR", help="Write each chart to DIR (docs/pictures.md)."),
+]
+Svg = Annotated[Path | None, typer.Option("--svg", metavar="DIR", help="The same as SVG.")]
+Evidence = Annotated[
+    Path | None,
+    typer.Option(
+        "--evidence",
+        metavar="DIR",
+        help="Write to DIR all that this report is made of, for `traceview verify`"
+        " (docs/evidence.md).",
+    ),
+]
+Scrub = Annotated[
+    bool,
+    typer.Option(
+        "--scrub",
+        help="Replace names of hosts, commands and files, PIDs and kernel addresses"
+        " (docs/scrub.md).",
+    ),
+]
 Step = Annotated[
     list[str] | None,
     typer.Option("--step", metavar="ID", help="Keep the unmaps of this step (globs, repeatable)."),

@@ -38,6 +38,17 @@ def width() -> int:
     return max(LEAST_WIDTH, found)
 
 
+def page_width() -> int:
+    """How many columns a line of a file may have: what COLUMNS says, else 100."""
+    stated = os.environ.get("COLUMNS", "")
+    return max(LEAST_WIDTH, int(stated) if stated.isdecimal() else PIPE_WIDTH)
+
+
+def plain(lines: Iterable[Text]) -> Iterator[str]:
+    """*lines* without colours."""
+    return (f"{line.plain}\n" for line in lines)
+
+
 def _terminal_width(stream: TextIO) -> int | None:
     """The columns of the terminal behind *stream*, None where there is none or it does not say."""
     with contextlib.suppress(OSError, ValueError):

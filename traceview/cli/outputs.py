@@ -1,0 +1,116 @@
+"""What a command was asked to write, and where: checked before the work, delivered after it.
+
+One *document* goes to standard output, or with `-o` to a file: the summary, JSON, mail text or
+Markdown. Pages, pictures and tables are files in any case.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from traceview.cli.screen import note, show_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+STDOUT: Final = Path("-")
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """The options that say what is written.
+
+    `document`: summary, json, mail or markdown; `to`: its file, None for standard output.
+    """
+
+    document: str
+    to: Path | None
+    html: Path | None
+    pictures: tuple[tuple[str, Path], ...]
+    parquet: Path | None
+    evidence: Path | None
+    force: bool
+    quiet: bool
+
+    @property
+    def shows_summary(self) -> bool:
+        """Whether the summary is printed: not where nothing but a file was asked for quietly."""
+        on_screen = self.to is None
+        return self.document == "summary" and not (
+            on_screen and (self.quiet or self.html == STDOUT)
+        )
+
+    @property
+    def lasting(self) -> bool:
+        """Whether something is written that outlives the traces, and must name them by digest."""
+        return self.document != "summary" or any((self.html, self.parquet, self.evidence))
+
+    def deliver(self, pieces: Iterable[str]) -> None:
+        """Write the document."""
+        if self.to is None:
+            show_text(pieces)
+            return
+        self.write(self.to, pieces)
+
+    def write(self, path: Path, pieces: Iterable[str]) -> None:
+        """Write a file, or standard output where it is `-`, and say so."""
+        if path == STDOUT:
+            show_text(pieces)
+            return
+        from traceview.report.new_file import write_file  # noqa: PLC0415 - not for --help
+
+        write_file(path, pieces, force=self.force)
+        self.say(f"wrote {path}")
+
+    def say(self, text: str) -> None:
+        """Say on standard error what was written, unless it shall be quiet."""
+        if not self.quiet:
+            note(text)
+
+
+def outputs_of(  # noqa: PLR0913 - one per option
+    *,
+    json: bool,
+    mail: bool = False,
+    markdown: bool = False,
+    output: Path | None,
+    html: Path | None = None,
+    png: Path | None = None,
+    svg: Path | None = None,
+    evidence: Path | None = None,
+    parquet: Path | None = None,
+    force: bool,
+    quiet: bool,
+) -> Outputs:
+    """What the options ask for; raises SettingError where they contradict, or a file is there."""
+    from traceview.errors import SettingError  # noqa: PLC0415 - not needed by --help
+    from traceview.report.new_file import refuse_existing  # noqa: PLC0415
+
+    kinds = {"json": json, "mail": mail, "markdown": markdown}
+    asked = [name for name, is_asked in kinds.items() if is_asked]
+    if len(asked) > 1:
+        raise SettingError(f"--{' and --'.join(asked)} exclude each other: one document is written")
+    if parquet is not None and evidence is not None:
+        raise SettingError(
+            "--parquet and --evidence exclude each other: evidence holds the tables of the report"
+        )
+    document = asked[0] if asked else "summary"
+    to = None if output == STDOUT else output
+    if html == STDOUT and to is None and (asked or output is not None):
+        raise SettingError(
+            f"--html - and the {document} both go to standard output\nvalid: -o FILE for one"
+        )
+    pictures = tuple((kind, path) for kind, path in (("png", png), ("svg", svg)) if path)
+    for name, folder in (*pictures, ("parquet", parquet), ("evidence", evidence)):
+        if folder == STDOUT:
+            raise SettingError(
+                f"--{name} - is refused: it takes a folder, which cannot go to standard output"
+            )
+    for path in (to, html):
+        if path is not None and path != STDOUT:
+            refuse_existing(path, force=force)
+    if to is not None and html is not None and to.resolve() == html.resolve():
+        raise SettingError(f"--html and -o name the same file: {to}")
+    return Outputs(document, to, html, pictures, parquet, evidence, force, quiet)
