@@ -25,6 +25,7 @@ import polars as pl
 from traceview.errors import QueryError
 from traceview.queries.calibration import PerCall, cost_per_call, strata
 from traceview.queries.calibration_refusal import TRACERS, too_little_in_common
+from traceview.queries.correction import CORRECTED, corrected
 from traceview.queries.groups import source_labels
 from traceview.queries.matching import known_to_differ, numbered
 from traceview.schema import TRACING_COSTS as COSTS
@@ -76,7 +77,7 @@ def priced(analysis: Analysis, calibration: Analysis | None = None) -> Analysis:
     if calibration is not None and not any(row.get("strata") for row in rows):
         raise QueryError(too_little_in_common(analysis, calibration))
     costs = _cost_table(rows)
-    return replace(analysis, tracing_costs=costs, unmaps=_with_probe(analysis, costs))
+    return _capped(replace(analysis, tracing_costs=costs, unmaps=_with_probe(analysis, costs)))
 
 
 def _cost_table(rows: list[dict[str, Any]]) -> pl.DataFrame:
@@ -246,6 +247,28 @@ def _with_probe(analysis: Analysis, costs: pl.DataFrame) -> pl.DataFrame:
 
     rows = rows.with_columns(probe(""), probe("_low"), probe("_high"))
     return conform_with_source("unmaps", rows)
+
+
+def _capped(analysis: Analysis) -> Analysis:
+    """*analysis* with no more tracing in a whole unmap than its parts have room for.
+
+    A bound per call says little of an unmap with many short calls; each part is no less than
+    nothing, and so is what is left of the whole no less than what is left of its parts.
+    """
+    methods = analysis.tracing_costs.select("source_id", "evidence", "method")
+    if not (methods["method"] == "bounded").any():
+        return analysis
+    left = [f"{name}_corrected_low_ns" for name in CORRECTED]
+    rows = corrected(analysis).join(
+        methods, on=["source_id", "evidence"], how="left", maintain_order="left"
+    )
+    # What is null is no part, or its time is unknown: then it may be nothing.
+    room = pl.col("duration_ns") - pl.sum_horizontal(*left, "off_cpu_ns").floor().cast(pl.Int64)
+    high = pl.col("probe_high_ns")
+    most = pl.when((pl.col("method") == "bounded") & (room < high)).then(room).otherwise(high)
+    return replace(
+        analysis, unmaps=analysis.unmaps.with_columns(rows.select(most.alias("probe_high_ns")))
+    )
 
 
 def conform_with_source(table: str, rows: pl.DataFrame) -> pl.DataFrame:

@@ -429,3 +429,17 @@ def test_the_corrected_components_of_captures_sum_to_the_corrected_durations(
     assert (errors <= 0.5).all()  # probe_ns is whole nanoseconds
     assert (found["corrected_low_ns"] <= found["corrected_ns"]).all()
     assert (found["corrected_ns"] <= found["corrected_high_ns"]).all()
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["fgraph-6.12-neoverse-n1.perfetto", "kprobes-6.1-max.dat.xz", "fgraph-6.12-max.txt.zst"],
+)
+def test_no_less_is_left_of_a_whole_unmap_than_of_its_parts(name: str) -> None:
+    samples = Path(__file__).parent.parent / "sample_traces"
+    found = corrected(analyze(open_trace(samples / name))).filter(pl.col("status") == "complete")
+    lows = (f"{part}_corrected_low_ns" for part in CORRECTED)
+    parts = pl.sum_horizontal(*lows, "off_cpu_ns")
+    short = found.filter(pl.col("corrected_low_ns") < parts - 1)  # whole nanoseconds
+    assert short.is_empty()
+    assert (found["probe_low_ns"] <= found["probe_high_ns"]).all()
