@@ -91,7 +91,11 @@ class Vocabulary:
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as err:
             raise SettingError(f"vocabulary cannot be read: {path}: {err}") from err
-        added = _parse(text, str(path))
+        return self.extended_by(text, str(path))
+
+    def extended_by(self, text: str, path: str) -> Vocabulary:
+        """The same with the *text* of a file, which is called *path* where it is wrong."""
+        added = _parse(text, path)
         return Vocabulary(added.functions + self.functions, {**self.events, **added.events})
 
     def meaning(self, symbol: str | None) -> Meaning:

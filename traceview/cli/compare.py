@@ -12,14 +12,15 @@ from traceview.cli import options as opt  # noqa: TC001 - typer evaluates annota
 from traceview.cli.analyze import filters_of, steps_of
 from traceview.cli.exits import FINDING, Stop, answered
 from traceview.cli.opening import open_calibration, open_traces, refuse_damage
-from traceview.cli.screen import progress, show, show_text, width
+from traceview.cli.outputs import outputs_of
+from traceview.cli.screen import page_width, plain, progress, show, width
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from traceview.cli.outputs import Outputs
     from traceview.queries import Analysis
-    from traceview.queries.filters import Filters
     from traceview.report.compared import Compared
     from traceview.report.compared_runs import ComparedRuns
     from traceview.trace import Trace
@@ -41,6 +42,8 @@ def compare(  # noqa: PLR0913 - one per option
     aa: opt.SameSide = False,
     claim: opt.Claims = None,
     json: opt.Json = False,
+    output: opt.Output = None,
+    force: opt.Force = False,
     step: opt.Step = None,
     trigger: opt.Trigger = None,
     cpu: opt.Cpu = None,
@@ -66,7 +69,10 @@ def compare(  # noqa: PLR0913 - one per option
     """
     with answered():
         from traceview.queries.claims import parse_claim  # noqa: PLC0415 - not needed by --help
+        from traceview.report.compared import compared_sides  # noqa: PLC0415
+        from traceview.report.compared_runs import runs_of_one_side  # noqa: PLC0415
 
+        outputs = outputs_of(json=json, output=output, force=force, quiet=quiet)
         sides = _sides(traces, base, with_, group, one_side=aa)
         _refuse_unfit(sides, with_calibration, claim if aa else None)
         claims = [parse_claim(text) for text in dict.fromkeys(claim or ())]
@@ -80,12 +86,13 @@ def compare(  # noqa: PLR0913 - one per option
             host=host,
             kallsyms=_by_side(kallsyms, sides),
             vocabularies=vocabulary or (),
-            digest=json,
+            digest=outputs.lasting,
         )  # fmt: skip
+        words = opened[0].vocabulary
         ask = partial(_analyzed, quiet=quiet, **steps_of(steps, step_pattern))
         calibrations = _calibrations(
             opened, sides, {"base": base_calibration, "with": with_calibration}, kallsyms, ask,
-            digest=json,
+            digest=outputs.lasting,
         )  # fmt: skip
         # Traces of one set may be of several kernels; those of one side are of one.
         names = {"all": "one side"} if aa else {"base": "base", "with": "with"}
@@ -93,14 +100,11 @@ def compare(  # noqa: PLR0913 - one per option
         for analysis in (*read.values(), *calibrations.values()):
             refuse_damage(analysis, strict=strict, quiet=quiet)
         if aa:
-            _report_runs(
-                _runs(read["all"], calibrations.get("all"), filters, opened),
-                json=json,
-                quiet=quiet,
-            )
+            of_one = runs_of_one_side(read["all"], calibrations.get("all"), filters, words)
+            _report_runs(of_one, json=json, quiet=quiet)
             return
-        found = _compared(read, calibrations, filters, opened, claims)
-        _report(found, json=json, quiet=quiet)
+        found = compared_sides(read, calibrations, filters, claims, words)
+        _report(found, outputs)
         if any(one.overall == "fails" for one in found.claims):
             raise Stop(FINDING)
 
@@ -233,56 +237,24 @@ def _named(side: Analysis, name: str | None) -> Analysis:
     return replace(side, sources=side.sources.with_columns(pl.col("label").fill_null(name)))
 
 
-def _compared(
-    read: dict[str, Analysis],
-    calibrations: dict[str, Analysis],
-    filters: Filters,
-    opened: Sequence[Trace],
-    claims: Sequence[Any],
-) -> Compared:
-    from traceview.queries.comparison import (  # noqa: PLC0415 - not needed by --help
-        compare as ask,
-    )
-    from traceview.queries.comparison import compare_strategies  # noqa: PLC0415
-    from traceview.queries.like_sides import kept as left_by  # noqa: PLC0415
-    from traceview.report.compared import compared  # noqa: PLC0415
-
-    kept = {
-        name: left_by(filters, whole, "the traces" if name == "all" else f"--{name}")
-        for name, whole in read.items()
-    }
-    if "all" in kept:
-        found = compare_strategies(kept["all"], read["all"])
-    else:
-        found = ask(kept["base"], kept["with"], (read["base"], read["with"]))
-    return compared(found, read, filters, claims, opened[0].vocabulary, calibrations=calibrations)
-
-
-def _runs(
-    whole: Analysis, calibration: Analysis | None, filters: Filters, opened: Sequence[Trace]
-) -> ComparedRuns:
-    from traceview.queries.like_sides import kept  # noqa: PLC0415 - not needed by --help
-    from traceview.queries.same_side import same_side  # noqa: PLC0415
-    from traceview.report.compared_runs import compared_runs  # noqa: PLC0415
-
-    found = same_side(kept(filters, whole, "the traces"), whole)
-    return compared_runs(found, whole, filters, opened[0].vocabulary, calibration)
-
-
-def _report(found: Compared, *, json: bool, quiet: bool) -> None:
+def _report(found: Compared, outputs: Outputs) -> None:
     from traceview.report.compare import compare_report  # noqa: PLC0415 - not needed by --help
     from traceview.report.compare_json import compare_json  # noqa: PLC0415
 
-    if json:
-        show_text(compare_json(found))
-    elif not quiet:
+    if outputs.document == "json":
+        outputs.deliver(compare_json(found))
+    elif outputs.to is not None:
+        outputs.deliver(plain(compare_report(found, page_width())))
+    elif outputs.shows_summary:
         show(compare_report(found, width()))
 
 
-def _report_runs(found: ComparedRuns, *, json: bool, quiet: bool) -> None:
+def _report_runs(found: ComparedRuns, outputs: Outputs) -> None:
     from traceview.report.compared_runs import runs_json, runs_report  # noqa: PLC0415
 
-    if json:
-        show_text(runs_json(found))
-    elif not quiet:
+    if outputs.document == "json":
+        outputs.deliver(runs_json(found))
+    elif outputs.to is not None:
+        outputs.deliver(plain(runs_report(found, page_width())))
+    elif outputs.shows_summary:
         show(runs_report(found, width()))

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any, Final
 import polars as pl
 
 from traceview.queries.compared_claims import JudgedClaim, judged
+from traceview.queries.comparison import compare, compare_strategies
 from traceview.queries.filters import Filters, undecided
 from traceview.queries.ledger import PLACES, ledger
+from traceview.queries.like_sides import kept as left_by
 from traceview.queries.like_sides import labels_of
 from traceview.queries.verdict import verdicts
 from traceview.report.caveat import Caveat
@@ -78,6 +80,28 @@ class Compared:
         """The line that the headline is the slope of, None where it is of a size."""
         of = self.comparison.headline
         return next((line for line in self.comparison.lines if line.ratio is of), None)
+
+
+def compared_sides(
+    read: dict[str, Analysis],
+    calibrations: Mapping[str, Analysis],
+    filters: Filters,
+    claims: Sequence[Claim],
+    vocabulary: Vocabulary | None,
+) -> Compared:
+    """`base` and `with` of *read*, or the two strategies of one set, `all`, compared.
+
+    *calibrations*: what these were priced with, by the same names. Raises QueryError.
+    """
+    kept = {
+        name: left_by(filters, whole, "the traces" if name == "all" else f"--{name}")
+        for name, whole in read.items()
+    }
+    if "all" in kept:
+        comparison = compare_strategies(kept["all"], read["all"])
+    else:
+        comparison = compare(kept["base"], kept["with"], (read["base"], read["with"]))
+    return compared(comparison, read, filters, claims, vocabulary, calibrations=calibrations)
 
 
 def compared(

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from rich.text import Text
 
 from traceview.queries.ledger import ledger
-from traceview.queries.like_sides import labels_of
+from traceview.queries.like_sides import kept, labels_of
+from traceview.queries.same_side import same_side
 from traceview.report.caveats import caveats
 from traceview.report.compare_json import finite
 from traceview.report.compared import OF_SPLIT, cell_words, label_of, several_labels
@@ -37,6 +38,17 @@ class ComparedRuns:
     whole: Analysis
     filters: Filters
     caveats: tuple[Caveat, ...]
+
+
+def runs_of_one_side(
+    whole: Analysis,
+    calibration: Analysis | None,
+    filters: Filters,
+    vocabulary: Vocabulary | None,
+) -> ComparedRuns:
+    """The runs of *whole*, priced with *calibration*, against themselves; raises QueryError."""
+    of = same_side(kept(filters, whole, "the traces"), whole)
+    return compared_runs(of, whole, filters, vocabulary, calibration)
 
 
 def compared_runs(

@@ -10,10 +10,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Final, Self
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from traceview.errors import SettingError
+from traceview.report.table_files import TableFiles
 from traceview.schema import TABLES, frame, to_arrow
 
 if TYPE_CHECKING:
@@ -34,7 +32,7 @@ class ParquetTables:
         """Refuse a *directory* that holds such tables already, unless *force*."""
         self.directory = directory
         self._made = False
-        self._writers: dict[str, pq.ParquetWriter] = {}
+        self._files = TableFiles(str(directory))
         self._temporary: dict[str, Path] = {}
         present = [name for name in TABLES if self._final(name).exists()]
         if present and not force:
@@ -52,6 +50,9 @@ class ParquetTables:
         except OSError as err:
             self._discard()
             raise self._refusal(err) from err
+        except SettingError:
+            self._discard()
+            raise
         return self
 
     def __exit__(
@@ -64,21 +65,19 @@ class ParquetTables:
 
     def sink(self, source_id: int, table: str, rows: pl.DataFrame) -> None:
         """Append *rows* of a streamed table, as `analyze` hands them over."""
-        self._write(table, to_arrow(table, rows, source_id))
+        self._files.write(table, to_arrow(table, rows, source_id))
 
     def finish(self, analysis: Analysis) -> list[Path]:
         """Write the other tables, then give all of them their names."""
         for name in TABLES:
             if name not in STREAMED:
-                self._write(name, to_arrow(name, getattr(analysis, name)))
+                self._files.write(name, to_arrow(name, getattr(analysis, name)))
+        self._files.close()
         try:
-            for writer in self._writers.values():
-                writer.close()
             for name in list(self._temporary):
                 self._temporary.pop(name).replace(self._final(name))
         except OSError as err:
             raise self._refusal(err) from err
-        self._writers.clear()
         self._made = False
         return [self._final(name) for name in TABLES]
 
@@ -88,28 +87,16 @@ class ParquetTables:
     def _open(self, table: str) -> None:
         path = self.directory / f".{table}-{os.getpid()}.tmp"
         self._temporary[table] = path
-        schema = to_arrow(table, frame(table), 0).schema
-        self._writers[table] = pq.ParquetWriter(path, schema, compression="zstd")
-
-    def _write(self, table: str, rows: pa.Table) -> None:
-        try:
-            self._writers[table].write_table(rows)
-        except OSError as err:
-            raise self._refusal(err) from err
+        self._files.open(table, path, to_arrow(table, frame(table), 0).schema)
 
     def _refusal(self, err: OSError) -> SettingError:
         return SettingError(f"tables cannot be written: {self.directory}: {err.strerror or err}")
 
     def _discard(self) -> None:
         """Remove what has not got its name; silent, because an error is on its way already."""
-        for writer in self._writers.values():
-            try:
-                writer.close()
-            except OSError:
-                continue
+        self._files.abandon()
         for path in self._temporary.values():
             path.unlink(missing_ok=True)
-        self._writers.clear()
         self._temporary.clear()
         if self._made and self.directory.is_dir() and not any(self.directory.iterdir()):
             self.directory.rmdir()
