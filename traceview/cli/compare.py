@@ -101,7 +101,7 @@ def compare(  # noqa: PLR0913 - one per option
             refuse_damage(analysis, strict=strict, quiet=quiet)
         if aa:
             of_one = runs_of_one_side(read["all"], calibrations.get("all"), filters, words)
-            _report_runs(of_one, json=json, quiet=quiet)
+            _report_runs(of_one, outputs)
             return
         found = compared_sides(read, calibrations, filters, claims, words)
         _report(found, outputs)
