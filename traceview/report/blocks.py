@@ -42,11 +42,16 @@ class TableColumn:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows of as many cells as there are columns, below an optional title."""
+    """Rows of as many cells as there are columns, below an optional title.
+
+    The first `keys` columns name the row: a writer that has no room for all columns repeats them
+    beside those that it moves below. Columns are in order of importance.
+    """
 
     columns: tuple[TableColumn, ...]
     rows: tuple[tuple[str, ...], ...]
     title: str = ""
+    keys: int = 1
 
 
 @dataclass(frozen=True, slots=True)

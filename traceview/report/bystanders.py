@@ -22,6 +22,7 @@ STALL: Final = (
     " beside it stands what the same vCPUs did outside all unmaps and the 1 ms after each"
 )
 S_NS: Final = 10**9
+Grid = tuple[tuple[Column, ...], list[list[str]]]
 
 
 def bystanders(found: Contents, width: int) -> list[Text]:
@@ -36,17 +37,18 @@ def bystanders(found: Contents, width: int) -> list[Text]:
         if several:
             lines += wrapped(Text(clean(label), style="bold"), width, indent=2)
         groups = list(of.iter_rows(named=True))
-        lines += _stalls(groups, width)
-        lines += [Text(), *_rates(groups, width)]
-        lines += bullets(_notes(found.bystander_groups.filter(pl.col("label") == label)), width)
-    return lines + bullets(_about_all(found), width)
+        lines += table(*stalls(groups), width)
+        lines += [Text(), *table(*rates(groups), width)]
+        lines += bullets(notes(found.bystander_groups.filter(pl.col("label") == label)), width)
+    return lines + bullets(about_all(found), width)
 
 
 def _name(row: dict[str, Any]) -> str:
     return f"{row['strategy']}, empty" if row["empty"] else str(row["strategy"])
 
 
-def _stalls(groups: list[dict[str, Any]], width: int) -> list[Text]:
+def stalls(groups: list[dict[str, Any]]) -> Grid:
+    """How long others waited."""
     columns = (
         Column("strategy"), Column("unmaps", right=True), Column("vCPUs", right=True, drop=2),
         Column("stalls", right=True), Column("median", right=True),
@@ -62,10 +64,10 @@ def _stalls(groups: list[dict[str, Any]], width: int) -> list[Text]:
         ]
         for row in groups
     ]  # fmt: skip
-    return table(columns, values, width)
+    return columns, values
 
 
-def _rates(groups: list[dict[str, Any]], width: int) -> list[Text]:
+def rates(groups: list[dict[str, Any]]) -> Grid:
     """Per vCPU: the share of its time in faults, and how many of these in a second."""
     columns = (
         Column("of a vCPU"), Column("stalled", right=True), Column("outside", right=True),
@@ -83,7 +85,7 @@ def _rates(groups: list[dict[str, Any]], width: int) -> list[Text]:
         ]
         for row in groups
     ]  # fmt: skip
-    return table(columns, values, width)
+    return columns, values
 
 
 def _mean(time_ns: int | None, events: int | None) -> int | None:
@@ -98,7 +100,8 @@ def _per_second(events: int | None, ns: int | None) -> str:
     return UNKNOWN if events is None or not ns else number(events * S_NS / ns)
 
 
-def _notes(rows: pl.DataFrame) -> Iterable[str]:
+def notes(rows: pl.DataFrame) -> Iterable[str]:
+    """What the tables of a label leave open."""
     known = rows.filter(pl.col("vcpus").is_not_null())
     if (known["vm"] == "any").any():
         yield (
@@ -122,7 +125,8 @@ def _notes(rows: pl.DataFrame) -> Iterable[str]:
         yield "stalls: not known without kvm_exit and kvm_entry"
 
 
-def _about_all(found: Contents) -> Iterable[str]:
+def about_all(found: Contents) -> Iterable[str]:
+    """What holds for every table: the clock, and what the columns are."""
     sources = found.analysis.sources.filter(
         pl.col("source_id").is_in(found.analysis.bystanders["source_id"].unique().implode())
     )

@@ -26,12 +26,23 @@ GROUPS: Final = 6
 
 def excluded(found: Contents, width: int, sizes: dict[str, str]) -> list[Text]:
     """Where every unmap is, per label, and what the excluded ones could make of the medians."""
-    ledger = found.ledger
-    if not int(ledger.select(pl.sum_horizontal(pl.col(EXCLUDED).sum())).item()):
+    if not is_any_excluded(found):
         return []
     lines = heading("What the numbers stand on", width)
+    columns, values = places(found)
+    lines += table(columns, values, width, keys=int(columns[0].title == "label"))
+    return lines + _worst(found, width, sizes)
+
+
+def is_any_excluded(found: Contents) -> bool:
+    """Whether an unmap that was asked for is in no statistics."""
+    return bool(found.ledger.select(pl.sum_horizontal(pl.col(EXCLUDED).sum())).item())
+
+
+def places(found: Contents) -> tuple[list[Column], list[list[str]]]:
+    """Where every unmap is, per label."""
     numbers = [*PLACES]
-    rows = ledger.group_by("label", maintain_order=True).agg(pl.col(numbers).sum())
+    rows = found.ledger.group_by("label", maintain_order=True).agg(pl.col(numbers).sum())
     said = [name for name in numbers if name in {"began", "counted"} or rows[name].sum()]
     several = len(rows) > 1
     columns = [Column("label")] if several else []
@@ -40,14 +51,24 @@ def excluded(found: Contents, width: int, sizes: dict[str, str]) -> list[Text]:
         [*([clean(row["label"])] if several else []), *(count(row[name]) for name in said)]
         for row in rows.iter_rows(named=True)
     ]
-    lines += table(columns, values, width, keys=1 if several else 0)
-    return lines + _worst(found, width, sizes)
+    return columns, values
 
 
 def _worst(found: Contents, width: int, sizes: dict[str, str]) -> list[Text]:
-    rows = found.groups.filter((pl.col("excluded") > 0) & pl.col("median_ns").is_not_null())
-    if rows.is_empty():
+    columns, values = worst_medians(found, sizes)
+    if not values:
         return []
+    lines = wrapped(worst_text(found), width, indent=2, hang=2)
+    lines += table(columns, values[:GROUPS], width, keys=len(columns) - 4)
+    if len(values) > GROUPS:
+        lines += wrapped(
+            f"and {len(values) - GROUPS} smaller groups (--json has them)", width, indent=2
+        )
+    return lines
+
+
+def worst_text(found: Contents) -> str:
+    """What the table of worst medians says."""
     text = (
         "The median if all that are excluded and may belong to a group were shorter, or longer,"
         " than all that are in it"
@@ -57,7 +78,14 @@ def _worst(found: Contents, width: int, sizes: dict[str, str]) -> list[Text]:
         or not found.whole.sources["loss_known"].fill_null(value=False).all()
     ):
         text += "; unmaps that lie wholly in a hole are in no count, and not in this"
-    lines = wrapped(text, width, indent=2, hang=2)
+    return text
+
+
+def worst_medians(
+    found: Contents, sizes: dict[str, str]
+) -> tuple[list[Column], list[list[str]]]:
+    """What the excluded unmaps could make of the median of each group that they may belong to."""
+    rows = found.groups.filter((pl.col("excluded") > 0) & pl.col("median_ns").is_not_null())
     several = found.groups["label"].n_unique() > 1
     columns = [Column("label")] if several else []
     columns += [
@@ -67,14 +95,9 @@ def _worst(found: Contents, width: int, sizes: dict[str, str]) -> list[Text]:
     ]  # fmt: skip
     values = [
         [*([clean(row["label"])] if several else []), *_row(row, sizes)]
-        for row in rows.head(GROUPS).iter_rows(named=True)
+        for row in rows.iter_rows(named=True)
     ]
-    lines += table(columns, values, width, keys=len(columns) - 4)
-    if len(rows) > GROUPS:
-        lines += wrapped(
-            f"and {len(rows) - GROUPS} smaller groups (--json has them)", width, indent=2
-        )
-    return lines
+    return columns, values
 
 
 def _row(row: dict[str, Any], sizes: dict[str, str]) -> list[str]:

@@ -31,11 +31,7 @@ def split(found: Contents, width: int, sizes: dict[str, str], *, blocks: bool) -
     several = found.groups["label"].n_unique() > 1
     for row in rows.iter_rows(named=True):
         values = {part.column: row[part.column] or 0 for part in PARTS}
-        name = [clean(row["label"])] if several else []
-        size = sizes[row["leaf_level"]]
-        name += [row["strategy"], "leaves of unknown size" if size == UNKNOWN else size]
-        name.append("trigger unknown" if row["trigger"] == "unknown" else row["trigger"])
-        title = f"{', '.join(name)}: {duration(row['duration_ns'])} in all"
+        title = group_title(row, sizes, several=several)
         lines += [Text(), *wrapped(title, width, indent=2, hang=2)]
         lines += wrapped(bar(values, min(BAR_WIDTH, width - 4), blocks=blocks), width, indent=4)
         lines += flow(shares(values, row["leaves"]), width, indent=4)
@@ -44,6 +40,20 @@ def split(found: Contents, width: int, sizes: dict[str, str], *, blocks: bool) -
         text = f"and {plural(more, 'smaller group')} (--json has them all)"
         lines += [Text(), *wrapped(text, width, indent=2, hang=2)]
     return lines
+
+
+def group_name(row: dict[str, Any], sizes: dict[str, str], *, several: bool) -> str:
+    """What a group is of: strategy, leaf size, trigger; with its label where there are several."""
+    name = [clean(row["label"])] if several else []
+    size = sizes[row["leaf_level"]]
+    name += [row["strategy"], "leaves of unknown size" if size == UNKNOWN else size]
+    name.append("trigger unknown" if row["trigger"] == "unknown" else row["trigger"])
+    return ", ".join(name)
+
+
+def group_title(row: dict[str, Any], sizes: dict[str, str], *, several: bool) -> str:
+    """The same with all of its time."""
+    return f"{group_name(row, sizes, several=several)}: {duration(row['duration_ns'])} in all"
 
 
 def _without_tracing(row: dict[str, Any], width: int, *, blocks: bool) -> list[Text]:

@@ -45,6 +45,7 @@ UNPLACED_FLUSHES: Final = (
     "Invalidations not seen inside an unmap (dirty logging, break-before-make, or unmaps of which"
     " the beginning is not in the trace)"
 )
+EMPTY: Final = "Empty unmaps (nothing was mapped)"
 SAID_AS_CAVEATS: Final = frozenset({"censored-unmaps", "contaminated-unmaps"})
 LEAF_SIZES: Final = {"mixed": "mixed", "unknown": UNKNOWN, "none": "none"}
 
@@ -85,12 +86,12 @@ def _unmaps(found: Contents, width: int) -> list[Text]:
     if found.whole.unmaps.is_empty():
         return lines + bullets(why_no_unmap(found.whole), width)
     if rows.is_empty():
-        return lines + wrapped(_why_none(found), width, indent=2, hang=2)
+        return lines + wrapped(why_none(found), width, indent=2, hang=2)
     columns = (
         Column("strategy"), Column("leaf"), Column("trigger"), Column("count", right=True),
         Column("leaves", right=True), Column("median", right=True),
         Column("p95", right=True, drop=4 if traced(rows) else 0), Column("ns/leaf", right=True),
-        *_corrected_columns(rows),
+        *corrected_columns(rows),
     )  # fmt: skip
     sizes = leaf_sizes(found.analysis.sources)
     parts = [
@@ -100,17 +101,17 @@ def _unmaps(found: Contents, width: int) -> list[Text]:
                 [
                     row["strategy"], sizes[row["leaf_level"]], row["trigger"], count(row["count"]),
                     count(row["leaves"]), duration(row["median_ns"]), duration(row["p95_ns"]),
-                    number(row["ns_per_leaf"]), *_corrected_cells(row, rows),
+                    number(row["ns_per_leaf"]), *corrected_cells(row, rows),
                 ]
                 for row in of.iter_rows(named=True)
             ],
         )
-        for label, of in _by_label(rows, found)
+        for label, of in by_label(rows, found)
     ]  # fmt: skip
     return lines + tables(columns, parts, width, keys=3)
 
 
-def _corrected_columns(rows: pl.DataFrame) -> tuple[Column, ...]:
+def corrected_columns(rows: pl.DataFrame) -> tuple[Column, ...]:
     """Without tracing, between what that lies, and how much tracing was.
 
     Beside ns per leaf; beside the median where no leaves are known.
@@ -129,7 +130,8 @@ def _corrected_columns(rows: pl.DataFrame) -> tuple[Column, ...]:
     )  # fmt: skip
 
 
-def _corrected_cells(row: dict[str, Any], rows: pl.DataFrame) -> tuple[str, ...]:
+def corrected_cells(row: dict[str, Any], rows: pl.DataFrame) -> tuple[str, ...]:
+    """What `corrected_columns` has of a group."""
     if not traced(rows):
         return ()
     per_leaf = rows["ns_per_leaf"].count() > 0
@@ -144,7 +146,8 @@ def _corrected_cells(row: dict[str, Any], rows: pl.DataFrame) -> tuple[str, ...]
     return said, between(low, high, nanoseconds), tracing_share(row)
 
 
-def _why_none(found: Contents) -> str:
+def why_none(found: Contents) -> str:
+    """Why there is no group of unmaps with leaves, though there are unmaps."""
     if found.filters and len(found.whole.unmaps):
         said = "no unmap with leaves passes the filters"
         known = there(found.filters, found.whole) if found.analysis.unmaps.is_empty() else []
@@ -153,9 +156,15 @@ def _why_none(found: Contents) -> str:
 
 
 def _instructions(found: Contents, width: int) -> list[Text]:
-    rows = found.groups.filter(pl.col("tlbi_insns").is_not_null())
-    if rows.is_empty():
+    columns, values = instructions(found)
+    if not values:
         return []
+    return heading("Instructions executed in them", width) + table(columns, values, width, keys=3)
+
+
+def instructions(found: Contents) -> tuple[tuple[Column, ...], list[list[str]]]:
+    """What was executed in the unmaps of each group, where that was recorded."""
+    rows = found.groups.filter(pl.col("tlbi_insns").is_not_null())
     columns = (
         Column("strategy"), Column("leaf"), Column("trigger"), Column("unmaps", right=True),
         Column("leaves", right=True, drop=1), Column("TLBI", right=True),
@@ -171,18 +180,24 @@ def _instructions(found: Contents, width: int) -> list[Text]:
         ]
         for row in rows.iter_rows(named=True)
     ]  # fmt: skip
-    return heading("Instructions executed in them", width) + table(columns, values, width, keys=3)
+    return columns, values
 
 
 def _empty(found: Contents, width: int) -> list[Text]:
-    rows = found.groups.filter(pl.col("leaf_level") == "none")
-    if rows.is_empty():
+    columns, values = empty_unmaps(found)
+    if not values:
         return []
+    keys = 2 + len(_label_column(found))
+    return heading(EMPTY, width) + table(columns, values, width, keys=keys)
+
+
+def empty_unmaps(found: Contents) -> tuple[tuple[Column, ...], list[list[str]]]:
+    """The groups of unmaps of ranges in which nothing was mapped."""
+    rows = found.groups.filter(pl.col("leaf_level") == "none")
     columns = (
         *_label_column(found), Column("strategy"), Column("trigger"), Column("count", right=True),
         Column("median", right=True), Column("p95", right=True),
     )  # fmt: skip
-    keys = len(columns) - 3
     columns += (Column("corrected", right=True, drop=1),) if traced(rows) else ()
     values = [
         [
@@ -191,9 +206,7 @@ def _empty(found: Contents, width: int) -> list[Text]:
         ]
         for row in rows.iter_rows(named=True)
     ]  # fmt: skip
-    return heading("Empty unmaps (nothing was mapped)", width) + table(
-        columns, values, width, keys=keys
-    )
+    return columns, values
 
 
 def _median(row: dict[str, Any], rows: pl.DataFrame) -> tuple[str, ...]:
@@ -260,7 +273,7 @@ def _triggers(found: Contents, width: int) -> list[Text]:
                 for row in of.iter_rows(named=True)
             ],
         )
-        for label, of in _by_label(found.trigger_groups, found)
+        for label, of in by_label(found.trigger_groups, found)
     ]  # fmt: skip
     return heading("Triggers (what asked for unmaps)", width) + tables(columns, parts, width)
 
@@ -319,19 +332,24 @@ def diagnostics(
     title: str = "Diagnostics",
 ) -> list[Text]:
     """What was wrong with the input, the gravest first; not those whose code is in *besides*."""
-    shown = [(of, what) for of, what in analysis.diagnostics if what.code not in besides]
-    if not shown:
-        return []
-    order = {"error": 0, "warning": 1, "info": 2}
     styles = {"error": "bold red", "warning": "yellow", "info": "dim"}
+    texts = [
+        Text.assemble((severity, styles.get(severity, "")), f": {text}")
+        for severity, text in diagnostic_texts(analysis, besides)
+    ]
+    return heading(title, width) + bullets(texts, width) if texts else []
+
+
+def diagnostic_texts(
+    analysis: Analysis, besides: frozenset[str] = frozenset()
+) -> Iterator[tuple[str, str]]:
+    """Severity and text of each diagnostic, the gravest first."""
+    shown = [(of, what) for of, what in analysis.diagnostics if what.code not in besides]
+    order = {"error": 0, "warning": 1, "info": 2}
     several = len(analysis.sources) > 1
-    texts = []
     for source_id, what in sorted(shown, key=lambda d: order.get(d[1].severity, 3)):
         where = f"{clean(analysis.sources['path'][source_id])}: " if several else ""
-        style = styles.get(what.severity, "")
-        message = where + paragraph(what.message)
-        texts.append(Text.assemble((what.severity, style), f": {message} [{clean(what.code)}]"))
-    return heading(title, width) + bullets(texts, width)
+        yield what.severity, f"{where}{paragraph(what.message)} [{clean(what.code)}]"
 
 
 def leaf_sizes(sources: pl.DataFrame) -> dict[str, str]:
@@ -353,7 +371,7 @@ def _label(found: Contents, label: str) -> list[str]:
     return [clean(label)] if len(found.analysis.sources) > 1 else []
 
 
-def _by_label(rows: pl.DataFrame, found: Contents) -> Iterator[tuple[str | None, pl.DataFrame]]:
+def by_label(rows: pl.DataFrame, found: Contents) -> Iterator[tuple[str | None, pl.DataFrame]]:
     """*rows* per label of their source; the label is None where there is only one."""
     if found.groups["label"].n_unique() <= 1 and len(found.analysis.sources) == 1:
         yield None, rows

@@ -68,7 +68,7 @@ def tracing_share(row: dict[str, Any]) -> str:
 
 def tracing(analysis: Analysis, calibration: Analysis | None, width: int) -> list[Text]:
     """The section: where the cost is known from, and how much of the times it is."""
-    blocks = list(_blocks(analysis, calibration))
+    blocks = list(tracing_blocks(analysis, calibration))
     if not blocks:
         return []
     lines = heading("What tracing cost", width)
@@ -78,10 +78,10 @@ def tracing(analysis: Analysis, calibration: Analysis | None, width: int) -> lis
     return lines
 
 
-def _blocks(
+def tracing_blocks(
     analysis: Analysis, calibration: Analysis | None
 ) -> Iterator[tuple[str, list[tuple[str, str]]]]:
-    """One per cost, with the labels that it is of."""
+    """One per cost, with the labels that it is of: names and values."""
     timed = analysis.unmaps.filter(
         (pl.col("status") == "complete") & pl.col("duration_ns").is_not_null()
     )

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from traceview.queries.verdict import Hypothesis, Verdict
 
 SHOWN: Final = 3
+TITLE: Final = "The three hypotheses (docs/verdict.md)"
 NAMES: Final = {"tlbi_count": "TLBI+DSB count", "cmo": "CMO", "dsb_wait": "DSB wait"}
 WORDS: Final = {
     "supported": "supported", "contradicted": "contradicted", "minor": "not most of the time",
@@ -57,24 +58,44 @@ def verdict(found: Sequence[Verdict], width: int, sizes: dict[str, str]) -> list
     """The section; one line where nothing was separated that could say anything."""
     if not found:
         return []
-    lines = heading("The three hypotheses (docs/verdict.md)", width)
-    telling = [one for one in found if _tells(one)]
-    if not telling:
-        text = "not measured: neither invalidation nor cache maintenance is separated"
-        return lines + wrapped(text, width, indent=2, hang=2)
-    for time in dict.fromkeys(one.time for one in telling[:SHOWN] if one.time in NO_VERDICT):
-        lines += wrapped(f"no verdict: {NO_VERDICT[time]}", width, indent=2, hang=2)
-    for one in telling[:SHOWN]:
-        lines += wrapped(Text(_title(one, found, sizes), style="bold"), width, indent=2, hang=2)
-        lines += facts(_said(one), width)
-    if len(telling) > SHOWN:
-        more = f"and {plural(len(telling) - SHOWN, 'smaller kind')} of unmap (--json has them all)"
-        lines += wrapped(more, width, indent=2)
+    lines = heading(TITLE, width)
+    for text in first_texts(found):
+        lines += wrapped(text, width, indent=2, hang=2)
+    for title, pairs in kinds(found, sizes):
+        lines += wrapped(Text(title, style="bold"), width, indent=2, hang=2)
+        lines += facts(pairs, width)
+    for text in more_texts(found):
+        lines += wrapped(text, width, indent=2)
     return lines
 
 
-def _tells(one: Verdict) -> bool:
+def tells(one: Verdict) -> bool:
+    """Whether there is anything to say of a hypothesis."""
     return any(of.reason != "not-separated" for of in one.hypotheses)
+
+
+def first_texts(found: Sequence[Verdict]) -> Iterator[str]:
+    """Why there is no verdict, or nothing to base one on."""
+    telling = list(filter(tells, found))
+    if not telling:
+        yield "not measured: neither invalidation nor cache maintenance is separated"
+    for time in dict.fromkeys(one.time for one in telling[:SHOWN] if one.time in NO_VERDICT):
+        yield f"no verdict: {NO_VERDICT[time]}"
+
+
+def kinds(
+    found: Sequence[Verdict], sizes: dict[str, str]
+) -> Iterator[tuple[str, list[tuple[str, str]]]]:
+    """The kinds of unmap that say most, each with the hypotheses and a sentence about them."""
+    for one in [one for one in found if tells(one)][:SHOWN]:
+        yield _title(one, found, sizes), list(_said(one))
+
+
+def more_texts(found: Sequence[Verdict]) -> Iterator[str]:
+    """How many kinds are not told of."""
+    more = sum(map(tells, found)) - SHOWN
+    if more > 0:
+        yield f"and {plural(more, 'smaller kind')} of unmap (--json has them all)"
 
 
 def _title(one: Verdict, found: Sequence[Verdict], sizes: dict[str, str]) -> str:
