@@ -73,19 +73,20 @@ def cost_to_others(found: Compared, width: int) -> list[Text]:
 def sides(found: Compared, width: int) -> list[Text]:
     """What is compared with what, and how it was matched."""
     comparison = found.comparison
-    pairs = [(name, _side(found, at)) for at, name in enumerate(SIDES)]
+    pairs = [(name, side_text(found, at)) for at, name in enumerate(SIDES)]
     differ, same, unknown = _facts(comparison)
     pairs += [("differ", differ)] if differ else []
     pairs += [("alike", same)] if same else []
     pairs += [("not stated", f"{unknown}: whether the sides differ in these is not known")] if (
         unknown
     ) else []  # fmt: skip
-    pairs.append(("matched", _matched(comparison)))
+    pairs.append(("matched", matched_text(comparison)))
     pairs += [("only", clean(str(found.filters)))] if found.filters else []
     return facts(pairs, width)
 
 
-def _side(found: Compared, at: int) -> str:
+def side_text(found: Compared, at: int) -> str:
+    """What a side is of: its label, its runs, its captures."""
     comparison = found.comparison
     side, runs = (
         (comparison.base, comparison.base_runs), (comparison.with_, comparison.with_runs)
@@ -118,7 +119,8 @@ def _values(values: tuple[str, ...]) -> str:
     return "+".join(words.get(value, clean(value)) for value in values)
 
 
-def _matched(comparison: Comparison) -> str:
+def matched_text(comparison: Comparison) -> str:
+    """How unmaps of both sides were matched."""
     matched = comparison.matched
     by = "by leaf level, trigger and number of leaves"
     if matched.mode == "step":
@@ -140,13 +142,14 @@ def _matched(comparison: Comparison) -> str:
 
 
 def _caveats(found: Compared, width: int) -> list[Text]:
-    shown = list(_caveat_texts(found))
+    shown = [Text(text, "bold" if strong else "") for text, strong in caveat_texts(found)]
     return heading("Before quoting this", width) + bullets(shown, width) if shown else []
 
 
-def _caveat_texts(found: Compared) -> Iterator[Text]:
+def caveat_texts(found: Compared) -> Iterator[tuple[str, bool]]:
+    """What is not said elsewhere, and whether it must not be overlooked."""
     for one in found.caveats:
         if one.caveat.code in SAID or one.caveat.code.startswith("overhead"):
             continue
         side = "" if one.side is None else f"{one.side}: "
-        yield Text(side + one.caveat.text, "bold" if one.caveat.severity == "strong" else "")
+        yield side + one.caveat.text, one.caveat.severity == "strong"

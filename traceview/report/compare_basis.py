@@ -32,6 +32,7 @@ PLACES: Final = {
     "counted": "complete, with a duration",
     "loss_unknown": "of these, of sources that cannot say whether they lost events",
 }
+TRACING: Final = "What tracing cost (docs/observer.md)"
 # Left out of the captures that are compared: the ledger has these of all captures.
 OF_STATUS: Final = ("censored", "contaminated", "recorded by its entry only", "no duration")
 METHODS: Final = {
@@ -128,6 +129,12 @@ def _quantum(found: Compared) -> Iterator[str]:
 
 def ledger(found: Compared, width: int) -> list[Text]:
     """How many unmaps the comparison stands on, and what became of the others."""
+    lines = heading("What it stands on", width) + table(*places(found), width)
+    return lines + bullets(left_out_texts(found), width)
+
+
+def places(found: Compared) -> tuple[tuple[Column, ...], list[list[str]]]:
+    """Where the unmaps of both sides are; those of a set that were compared, at the end."""
     matched = found.comparison.matched
     rows = [["began", *(count(side["began"]) for side in found.ledger)]]
     rows += [
@@ -142,9 +149,7 @@ def ledger(found: Compared, width: int) -> list[Text]:
         rows.append(["compared: split, of detailed captures", *map(count, split)])
     else:
         rows.append(["compared", *map(count, times)])
-    columns = (Column("unmaps"), *(Column(name, right=True) for name in SIDES))
-    lines = heading("What it stands on", width) + table(columns, rows, width)
-    return lines + bullets(left_out_texts(found), width)
+    return (Column("unmaps"), *(Column(name, right=True) for name in SIDES)), rows
 
 
 def left_out_texts(found: Compared) -> Iterator[str]:
@@ -163,6 +168,12 @@ def left_out_texts(found: Compared) -> Iterator[str]:
 
 def tracing(found: Compared, width: int) -> list[Text]:
     """What tracing one call cost on either side."""
+    lines = heading(TRACING, width) + table(*tracing_costs(found), width)
+    return lines + bullets(tracing_texts(found), width)
+
+
+def tracing_costs(found: Compared) -> tuple[tuple[Column, ...], list[list[str]]]:
+    """What tracing one call cost on either side, and how well that is known."""
     rows = [
         [name, *_cost(row), _agreement(found, at)]
         for at, name in enumerate(SIDES)
@@ -191,14 +202,14 @@ def tracing(found: Compared, width: int) -> list[Text]:
             " worst over sizes)",
         ),
     )  # fmt: skip
-    lines = heading("What tracing cost (docs/observer.md)", width)
-    lines += table(columns, rows, width)
-    notes = [
-        f"{name} calibrated with {', '.join(clean(path) for path in of.sources['path'])}"
-        for name, of in zip(SIDES, found.calibrations, strict=True)
-        if of is not None
-    ]
-    return lines + bullets(notes, width)
+    return columns, rows
+
+
+def tracing_texts(found: Compared) -> Iterator[str]:
+    """What the costs are known from, where that was given."""
+    for name, of in zip(SIDES, found.calibrations, strict=True):
+        if of is not None:
+            yield f"{name} calibrated with {', '.join(clean(path) for path in of.sources['path'])}"
 
 
 def costs(side: Analysis) -> list[dict[str, Any]]:

@@ -49,31 +49,43 @@ COUNT_NOTES: Final = {
     "table_put": "references to page-table pages dropped (kvm_s2_put_page)",
     "traced_calls": "calls inside the unmap that were traced", "cmo": "cache maintenance calls",
 }  # fmt: skip
+LINES: Final = "Lines through the sizes (one per run; means over runs)"
+LINE_COLUMNS: Final = (
+    Column(""), Column("base", right=True), Column("with", right=True),
+    Column("base / with", right=True), Column("interval", drop=2),
+    Column("base - with", right=True), Column("interval", drop=1),
+)  # fmt: skip
+COUNTS: Final = "Operations per unmap (median; base -> with)"
 MOST_WORST: Final = 3  # sizes of which the worst case is told in words
 
 
 def sizes(found: Compared, width: int) -> list[Text]:
     """The table of sizes, the lines through them, and the deciles of the largest."""
     comparison = found.comparison
-    keys, names = _key_columns(comparison.sizes, found.leaf_sizes)
-    common = _common(found)
+    keys, names = key_columns(comparison.sizes, found.leaf_sizes)
     # An interval goes with its ratio; where there is none the column says nothing.
     intervals = any(_has_interval(one, found) for one in comparison.sizes)
     columns = (
         *keys, Column("base", right=True), Column("with", right=True),
-        Column("ratio", right=True), Column(_interval_title(found), drop=0 if intervals else 1),
+        Column("ratio", right=True), Column(interval_title(found), drop=0 if intervals else 1),
         Column("with is", drop=1, note="by the interval; not decided: it includes 1"),
         Column("p (Holm)", right=True, drop=3),
         Column("recorded", right=True, drop=4, note="the ratio of recorded times"),
-        Column("tracing", drop=2, note=_tracing_note(found)),
+        Column("tracing", drop=2, note=tracing_note(found)),
         Column("unmaps", right=True, drop=5, note="base / with"),
     )  # fmt: skip
-    values = [[*_keys(one, names, found), *_row(one, found)] for one in comparison.sizes]
-    title = f"By size{common} (medians of runs, geometric means over these; ratio base / with)"
-    lines = heading(title, width)
+    values = [[*keys_of(one, names, found), *_row(one, found)] for one in comparison.sizes]
+    lines = heading(title(found), width)
     lines += table(columns, values, width, keys=len(keys))
-    lines += bullets(_notes(found), width)
+    lines += bullets(notes(found), width)
     return lines
+
+
+def title(found: Compared) -> str:
+    """What the table of sizes is of."""
+    return (
+        f"By size{common(found)} (medians of runs, geometric means over these; ratio base / with)"
+    )
 
 
 def _has_interval(one: Size, found: Compared) -> bool:
@@ -81,7 +93,8 @@ def _has_interval(one: Size, found: Compared) -> bool:
     return ratio is not None and given(ratio.interval, found.comparison.plan).low is not None
 
 
-def _tracing_note(found: Compared) -> str:
+def tracing_note(found: Compared) -> str:
+    """What the column of robustness says."""
     whether = (
         "the conclusion (faster, slower, not decided) is the same"
         if found.comparison.plan.allows_inference
@@ -90,11 +103,12 @@ def _tracing_note(found: Compared) -> str:
     return f"whether {whether} with the least and the most that tracing can have cost"
 
 
-def _interval_title(found: Compared) -> str:
+def interval_title(found: Compared) -> str:
+    """What an interval is called: without inference it describes these runs."""
     return "95% interval" if found.comparison.plan.allows_inference else "interval (descriptive)"
 
 
-def _key_columns(of: Sequence[Size], leaf_sizes: dict[str, str]) -> tuple[list[Column], list[str]]:
+def key_columns(of: Sequence[Size], leaf_sizes: dict[str, str]) -> tuple[list[Column], list[str]]:
     """The columns of a cell that are known of any size, and not the same of all.
 
     The level of no leaves is said by their number.
@@ -118,7 +132,7 @@ def _are_told_apart(of: Sequence[Size]) -> bool:
     return len({tuple(one.cell[name] for name in names) for one in of}) == len(of)
 
 
-def _common(found: Compared) -> str:
+def common(found: Compared) -> str:
     """Leaf size and trigger where they are the same of all sizes."""
     of = found.comparison.sizes
     said = []
@@ -132,7 +146,8 @@ def _common(found: Compared) -> str:
     return f", {', '.join(said)}" if said else ""
 
 
-def _keys(one: Size, names: Sequence[str], found: Compared) -> list[str]:
+def keys_of(one: Size, names: Sequence[str], found: Compared) -> list[str]:
+    """What names a size, in the columns of `key_columns`."""
     values = dict(one.cell)
     if values["level"] is not None:
         values["level"] = found.leaf_sizes.get(values["level"], values["level"])
@@ -152,20 +167,21 @@ def _row(one: Size, found: Compared) -> list[str]:
     adjusted = ratio.adjusted_p if plan.allows_inference else None
     return [
         time_text(ratio.base), time_text(ratio.with_), ratio_text(ratio.interval.value),
-        ratio_ends(interval), _conclusion(ratio, plan), p_text(adjusted),
+        ratio_ends(interval), conclusion(ratio, plan), p_text(adjusted),
         UNKNOWN if ratio.variant == "raw" or found.untraced else ratio_text(ratio.raw),
         UNKNOWN if found.untraced else AGAINST_TRACING[ratio.robustness(plan)], unmaps,
     ]  # fmt: skip
 
 
-def _conclusion(ratio: Ratio, plan: Plan) -> str:
+def conclusion(ratio: Ratio, plan: Plan) -> str:
     """What the interval says of a size, where the plan lets it say anything."""
     if not plan.allows_inference or ratio.interval.low is None:
         return UNKNOWN
     return CONCLUSIONS[ratio.direction(plan)]
 
 
-def _notes(found: Compared) -> Iterator[str]:
+def notes(found: Compared) -> Iterator[str]:
+    """What the table of sizes stands on, and what it leaves open."""
     comparison = found.comparison
     ratios = [one.ratio for one in comparison.sizes if one.ratio is not None]
     variants = {ratio.variant for ratio in ratios}
@@ -205,7 +221,7 @@ def _undecided(found: Compared) -> list[Size]:
     plan = found.comparison.plan
     return [
         one for one in found.comparison.sizes
-        if one.ratio is not None and _conclusion(one.ratio, plan) == CONCLUSIONS["undecided"]
+        if one.ratio is not None and conclusion(one.ratio, plan) == CONCLUSIONS["undecided"]
     ]  # fmt: skip
 
 
@@ -251,25 +267,25 @@ def lines_through(found: Compared, width: int) -> list[Text]:
     of = found.comparison.lines
     if not of:
         return []
-    columns = (
-        Column(""), Column("base", right=True), Column("with", right=True),
-        Column("base / with", right=True), Column("interval", drop=2),
-        Column("base - with", right=True), Column("interval", drop=1),
-    )  # fmt: skip
-    lines = heading("Lines through the sizes (one per run; means over runs)", width)
+    lines = heading(LINES, width)
     for one in of:
         lines += wrapped(Text(line_words(one, found.leaf_sizes)), width, indent=2)
-        lines += table(columns, _line_rows(one, found), width)
-        if not one.fits:
-            text = (
-                f"these are on no straight line (a size is {100 * one.misfit:.0f}% off it): the"
-                " slopes are no cost per leaf and not used"
-            )
-            lines += bullets([text], width)
+        lines += table(LINE_COLUMNS, line_rows(one, found), width)
+        lines += bullets(misfit_texts(one), width)
     return lines
 
 
-def _line_rows(one: Line, found: Compared) -> list[list[str]]:
+def misfit_texts(one: Line) -> Iterator[str]:
+    """That a line does not describe its sizes."""
+    if not one.fits:
+        yield (
+            f"these are on no straight line (a size is {100 * one.misfit:.0f}% off it): the"
+            " slopes are no cost per leaf and not used"
+        )
+
+
+def line_rows(one: Line, found: Compared) -> list[list[str]]:
+    """Slope and intercept."""
     plan, ratio = found.comparison.plan, one.ratio
     slope, intercept = (
         given(interval, plan) for interval in (one.slope_difference, one.intercept_difference)
@@ -292,11 +308,18 @@ def _line_rows(one: Line, found: Compared) -> list[list[str]]:
 
 def counts(found: Compared, width: int) -> list[Text]:
     """What each unmap did on either side: the mechanism."""
+    columns, values, keys = operations(found)
+    if not values:
+        return []
+    lines = heading(COUNTS, width) + table(columns, values, width, keys=keys)
+    return lines + bullets(mechanism(found), width)
+
+
+def operations(found: Compared) -> tuple[tuple[Column, ...], list[list[str]], int]:
+    """What each unmap did, size by size, and how many columns name the size."""
     of = found.comparison.sizes
     names = [name for name in COUNTED if _says_something(name, of)]
-    if not names:
-        return []
-    keys, known = _key_columns(of, found.leaf_sizes)
+    keys, known = key_columns(of, found.leaf_sizes)
     columns = (
         *keys,
         *(
@@ -307,10 +330,8 @@ def counts(found: Compared, width: int) -> list[Text]:
             for name in names
         ),
     )  # fmt: skip
-    values = [[*_keys(one, known, found), *(_change(name, one) for name in names)] for one in of]
-    lines = heading("Operations per unmap (median; base -> with)", width)
-    lines += table(columns, values, width, keys=len(keys))
-    return lines + bullets(mechanism(found), width)
+    values = [[*keys_of(one, known, found), *(_change(name, one) for name in names)] for one in of]
+    return columns, values if names else [], len(keys)
 
 
 def _says_something(name: str, of: Sequence[Size]) -> bool:

@@ -29,6 +29,7 @@ NAMES: Final = {
     "irq": "interrupts", "off_cpu": "off CPU", "rest": "rest of the walk",
     "tracing": "tracing", "net": "without tracing", "total": "as recorded",
 }  # fmt: skip
+TITLE: Final = "What the difference is made of (ns per leaf)"
 MOST: Final = 0.5  # of the difference: what makes a part the one that pays
 NEARLY_ALL: Final = 0.8
 NOTABLE: Final = 0.05
@@ -37,9 +38,17 @@ NOTABLE: Final = 0.05
 def split(found: Compared, width: int) -> list[Text]:
     """The parts of the difference, and what they say."""
     of, plan = found.comparison.decomposition, found.comparison.plan
-    lines = heading("What the difference is made of (ns per leaf)", width)
+    lines = heading(TITLE, width)
     if isinstance(of, str):
         return lines + bullets([f"not split: {of}"], width)
+    columns, values = parts(of, found)
+    lines += table(columns, values, width)
+    return lines + bullets([*split_texts(of, plan), *notes(of, found)], width)
+
+
+def parts(of: Decomposition, found: Compared) -> tuple[tuple[Column, ...], list[list[str]]]:
+    """Each part of the difference."""
+    plan = found.comparison.plan
     columns = (
         Column("part"), Column("base", right=True), Column("with", right=True),
         Column("base - with", right=True), Column("interval", drop=1),
@@ -55,8 +64,7 @@ def split(found: Compared, width: int) -> list[Text]:
         if not (found.untraced and part is of.net)
         for row in [_row(part, of, plan)]
     ]
-    lines += table(columns, values, width)
-    return lines + bullets([*split_texts(of, plan), *_notes(of, found)], width)
+    return columns, values
 
 
 def _share_note(of: Decomposition) -> str:
@@ -242,7 +250,8 @@ def _undecided(whole: Part, plan: Plan) -> str:
     return "the sign of the difference depends on what tracing cost: no part is known to pay for it"
 
 
-def _notes(of: Decomposition, found: Compared) -> Iterator[str]:
+def notes(of: Decomposition, found: Compared) -> Iterator[str]:
+    """What is merged, and what the numbers are means of."""
     if of.merged:
         names = ", ".join(NAMES[name] for name in of.merged)
         yield f"separated on one side only, so in the rest of the walk on both: {names}"

@@ -9,7 +9,7 @@ from traceview.report.compare_headline import side_names
 from traceview.report.compare_split import is_decided
 from traceview.report.compared import SIDES
 from traceview.report.layout import bullets
-from traceview.report.verdict import verdict
+from traceview.report.verdict import tells, verdict
 from traceview.report.wording import number
 
 if TYPE_CHECKING:
@@ -26,18 +26,18 @@ INVALIDATIONS = ("invalidate_leaf", "invalidate_table", "invalidate_ipa", "inval
 
 def hypotheses(found: Compared, width: int) -> list[Text]:
     """The most expensive kind of unmap of each side that says anything, then the difference."""
-    names = SIDES if found.one_set else side_names(found)
-    shown = [
-        replace(next(filter(_tells, side), side[0]), label=name)
-        for name, side in zip(names, found.verdicts, strict=True)
-        if side
-    ]
-    lines = verdict(shown, width, found.leaf_sizes)
+    lines = verdict(of_sides(found), width, found.leaf_sizes)
     return lines + bullets(difference_texts(found), width) if lines else []
 
 
-def _tells(one: Verdict) -> bool:
-    return any(of.reason != "not-separated" for of in one.hypotheses)
+def of_sides(found: Compared) -> list[Verdict]:
+    """The most expensive kind of unmap of each side that says anything, under the side's name."""
+    names = SIDES if found.one_set else side_names(found)
+    return [
+        replace(next(filter(tells, side), side[0]), label=name)
+        for name, side in zip(names, found.verdicts, strict=True)
+        if side
+    ]
 
 
 def difference_texts(found: Compared) -> Iterator[str]:

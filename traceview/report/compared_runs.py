@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from rich.text import Text
 
@@ -28,6 +28,25 @@ if TYPE_CHECKING:
     from traceview.queries.same_side import SameSide, SameSize
     from traceview.report.caveat import Caveat
     from traceview.vocabulary import Vocabulary
+
+
+TITLE: Final = "The runs against themselves (A/A)"
+COLUMNS: Final = (
+    Column("size"), Column("runs", right=True), Column("unmaps", right=True, drop=4),
+    Column("shortest", right=True, drop=3, note="median of a run"),
+    Column("longest", right=True, drop=2, note="median of a run"),
+    Column(
+        "noise floor", right=True,
+        note="two halves of these runs differ by less in 95% of the splits",
+    ),
+    Column(
+        "false alarms", right=True, drop=1, note="splits of which a 95% interval excludes 1"
+    ),
+    Column(
+        "detectable", right=True,
+        note="the least ratio that as many runs on each of two sides find (power 0.8)",
+    ),
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,41 +88,29 @@ def compared_runs(
 
 def runs_report(found: ComparedRuns, width: int) -> list[Text]:
     """The noise floor, size by size."""
-    of = found.of
-    label = label_of(of.side) or "not labelled"
-    pairs = [("runs of", f"{label}: {plural(len(of.runs), 'run')}")]
+    pairs = [("runs of", runs_text(found))]
     pairs += [("only", clean(str(found.filters)))] if found.filters else []
-    lines = facts(pairs, width) + heading("The runs against themselves (A/A)", width)
-    columns = (
-        Column("size"), Column("runs", right=True), Column("unmaps", right=True, drop=4),
-        Column("shortest", right=True, drop=3, note="median of a run"),
-        Column("longest", right=True, drop=2, note="median of a run"),
-        Column(
-            "noise floor", right=True,
-            note="two halves of these runs differ by less in 95% of the splits",
-        ),
-        Column(
-            "false alarms", right=True, drop=1, note="splits of which a 95% interval excludes 1"
-        ),
-        Column(
-            "detectable", right=True,
-            note="the least ratio that as many runs on each of two sides find (power 0.8)",
-        ),
-    )  # fmt: skip
-    sizes = leaf_sizes(of.side.sources)
-    values = [[cell_words(one.cell, sizes), *_row(one)] for one in of.sizes]
-    lines += table(columns, values, width)
-    lines += bullets(_notes(found), width)
+    lines = facts(pairs, width) + heading(TITLE, width)
+    lines += table(COLUMNS, runs_rows(found), width)
+    lines += bullets(notes(found), width)
     lines += heading("Before quoting this", width)
     lines += bullets(
-        [
-            Text(one.text, "bold" if one.severity == "strong" else "")
-            for one in found.caveats
-            if not one.code.startswith("overhead")  # the notes say what the times are
-        ],
-        width,
+        [Text(text, "bold" if strong else "") for text, strong in caveat_texts(found)], width
     )
     return lines + diagnostics(found.whole, width, besides=SAID_AS_CAVEATS)
+
+
+def runs_rows(found: ComparedRuns) -> list[list[str]]:
+    """What the runs differ by, size by size."""
+    sizes = leaf_sizes(found.of.side.sources)
+    return [[cell_words(one.cell, sizes), *_row(one)] for one in found.of.sizes]
+
+
+def caveat_texts(found: ComparedRuns) -> Iterator[tuple[str, bool]]:
+    """What limits the use of this, and whether it must not be overlooked."""
+    for one in found.caveats:
+        if not one.code.startswith("overhead"):  # the notes say what the times are
+            yield one.text, one.severity == "strong"
 
 
 def _row(one: SameSize) -> list[str]:
@@ -117,7 +124,14 @@ def _row(one: SameSize) -> list[str]:
     ]  # fmt: skip
 
 
-def _notes(found: ComparedRuns) -> Iterator[str]:
+def runs_text(found: ComparedRuns) -> str:
+    """Whose runs, and how many."""
+    label = label_of(found.of.side) or "not labelled"
+    return f"{label}: {plural(len(found.of.runs), 'run')}"
+
+
+def notes(found: ComparedRuns) -> Iterator[str]:
+    """What the table stands on, and what it leaves open."""
     of = found.of
     if len(labels_of(of.side)) > 1:
         yield "runs of several labels are no A/A: no noise floor. Ask of one label at a time"
