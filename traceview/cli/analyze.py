@@ -11,21 +11,18 @@ from traceview.cli import options as opt  # noqa: TC001 - typer evaluates annota
 from traceview.cli.exits import answered
 from traceview.cli.opening import open_calibration, open_traces, refuse_damage
 from traceview.cli.outputs import outputs_of
-from traceview.cli.screen import blocks, page_width, plain, progress, show, width
+from traceview.cli.recipe import filters_of, recipe_of, steps_of
+from traceview.cli.screen import progress
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from traceview.cli.outputs import Outputs
     from traceview.queries import Analysis
-    from traceview.queries.filters import Filters
-    from traceview.report.contents import Contents
     from traceview.report.parquet import ParquetTables
     from traceview.trace import Trace
 
 
 def analyze(  # noqa: PLR0913 - one per option
-    context: typer.Context,  # noqa: ARG001
+    context: typer.Context,
     traces: opt.Traces,
     *,
     json: opt.Json = False,
@@ -53,10 +50,14 @@ def analyze(  # noqa: PLR0913 - one per option
 ) -> None:
     """Break down the time of each kvm_pgtable_stage2_unmap, per unmap and per leaf."""
     with answered():
-        from traceview.report.contents import contents  # noqa: PLC0415 - not needed by --help
+        from traceview.report.contents import Contents  # noqa: PLC0415 - not needed by --help
+        from traceview.report.recipe import found, parts_of  # noqa: PLC0415
 
         outputs = outputs_of(json=json, output=output, parquet=parquet, force=force, quiet=quiet)
-        filters = filters_of(step, trigger, cpu, tid, from_, to)
+        recipe = recipe_of(
+            "analysis", context.obj or (), filters_of(step, trigger, cpu, tid, from_, to),
+            vocabulary, steps_of(steps, step_pattern),
+        )  # fmt: skip
         opened = open_traces(
             traces,
             stated={"origin": origin, "label": label, "run": run},
@@ -77,32 +78,13 @@ def analyze(  # noqa: PLR0913 - one per option
             refuse_damage(whole, strict=strict, quiet=quiet)
             known = _read(plain, None, steps_of(None, step_pattern), quiet=quiet) if plain else None
             whole = _priced(whole, known, strict=strict, quiet=quiet)
-            found = contents(whole, filters, opened[0].vocabulary, known)
-            written = tables.finish(found.analysis) if tables else []
-        _report(found, outputs, top)
+            known_by = {} if known is None else {"traces": known}
+            said = found(recipe, parts_of("analysis", {"traces": whole}, known_by))
+            assert isinstance(said, Contents)
+            written = tables.finish(said.analysis) if tables else []
+        outputs.report(said, recipe, top=top)
         if written:
             outputs.say(f"wrote {len(written)} tables to {parquet}/ (docs/schema.md)")
-
-
-def filters_of(
-    steps: list[str] | None,
-    triggers: list[str] | None,
-    cpus: list[int] | None,
-    tids: list[int] | None,
-    first: str | None,
-    last: str | None,
-) -> Filters:
-    """The filters that the options ask for."""
-    from traceview.queries.filters import Filters, parse_time  # noqa: PLC0415
-
-    return Filters(
-        steps=tuple(steps or ()),
-        triggers=tuple(triggers or ()),
-        cpus=tuple(cpus or ()),
-        tids=tuple(tids or ()),
-        from_ns=None if first is None else parse_time(first),
-        to_ns=None if last is None else parse_time(last),
-    )
 
 
 def _tables(outputs: Outputs) -> contextlib.AbstractContextManager[ParquetTables | None]:
@@ -111,14 +93,6 @@ def _tables(outputs: Outputs) -> contextlib.AbstractContextManager[ParquetTables
     from traceview.report.parquet import ParquetTables  # noqa: PLC0415 - imports pyarrow
 
     return ParquetTables(outputs.parquet, force=outputs.force)
-
-
-def steps_of(path: Path | None, pattern: str | None) -> dict[str, Any]:
-    """The arguments of `analyze` that say what a step is."""
-    from traceview.queries.steps import read_steps  # noqa: PLC0415
-
-    found: dict[str, Any] = {} if path is None else {"steps": read_steps(path)}
-    return found if pattern is None else {**found, "step_pattern": pattern}
 
 
 def _read(
@@ -142,15 +116,3 @@ def _priced(
 
     refuse_damage(calibration, strict=strict, quiet=quiet)
     return priced(whole, calibration)
-
-
-def _report(found: Contents, outputs: Outputs, top: int) -> None:
-    from traceview.report.json_document import analysis_json  # noqa: PLC0415
-    from traceview.report.terminal import summary  # noqa: PLC0415
-
-    if outputs.document == "json":
-        outputs.deliver(analysis_json(found))
-    elif outputs.to is not None:
-        outputs.deliver(plain(summary(found, page_width(), top=top)))
-    elif outputs.shows_summary:
-        show(summary(found, width(), top=top, blocks=blocks()))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from traceview.cli import options as opt  # noqa: TC001 - typer evaluates annotations
-from traceview.cli.analyze import filters_of, steps_of
 from traceview.cli.exits import FINDING, Stop, answered
 from traceview.cli.opening import open_traces, refuse_damage
+from traceview.cli.recipe import filters_of, steps_of
 from traceview.cli.screen import progress, show, show_text, width
 
 if TYPE_CHECKING:

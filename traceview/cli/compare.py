@@ -9,26 +9,24 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from traceview.cli import options as opt  # noqa: TC001 - typer evaluates annotations
-from traceview.cli.analyze import filters_of, steps_of
 from traceview.cli.exits import FINDING, Stop, answered
 from traceview.cli.opening import open_calibration, open_traces, refuse_damage
 from traceview.cli.outputs import outputs_of
-from traceview.cli.screen import page_width, plain, progress, show, width
+from traceview.cli.recipe import filters_of, recipe_of, steps_of
+from traceview.cli.screen import progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from traceview.cli.outputs import Outputs
     from traceview.queries import Analysis
-    from traceview.report.compared import Compared
-    from traceview.report.compared_runs import ComparedRuns
     from traceview.trace import Trace
 
 T = TypeVar("T")
 
 
 def compare(  # noqa: PLR0913 - one per option
+    context: typer.Context,
     traces: Annotated[
         list[str] | None,
         typer.Argument(metavar="[TRACE]...", help="The set of traces for --group and --aa."),
@@ -68,15 +66,17 @@ def compare(  # noqa: PLR0913 - one per option
     Of --label, --origin and --kallsyms two values are those of all of --base, all of --with.
     """
     with answered():
-        from traceview.queries.claims import parse_claim  # noqa: PLC0415 - not needed by --help
-        from traceview.report.compared import compared_sides  # noqa: PLC0415
-        from traceview.report.compared_runs import runs_of_one_side  # noqa: PLC0415
+        from traceview.report.compared import Compared  # noqa: PLC0415 - not needed by --help
+        from traceview.report.recipe import found, parts_of  # noqa: PLC0415
 
         outputs = outputs_of(json=json, output=output, force=force, quiet=quiet)
         sides = _sides(traces, base, with_, group, one_side=aa)
         _refuse_unfit(sides, with_calibration, claim if aa else None)
-        claims = [parse_claim(text) for text in dict.fromkeys(claim or ())]
-        filters = filters_of(step, trigger, cpu, tid, from_, to)
+        form = "runs" if aa else "strategies" if group else "comparison"
+        recipe = recipe_of(
+            form, context.obj or (), filters_of(step, trigger, cpu, tid, from_, to),
+            vocabulary, steps_of(steps, step_pattern), claim,
+        )  # fmt: skip
         opened = open_traces(
             [path for paths in sides.values() for path in paths],
             stated={
@@ -88,7 +88,6 @@ def compare(  # noqa: PLR0913 - one per option
             vocabularies=vocabulary or (),
             digest=outputs.lasting,
         )  # fmt: skip
-        words = opened[0].vocabulary
         ask = partial(_analyzed, quiet=quiet, **steps_of(steps, step_pattern))
         calibrations = _calibrations(
             opened, sides, {"base": base_calibration, "with": with_calibration}, kallsyms, ask,
@@ -99,13 +98,9 @@ def compare(  # noqa: PLR0913 - one per option
         read = _read(opened, sides, calibrations, ask, names)
         for analysis in (*read.values(), *calibrations.values()):
             refuse_damage(analysis, strict=strict, quiet=quiet)
-        if aa:
-            of_one = runs_of_one_side(read["all"], calibrations.get("all"), filters, words)
-            _report_runs(of_one, outputs)
-            return
-        found = compared_sides(read, calibrations, filters, claims, words)
-        _report(found, outputs)
-        if any(one.overall == "fails" for one in found.claims):
+        said = found(recipe, parts_of(form, read, calibrations))
+        outputs.report(said, recipe)
+        if isinstance(said, Compared) and any(one.overall == "fails" for one in said.claims):
             raise Stop(FINDING)
 
 
@@ -235,26 +230,3 @@ def _named(side: Analysis, name: str | None) -> Analysis:
     if name is None:
         return side
     return replace(side, sources=side.sources.with_columns(pl.col("label").fill_null(name)))
-
-
-def _report(found: Compared, outputs: Outputs) -> None:
-    from traceview.report.compare import compare_report  # noqa: PLC0415 - not needed by --help
-    from traceview.report.compare_json import compare_json  # noqa: PLC0415
-
-    if outputs.document == "json":
-        outputs.deliver(compare_json(found))
-    elif outputs.to is not None:
-        outputs.deliver(plain(compare_report(found, page_width())))
-    elif outputs.shows_summary:
-        show(compare_report(found, width()))
-
-
-def _report_runs(found: ComparedRuns, outputs: Outputs) -> None:
-    from traceview.report.compared_runs import runs_json, runs_report  # noqa: PLC0415
-
-    if outputs.document == "json":
-        outputs.deliver(runs_json(found))
-    elif outputs.to is not None:
-        outputs.deliver(plain(runs_report(found, page_width())))
-    elif outputs.shows_summary:
-        show(runs_report(found, width()))

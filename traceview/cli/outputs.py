@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from traceview.cli.screen import note, show_text
+from traceview.cli.screen import blocks, note, page_width, plain, show, show_text, width
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from traceview.report.recipe import Found, Recipe
 
 STDOUT: Final = Path("-")
 
@@ -46,6 +48,17 @@ class Outputs:
     def lasting(self) -> bool:
         """Whether something is written that outlives the traces, and must name them by digest."""
         return self.document != "summary" or any((self.html, self.parquet, self.evidence))
+
+    def report(self, found: Found, recipe: Recipe, *, top: int = 0) -> None:  # noqa: ARG002
+        """Write all that was asked for of a report but its tables."""
+        from traceview.report.documents import json_of, summary_of  # noqa: PLC0415
+
+        if self.document == "json":
+            self.deliver(json_of(found))
+        elif self.to is not None:
+            self.deliver(plain(summary_of(found, page_width(), top=top)))
+        elif self.shows_summary:
+            show(summary_of(found, width(), top=top, blocks=blocks()))
 
     def deliver(self, pieces: Iterable[str]) -> None:
         """Write the document."""
