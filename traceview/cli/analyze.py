@@ -54,27 +54,28 @@ def analyze(  # noqa: PLR0913 - one per option
         from traceview.report.recipe import found, parts_of  # noqa: PLC0415
 
         outputs = outputs_of(json=json, output=output, parquet=parquet, force=force, quiet=quiet)
-        recipe = recipe_of(
-            "analysis", context.obj or (), filters_of(step, trigger, cpu, tid, from_, to),
-            vocabulary, steps_of(steps, step_pattern),
-        )  # fmt: skip
-        opened = open_traces(
-            traces,
-            stated={"origin": origin, "label": label, "run": run},
-            host=host,
-            kallsyms=kallsyms,
-            vocabularies=vocabulary or (),
-            digest=outputs.lasting,
-        )
-        plain = open_calibration(
-            calibration or (),
-            traces,
-            kallsyms=kallsyms,
-            vocabulary=opened[0].vocabulary,
-            digest=outputs.lasting,
-        )
         with _tables(outputs) as tables:
-            whole = _read(opened, tables, steps_of(steps, step_pattern), quiet=quiet)
+            named = steps_of(steps, step_pattern)
+            recipe = recipe_of(
+                "analysis", context.obj or (), filters_of(step, trigger, cpu, tid, from_, to),
+                vocabulary, named,
+            )  # fmt: skip
+            opened = open_traces(
+                traces,
+                stated={"origin": origin, "label": label, "run": run},
+                host=host,
+                kallsyms=kallsyms,
+                vocabularies=vocabulary or (),
+                digest=outputs.lasting,
+            )
+            plain = open_calibration(
+                calibration or (),
+                traces,
+                kallsyms=kallsyms,
+                vocabulary=opened[0].vocabulary,
+                digest=outputs.lasting,
+            )
+            whole = _read(opened, tables, named, quiet=quiet)
             refuse_damage(whole, strict=strict, quiet=quiet)
             known = _read(plain, None, steps_of(None, step_pattern), quiet=quiet) if plain else None
             whole = _priced(whole, known, strict=strict, quiet=quiet)

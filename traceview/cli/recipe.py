@@ -22,12 +22,14 @@ def recipe_of(
 ) -> Recipe:
     """The recipe; raises SettingError for a claim that is none or a file that cannot be read."""
     from traceview.errors import SettingError  # noqa: PLC0415 - not needed by --help
-    from traceview.queries.claims import parse_claim  # noqa: PLC0415
     from traceview.report.recipe import Recipe  # noqa: PLC0415
 
     wanted = tuple(dict.fromkeys(claims or ()))
-    for claim in wanted:
-        parse_claim(claim)
+    if wanted:
+        from traceview.queries.claims import parse_claim  # noqa: PLC0415
+
+        for claim in wanted:
+            parse_claim(claim)
     texts = []
     for path in vocabularies or ():
         try:

@@ -1,15 +1,13 @@
-"""The documents that say what was found, by name, whatever the form of the report."""
+"""The documents that say what was found, by name, whatever the form of the report.
+
+Modules are imported by the form that needs them: those of comparisons load slow packages.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from traceview.report.compare import compare_report
-from traceview.report.compare_json import compare_json
-from traceview.report.compared import Compared
-from traceview.report.compared_runs import ComparedRuns, runs_json, runs_report
-from traceview.report.json_document import analysis_json
-from traceview.report.terminal import summary
+from traceview.report.contents import Contents
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,17 +19,27 @@ if TYPE_CHECKING:
 
 def json_of(found: Found) -> Iterator[str]:
     """The JSON document (docs/json.md), in pieces."""
-    if isinstance(found, Compared):
-        return compare_json(found)
-    if isinstance(found, ComparedRuns):
-        return runs_json(found)
-    return analysis_json(found)
+    if isinstance(found, Contents):
+        from traceview.report.json_document import analysis_json  # noqa: PLC0415
+
+        return analysis_json(found)
+    from traceview.report.compare_json import compare_json  # noqa: PLC0415
+    from traceview.report.compared import Compared  # noqa: PLC0415
+    from traceview.report.compared_runs import runs_json  # noqa: PLC0415
+
+    return compare_json(found) if isinstance(found, Compared) else runs_json(found)
 
 
 def summary_of(found: Found, width: int, *, top: int, blocks: bool = False) -> list[Text]:
     """The summary in lines of at most *width*; of an analysis with the *top* slowest unmaps."""
-    if isinstance(found, Compared):
-        return compare_report(found, width)
-    if isinstance(found, ComparedRuns):
-        return runs_report(found, width)
-    return summary(found, width, top=top, blocks=blocks)
+    if isinstance(found, Contents):
+        from traceview.report.terminal import summary  # noqa: PLC0415
+
+        return summary(found, width, top=top, blocks=blocks)
+    from traceview.report.compare import compare_report  # noqa: PLC0415
+    from traceview.report.compared import Compared  # noqa: PLC0415
+    from traceview.report.compared_runs import runs_report  # noqa: PLC0415
+
+    return (
+        compare_report(found, width) if isinstance(found, Compared) else runs_report(found, width)
+    )

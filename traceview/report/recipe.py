@@ -9,15 +9,11 @@ folder. The parts of an analysis are `traces` and `calibration`; of two sides `b
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import traceview
-from traceview.queries.claims import parse_claim
 from traceview.queries.filters import Filters
 from traceview.queries.steps import STEP_PATTERN
-from traceview.report.compared import Compared, compared_sides
-from traceview.report.compared_runs import ComparedRuns, runs_of_one_side
-from traceview.report.contents import Contents, contents
 from traceview.report.provenance import Provenance
 from traceview.vocabulary import Vocabulary
 
@@ -26,6 +22,9 @@ if TYPE_CHECKING:
 
     from traceview.queries.analysis import Analysis
     from traceview.queries.steps import StepIntervals
+    from traceview.report.compared import Compared
+    from traceview.report.compared_runs import ComparedRuns
+    from traceview.report.contents import Contents
 
 # Of each form of a report: the parts that it is made of, each with what it may be calibrated by.
 FORMS: Final[dict[str, dict[str, str]]] = {
@@ -35,7 +34,7 @@ FORMS: Final[dict[str, dict[str, str]]] = {
     "runs": {"all": "all-calibration"},
 }
 
-Found = Contents | Compared | ComparedRuns
+Found: TypeAlias = "Contents | Compared | ComparedRuns"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +84,17 @@ def found(recipe: Recipe, parts: Mapping[str, Analysis]) -> Found:
     read = {name: parts[name] for name in names}
     known = {name: parts[fewer] for name, fewer in names.items() if fewer in parts}
     words = recipe.vocabulary()
+    # Only a comparison pays for its statistics: their packages take longer to load than a trace.
     if recipe.form == "analysis":
+        from traceview.report.contents import contents  # noqa: PLC0415
+
         return contents(read["traces"], recipe.filters, words, known.get("traces"))
     if recipe.form == "runs":
+        from traceview.report.compared_runs import runs_of_one_side  # noqa: PLC0415
+
         return runs_of_one_side(read["all"], known.get("all"), recipe.filters, words)
+    from traceview.queries.claims import parse_claim  # noqa: PLC0415
+    from traceview.report.compared import compared_sides  # noqa: PLC0415
+
     claims = [parse_claim(text) for text in recipe.claims]
     return compared_sides(read, known, recipe.filters, claims, words)
