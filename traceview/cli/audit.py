@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 from traceview.cli import options as opt  # noqa: TC001 - typer evaluates annotations
 from traceview.cli.exits import FINDING, Stop, answered
 from traceview.cli.opening import open_traces, refuse_damage
+from traceview.cli.outputs import outputs_of
 from traceview.cli.recipe import filters_of, steps_of
-from traceview.cli.screen import progress, show, show_text, width
+from traceview.cli.screen import progress
 
 if TYPE_CHECKING:
+    from traceview.cli.outputs import Outputs
     from traceview.queries.audit_results import Audit
 
 
@@ -18,6 +20,8 @@ def audit(  # noqa: PLR0913 - one per option
     traces: opt.Traces,
     *,
     json: opt.Json = False,
+    output: opt.Output = None,
+    force: opt.Force = False,
     complete: opt.Complete = False,
     step: opt.Step = None,
     trigger: opt.Trigger = None,
@@ -40,6 +44,7 @@ def audit(  # noqa: PLR0913 - one per option
     with answered():
         from traceview.queries.audit import audit as ask  # noqa: PLC0415 - not needed by --help
 
+        outputs = outputs_of(json=json, output=output, force=force, quiet=quiet)
         filters = filters_of(step, trigger, cpu, tid, from_, to)
         opened = open_traces(
             traces,
@@ -47,20 +52,17 @@ def audit(  # noqa: PLR0913 - one per option
             host=host,
             kallsyms=kallsyms,
             vocabularies=vocabulary or (),
-            digest=json,
+            digest=outputs.lasting,
         )
         with progress("reading", quiet=quiet) as hear:
             found = ask(opened, filters=filters, progress=hear, **steps_of(steps, step_pattern))
         refuse_damage(found.whole, strict=strict, quiet=quiet)
-        _report(found, json=json, quiet=quiet)
+        _report(found, outputs)
         if not found.is_clean or (complete and not found.is_complete):
             raise Stop(FINDING)
 
 
-def _report(found: Audit, *, json: bool, quiet: bool) -> None:
+def _report(found: Audit, outputs: Outputs) -> None:
     from traceview.report.audit import audit_json, audit_report  # noqa: PLC0415
 
-    if json:
-        show_text(audit_json(found))
-    elif not quiet:
-        show(audit_report(found, width()))
+    outputs.show(lambda: audit_json(found), lambda width: audit_report(found, width))

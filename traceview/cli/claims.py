@@ -9,7 +9,7 @@ import typer
 
 from traceview.cli import options as opt  # noqa: TC001 - typer evaluates annotations
 from traceview.cli.exits import FINDING, Stop, answered
-from traceview.cli.screen import show, show_text, width
+from traceview.cli.outputs import outputs_of
 
 if TYPE_CHECKING:
     from traceview.parsers.posted_table import Posted
@@ -34,6 +34,8 @@ def claims(
         ),
     ] = None,
     json: opt.Json = False,
+    output: opt.Output = None,
+    force: opt.Force = False,
 ) -> None:
     """Check a table that was posted: ratios, constants, and which claims hold."""
     with answered():
@@ -42,6 +44,7 @@ def claims(
         from traceview.queries.claims import judge, parse_claim  # noqa: PLC0415
         from traceview.report.claims import Operand, claims_json, claims_report  # noqa: PLC0415
 
+        outputs = outputs_of(json=json, output=output, force=force, quiet=False)
         posting = read_posting(file)
         judged = [
             judge(
@@ -57,10 +60,10 @@ def claims(
             for table in posting.tables
             for one in table.operands
         ]
-        if json:
-            show_text(claims_json(posting.path, posting.facts, judged, operands))
-        else:
-            show(claims_report(posting.path, posting.facts, judged, operands, width()))
+        outputs.show(
+            lambda: claims_json(posting.path, posting.facts, judged, operands),
+            lambda width: claims_report(posting.path, posting.facts, judged, operands, width),
+        )
         failed = any(v.overall == "fails" for one in judged for v in one.verdicts)
         if failed or any(one.is_wrong for one in operands):
             raise Stop(FINDING)

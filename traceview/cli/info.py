@@ -7,7 +7,8 @@ import typer  # noqa: TC002 - typer evaluates annotations
 from traceview.cli import options as opt  # noqa: TC001 - typer evaluates annotations
 from traceview.cli.exits import answered
 from traceview.cli.opening import open_traces, refuse_damage
-from traceview.cli.screen import progress, show, show_text, width
+from traceview.cli.outputs import outputs_of
+from traceview.cli.screen import progress
 
 
 def info(  # noqa: PLR0913 - one per option
@@ -15,6 +16,8 @@ def info(  # noqa: PLR0913 - one per option
     trace: opt.Trace,
     *,
     json: opt.Json = False,
+    output: opt.Output = None,
+    force: opt.Force = False,
     strict: opt.Strict = False,
     origin: opt.Origin = None,
     host: opt.Host = None,
@@ -31,6 +34,7 @@ def info(  # noqa: PLR0913 - one per option
         from traceview.report.information import information  # noqa: PLC0415
         from traceview.report.json_document import info_json  # noqa: PLC0415
 
+        outputs = outputs_of(json=json, output=output, force=force, quiet=False)
         if context.args:
             raise SettingError(
                 f"info takes one trace, and {len(context.args) + 1} are given:"
@@ -42,14 +46,14 @@ def info(  # noqa: PLR0913 - one per option
             host=host,
             kallsyms=kallsyms,
             vocabularies=vocabulary or (),
-            digest=json,
+            digest=outputs.lasting,
         )
         pattern = STEP_PATTERN if step_pattern is None else step_pattern
         with progress("reading") as hear:
             analysis = analyze(opened, progress=hear, step_pattern=pattern)
         refuse_damage(analysis, strict=strict)
         answered_all = answers(analysis, opened.vocabulary, opened.settings.traced)
-        if json:
-            show_text(info_json(analysis, answered_all))
-        else:
-            show(information(analysis, answered_all, width()))
+        outputs.show(
+            lambda: info_json(analysis, answered_all),
+            lambda width: information(analysis, answered_all, width),
+        )

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Final
 from traceview.cli.screen import blocks, note, page_width, plain, show, show_text, width
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
+
+    from rich.text import Text
 
     from traceview.report.recipe import Found, Recipe
 
@@ -48,6 +50,15 @@ class Outputs:
     def lasting(self) -> bool:
         """Whether something is written that outlives the traces, and must name them by digest."""
         return self.document != "summary" or any((self.html, self.parquet, self.evidence))
+
+    def show(self, pieces: Callable[[], Iterable[str]], lines: Callable[[int], list[Text]]) -> None:
+        """Write a document of which there are two: JSON in *pieces*, or *lines* of a width."""
+        if self.document == "json":
+            self.deliver(pieces())
+        elif self.to is not None:
+            self.deliver(plain(lines(page_width())))
+        elif self.shows_summary:
+            show(lines(width()))
 
     def report(self, found: Found, recipe: Recipe, *, top: int = 0) -> None:  # noqa: ARG002
         """Write all that was asked for of a report but its tables."""
