@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
-from traceview.schema import COMPONENTS
+from traceview.schema import COMPONENTS, STATUS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -49,6 +49,12 @@ class Traced:
             self.functions.add(symbol)
             self.counted.add(meaning.operation)
             self.visits |= meaning.visit
+
+
+def without_cut_off() -> pl.Expr:
+    """The status of raw unmaps: one in which a call is cut off is not complete."""
+    cut_off = (pl.col("cut_off") > 0) & (pl.col("status") == "complete")
+    return pl.when(cut_off).then(pl.lit("contaminated", STATUS)).otherwise("status").alias("status")
 
 
 def break_down(raw: pl.DataFrame, traced: Traced) -> tuple[pl.DataFrame, str]:

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from traceview.errors import SettingError
-from traceview.queries.breakdown import Traced, break_down
+from traceview.queries.breakdown import Traced, break_down, without_cut_off
 from traceview.queries.bystanders import Bystanders
 from traceview.queries.call_table import names
 from traceview.queries.calls import OPEN, CallStream
@@ -183,7 +183,7 @@ class SourceTables:
         gaps = self._switches.gaps(chunk)
         unmaps, row = observe_unmaps(placed, functions, self.page_bytes, gaps, self._stream.losses)
         self._bystanders.take(row)
-        self._part("unmaps", self._frame(row))
+        self._part("unmaps", as_frame(row))
         self.instructions = self._instructions.place(chunk, placed, unmaps)
         self._part("instruction_counts", count_per_unmap(self.instructions))
         self._part("instructions", self.instructions.filter(pl.col("insn") != "dc"))
@@ -198,14 +198,14 @@ class SourceTables:
         final = placed.calls["status"] != OPEN
         requests = trigger_calls(placed)
         closed = requests.pick(requests.calls["status"] != OPEN)
-        self._part("triggers", self._frame(_identity(closed.calls)))
+        self._part("triggers", as_frame(_identity(closed.calls)))
         flushes = placed.pick(placed.operation(*INVALIDATIONS))
         flushes = flushes.pick(outermost(flushes) & (owner(unmaps, flushes.start) < 0))
         flushes = flushes.pick(flushes.calls["status"] != OPEN)
-        self._part("flushes", self._frame(_identity(flushes.calls)))
+        self._part("flushes", as_frame(_identity(flushes.calls)))
         destroys = placed.pick(placed.operation("destroy") & final)
         destroys = destroys.pick(outermost(destroys))
-        self._part("destroys", self._frame(_identity(destroys.calls)))
+        self._part("destroys", as_frame(_identity(destroys.calls)))
 
     def _note_traced(self, calls: Columns, functions: Functions) -> None:
         function = calls["function"]
@@ -223,16 +223,6 @@ class SourceTables:
     def _part(self, name: str, rows: pl.DataFrame) -> None:
         if not rows.is_empty():
             self._parts.setdefault(name, []).append(rows)
-
-    def _frame(self, row: Rows) -> pl.DataFrame:
-        """Raw columns as a frame: NIL becomes null, codes become names."""
-        frame_ = pl.DataFrame(row).with_columns(pl.when(pl.all() != NIL).then(pl.all()))
-        return frame_.with_columns(
-            categorical(row["comm"]).alias("comm"),
-            pl.Series("status", row["status"].astype(np.uint8)).cat.to(STATUS_TYPE),
-            pl.Series("evidence", row["evidence"].astype(np.uint8)).cat.to(EVIDENCE_KIND),
-            *(pl.col(name).reinterpret(signed=False) for name in UNSIGNED if name in row),
-        )
 
     # ---- at the end
 
@@ -321,12 +311,8 @@ class SourceTables:
             self._done["traced_calls"] = frame("traced_calls")
             return frame("unmaps"), "unknown"
         raw = self._without_endless_triggers(pl.concat(parts).sort("call_id"))
-        cut_off = (pl.col("cut_off") > 0) & (pl.col("status") == "complete")
         raw = raw.with_columns(
-            pl.when(cut_off)
-            .then(pl.lit("contaminated", STATUS_TYPE))
-            .otherwise("status")
-            .alias("status"),
+            without_cut_off(),
             self._trigger_kinds(raw),
             self._step(raw),
             pl.col("call_id").alias("unmap_id"),
@@ -456,6 +442,17 @@ _UNNAMED = (
     "probe events have an address and no symbol, and are left out:"
     " give --kallsyms FILE or a sidecar with kprobe_events"
 )
+
+
+def as_frame(row: Rows) -> pl.DataFrame:
+    """Raw columns as a frame: NIL becomes null, codes become names."""
+    found = pl.DataFrame(row).with_columns(pl.when(pl.all() != NIL).then(pl.all()))
+    return found.with_columns(
+        categorical(row["comm"]).alias("comm"),
+        pl.Series("status", row["status"].astype(np.uint8)).cat.to(STATUS_TYPE),
+        pl.Series("evidence", row["evidence"].astype(np.uint8)).cat.to(EVIDENCE_KIND),
+        *(pl.col(name).reinterpret(signed=False) for name in UNSIGNED if name in row),
+    )
 
 
 def _identity(calls: Columns) -> Rows:
