@@ -11,6 +11,7 @@ trace_probe.h of Linux 6.12 (`__probe_ip`; `__probe_func` and `__probe_ret_ip` o
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -83,6 +84,10 @@ ALWAYS_WANTED: Final = (*COLUMNS, "print")
 # Arguments that queries use although no Meaning knows them.
 BASIC_ARGUMENTS: Final = {"print": ("buf",), "sched_switch": ("prev_pid", "next_pid")}
 PROBE_STARTS: Final = {"__probe_ip": "entry", "__probe_func": "exit"}
+# The group of events that `traceview export` wrote (docs/export.md): evidence, phase, function.
+STATED: Final = re.compile(
+    r"traceview/(kprobe|fprobe|insn|function)/(entry|exit|instant)/(.*)", re.DOTALL
+)
 
 
 class Field(NamedTuple):
@@ -191,15 +196,21 @@ class Kinds:
                 number = alias
         if number not in self._generic_names:
             self._generic_names[number] = text(described.name)
-            kind = self._generic(text(described.name), described)
+            kind = self._generic(described, text(generic.group_name))
             if kind is not None:
                 self._kinds[number] = kind
 
-    def _generic(self, name: str, described: DescriptorProto) -> Kind | None:
+    def _generic(self, described: DescriptorProto, group: str) -> Kind | None:
         """A kprobe, where it has a probe's fields; else a tracepoint. None: not wanted."""
+        name = text(described.name)
         fields = [
             Field(one.number, text(one.name), one.type in TEXT_TYPES) for one in described.field
         ]
+        stated = STATED.fullmatch(group)
+        if stated is not None:
+            evidence, phase, symbol = stated.groups()
+            actions = {one: self._probe_argument(one, "__probe_ip") for one in fields}
+            return Kind(Class(name, symbol or None, phase, evidence), actions)
         start = probe_start([one.name for one in fields])
         if start is not None:
             actions = {one: self._probe_argument(one, start) for one in fields}

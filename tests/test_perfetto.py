@@ -258,3 +258,24 @@ def test_fields_of_an_event_may_come_in_any_order() -> None:
     event = w.field(3, w.field(2, "x")) + w.field(2, 7) + w.field(1, 5)
     found = read(w.trace(w.field(1, w.field(2, event) + w.field(1, 4)) + w.field(10, 2)))
     assert found.events.select("ts_ns", "cpu", "tid").rows() == [(5, 4, 7)]
+
+
+def test_events_of_an_export_say_what_they_are_by_their_group() -> None:
+    groups = {
+        "traceview/function/entry/f.isra.0": ("f.isra.0", "entry", "function"),
+        "traceview/insn/instant/": (None, "instant", "insn"),
+        "traceview/kprobe/exit/a/b": ("a/b", "exit", "kprobe"),
+        "traceview/sample/entry/f": (None, "entry", "kprobe"),  # no such evidence: as it looks
+    }
+    described = [
+        w.described(65536 + i, f"e{i}", {"__probe_ip": "u64", "x": "u64"}, group=group)
+        for i, group in enumerate(groups)
+    ]
+    events = [w.generic(10 + i, 3, 65536 + i, {1: 7, 2: 5}) for i in range(len(groups))]
+    content = w.trace(
+        w.packet(ftrace_events=w.bundle(0, events, generic_event_descriptors=described))
+    )
+    found = read(content)
+    assert found.events.select("symbol", "phase", "evidence").rows() == list(groups.values())
+    assert found.column("probe_ip") == [7] * 4
+    assert found.arg("x") == [5] * 4
