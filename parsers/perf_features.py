@@ -22,6 +22,10 @@ MAX_CPUS: Final = 1 << 20
 MAX_NS: Final = 1 << 62
 
 
+def _hostname(session: Session, section: Section) -> None:
+    session.facts["hostnames"] = (section.string(),)
+
+
 def _osrelease(session: Session, section: Section) -> None:
     session.facts["kernel"] = section.string()
 
@@ -70,6 +74,7 @@ def _clock_data(session: Session, section: Section) -> None:
 
 # enum HEADER_*; TRACING_DATA and DIR_FORMAT are the session's own business.
 READERS: Final[dict[int, Callable[[Session, Section], None]]] = {
+    3: _hostname,
     4: _osrelease,
     6: _arch,
     7: _nrcpus,

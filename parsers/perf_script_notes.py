@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from traceview.parsers.ftrace_text_lines import Lines, Mask, Positions
 
-KEYS: Final = r"(?P<key>os release|arch|nrcpus online|cpuid|cmdline|reference time|event)"
+KEYS: Final = r"(?P<key>hostname|os release|arch|nrcpus online|cpuid|cmdline|reference time|event)"
 INTERESTING: Final = rf"^# {KEYS} ?:"
 FACT: Final = re.compile(rf"# {KEYS} ?: (?P<value>.+)")
 EVENT: Final = re.compile(
@@ -59,7 +59,7 @@ NAME_TEXT: Final = re.compile(r"[!-~]+")
 
 @dataclass(slots=True)
 class Notes:
-    """What was said so far. `facts` are columns of schema.SOURCES."""
+    """What was said so far. `facts` are as in Batch."""
 
     facts: dict[str, Any] = field(default_factory=lambda: {"tracer": "perf"})
     clocks: list[str] = field(default_factory=list)
@@ -80,7 +80,9 @@ class Notes:
                 self._fact(match["key"], match["value"].strip())
 
     def _fact(self, key: str, value: str) -> None:
-        if key == "os release":
+        if key == "hostname":
+            self.facts["hostnames"] = (value,)
+        elif key == "os release":
             self.facts["kernel"] = value
         elif key == "arch":
             self.facts["machine"] = value

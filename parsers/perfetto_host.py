@@ -126,6 +126,8 @@ class Host:
             "page_size_bytes": message.page_size,
         }
         self.facts.update({name: value for name, value in found.items() if value})
+        if message.machine_name:  # of a machine that is traced from another one
+            self.facts["hostnames"] = (text(message.machine_name),)
 
     def _trace_config(self, message: Any) -> None:
         for source in message.data_sources:

@@ -158,7 +158,7 @@ class _Dump:
             yield file.parts[-3], self._content(file).decode("utf-8", "replace")
 
     def _facts(self, clock: str | None, *, has_time: bool) -> dict[str, Any]:
-        """What the files say of the host, as columns of schema.SOURCES."""
+        """What the files say of the host, as in Batch.facts."""
         cpus = {file.parent.name for file in self.source.files("per_cpu/cpu*/trace_pipe_raw")}
         facts: dict[str, Any] = {"loss_known": True, "cpus": len(cpus) or None}
         facts["ts_resolution_ns"] = 1 if has_time else None
@@ -166,7 +166,7 @@ class _Dump:
         facts["tracer"] = self.text("current_tracer").strip() or None
         words = self.text("uname").split()
         if len(words) > 3 and words[0] == "Linux":
-            facts["kernel"] = words[2]
+            facts["hostnames"], facts["kernel"] = (words[1],), words[2]
             facts["machine"] = next(w for w in reversed(words) if w != "GNU/Linux")
         size = self.text("buffer_size_kb").split()
         if size and size[0].isdecimal() and len(size[0]) < 12:

@@ -83,7 +83,7 @@ def _recording(view: memoryview, contents: Contents) -> Recording:
 
 
 def _facts(contents: Contents) -> dict[str, Any]:
-    """What the file says of the host, as columns of schema.SOURCES."""
+    """What the file says of the host, as in Batch.facts."""
     said, clock = contents.options, clock_of(contents.options)
     facts: dict[str, Any] = {"loss_known": True}
     if clock.has_time:
@@ -96,7 +96,8 @@ def _facts(contents: Contents) -> dict[str, Any]:
     parts = (said.uname or "").split()
     if len(parts) >= UNAME_PARTS:
         facts["kernel"], facts["machine"] = parts[-2], parts[-1]
-    return facts
+    names = [*parts[1:2], *(guest.name for guest in said.guests)]
+    return {**facts, "hostnames": tuple(names)} if names else facts
 
 
 def _diagnostics(contents: Contents) -> list[Diagnostic]:

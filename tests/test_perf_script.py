@@ -277,6 +277,7 @@ def test_the_header_gives_facts() -> None:
         "kernel": "6.12.95+deb12-arm64", "machine": "aarch64", "cpus": 2, "clock": "mono",
         "midr": "0x00000000414fd0c1", "recorded_at": "2026-11-22T16:09:58+00:00", "tracer": "perf",
         "tracer_options": "/usr/bin/perf record -a", "loss_known": False, "ts_resolution_ns": 1000,
+            "hostnames": ("(none)",),
     }  # fmt: skip
 
 

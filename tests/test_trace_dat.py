@@ -69,7 +69,7 @@ def test_the_file_says_what_it_knows_of_the_host(version: int, compression: str)
     found = read(trace(Buffer({0: points(T)}), version=version, compression=compression).write())
     assert found.facts == {
         "kernel": "6.12.0-arm64", "machine": "aarch64", "cpus": 2, "clock": "mono",
-        "loss_known": True, "ts_resolution_ns": 1,
+        "loss_known": True, "ts_resolution_ns": 1, "hostnames": ("host",),
     }  # fmt: skip
 
 

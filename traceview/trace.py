@@ -46,8 +46,9 @@ class Batch:
     speak of events of the same batch. `samples` (schema.SAMPLES) says more of the events that are
     samples; queries fill in `unmap_id` and `operation`. `skipped` counts by name the events that
     were seen and not decoded because nobody asked for them. `facts` are columns of schema.SOURCES
-    that the parser learned (later ones win), and `traced`: the functions that the recorder was
-    told to time, hit or not. `diagnostics` is what was found wrong in this stretch.
+    that the parser learned (later ones win), `traced`: the functions that the recorder was told to
+    time, hit or not, and `hostnames`: names of hosts and guests, which no table shows.
+    `diagnostics` is what was found wrong in this stretch.
     """
 
     events: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=EVENTS))
