@@ -1,0 +1,46 @@
+"""What the times of a chart are, so that no picture can be quoted without it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import polars as pl
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from traceview.queries.analysis import Analysis
+
+ORIGIN_WORDS: Final = {
+    "emulated": "Emulated time: no evidence about hardware",
+    "synthetic": "Simulated time: no evidence about hardware",
+    "unknown": "Origin unknown: not to be quoted as hardware latencies",
+}
+INSTRUCTIONS: Final = "Time is a count of executed instructions, 1 ns = 1 instruction"
+
+
+def time_words(*sides: Analysis) -> list[str]:
+    """Sentences without their full stops; none where all times are stated to be of hardware."""
+    found = [INSTRUCTIONS] if any(_of_instructions(side) for side in sides) else []
+    origins = {
+        str(origin)
+        for side in sides
+        for origin in side.sources["origin"].cast(pl.String).fill_null("unknown")
+    }
+    return [*found, *(text for origin, text in ORIGIN_WORDS.items() if origin in origins)]
+
+
+def _of_instructions(side: Analysis) -> bool:
+    return bool((side.unmaps["evidence"] == "insn").any())
+
+
+def sentences(parts: Iterable[str]) -> str:
+    """*parts* as sentences, those that are empty left out."""
+    return " ".join(_ended(parts))
+
+
+def _ended(parts: Iterable[str]) -> Iterator[str]:
+    for part in parts:
+        if part:
+            text = part[0].upper() + part[1:]
+            yield text if text.endswith((".", "!", "?")) else f"{text}."

@@ -1,0 +1,196 @@
+"""The calls of one unmap, each a bar from its begin to its end, below the call that made it.
+
+The calls of all unmaps that were kept are in the data; `picked_unmap` says which are drawn.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import altair as alt
+import polars as pl
+
+from traceview.report.bar import PARTS
+from traceview.report.charts.axes import TIME_LABELS
+from traceview.report.charts.bars import ORDER
+from traceview.report.charts.chart import Chart
+from traceview.report.charts.groups import short
+from traceview.report.charts.marks import PICKED_UNMAP, exact, plain, values
+from traceview.report.charts.time_words import sentences, time_words
+from traceview.report.wording import count, duration, plural
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from traceview.report.charts.chart import Drawing
+    from traceview.report.contents import Contents
+
+CODE: Final = "waterfall"
+ROW: Final = 24
+MOST_ROWS: Final = 3_000  # of all unmaps together
+LONGEST_SYMBOL: Final = 64
+NAMELESS: Final = "a short call"
+# Whether the bar is wider than the name of its call, at 7 pixels a character.
+IS_WIDE: Final = "scale('x', datum.end_ns) - scale('x', datum.offset_ns) > 4"
+HAS_ROOM: Final = (
+    "scale('x', datum.end_ns) - scale('x', datum.offset_ns) > 7 * length(datum.symbol) + 8"
+)
+NAMES: Final = {part.column.removesuffix("_ns"): part.what for part in PARTS}
+
+
+def waterfall_chart(found: Contents, calls: pl.DataFrame) -> Chart:
+    """The chart of *calls* (queries.slow_calls.SLOW_CALLS), the slowest unmap first."""
+    unmaps = found.analysis.unmaps.select("source_id", "unmap_id")
+    calls = calls.join(unmaps, on=["source_id", "unmap_id"], how="semi", maintain_order="left")
+    calls = calls.drop_nulls(["offset_ns", "duration_ns", "depth"])
+    if calls.is_empty():
+        return Chart(
+            CODE, "The calls of one unmap", "", None,
+            "no calls of a complete unmap were kept",
+        )  # fmt: skip
+    rows = _rows(calls)
+    first = rows.row(0, named=True)
+    depths = int(rows["depth"].max() or 0) + 1  # type: ignore[arg-type]
+    return Chart(
+        CODE, _title(calls),
+        "Bars: the calls of the unmap, from when each began to when it returned; the row is how"
+        " deep it was called, the unmap itself on top; the colour is the component that its time"
+        " counts to.",
+        _chart(rows, str(first["unmap"]), depths),
+        subtitle=sentences([*time_words(found.analysis), *_merged(rows)]),
+    )  # fmt: skip
+
+
+def _title(calls: pl.DataFrame) -> str:
+    """Of the slowest unmap, which is shown first."""
+    of = calls.filter(
+        (pl.col("source_id") == calls["source_id"][0])
+        & (pl.col("unmap_id") == calls["unmap_id"][0])
+    )
+    own = of.filter(pl.col("depth") == 0)
+    inside = int(of["calls"].sum()) - len(own)
+    took = duration(own["duration_ns"][0]) if len(own) else "-"
+    if not inside:
+        return f"The slowest unmap took {took}; no call in it was traced"
+    return f"The slowest unmap took {took} and made {plural(inside, 'traced call')}"
+
+
+def _merged(rows: pl.DataFrame) -> Iterator[str]:
+    if (rows["calls"] > 1).any():
+        yield (
+            "of unmaps with many calls the short ones of one component and time are one bar, from"
+            " the first's begin to the last's end"
+        )
+
+
+def _rows(calls: pl.DataFrame) -> pl.DataFrame:
+    """The calls with their words; of too many the short ones of each unmap are merged further."""
+    keys = ["source_id", "unmap_id"]
+    most = max(40, MOST_ROWS // calls.select(keys).n_unique())
+    parts = [
+        _fewer(of, most) for _, of in calls.group_by(keys, maintain_order=True)
+    ]  # fmt: skip
+    rows = pl.concat(parts)
+    symbol = pl.col("symbol").cast(pl.String).map_elements(_symbol, return_dtype=pl.String)
+    symbol = symbol.fill_null(NAMELESS)
+    several = pl.col("calls").map_elements(
+        lambda number: f"{count(number)} calls merged", return_dtype=pl.String
+    )
+    status = pl.col("status").cast(pl.String)
+    return rows.select(
+        pl.concat_str("source_id", "unmap_id", separator=":").alias("unmap"),
+        pl.when(pl.col("calls") > 1).then(several).otherwise(symbol).alias("symbol"),
+        pl.col("component").cast(pl.String).replace_strict(NAMES, default=NAMES["rest"])
+        .alias("component"),
+        "offset_ns", "duration_ns", "self_ns", "depth", "calls", "cpu",
+        pl.when(status != "complete").then(status).alias("status"),
+    )  # fmt: skip
+
+
+def _symbol(text: str) -> str:
+    return short(text, LONGEST_SYMBOL)
+
+
+def _fewer(of: pl.DataFrame, most: int) -> pl.DataFrame:
+    """At most about *most* rows: the longest calls, the others merged by component and time."""
+    if len(of) <= most:
+        return of
+    number = of.select(pl.struct("depth", "component").n_unique()).item()
+    longest = most // 2
+    stretches = max(2, (most - longest) // number)
+    span = max(1, int(of["duration_ns"].max() or 1))  # type: ignore[arg-type]
+    rows = of.with_columns(
+        pl.col("duration_ns").rank("ordinal", descending=True).alias("rank"),
+        (pl.col("offset_ns") * stretches // span).alias("stretch"),
+        (pl.col("offset_ns") + pl.col("duration_ns")).alias("end_ns"),
+    )
+    kept = rows.filter(pl.col("rank") <= longest)
+    merged = (
+        rows.filter(pl.col("rank") > longest)
+        .group_by("depth", "component", "stretch", maintain_order=True)
+        .agg(
+            pl.col("source_id", "unmap_id", "call_id", "parent_id", "symbol", "operation").first(),
+            pl.col("offset_ns").min(),
+            (pl.col("end_ns").max() - pl.col("offset_ns").min()).alias("duration_ns"),
+            pl.col("self_ns").sum(),
+            pl.col("status", "cpu").first(),
+            pl.col("calls").sum(),
+        )
+    )
+    found = pl.concat([kept.select(of.columns), merged.select(of.columns)])
+    return found.sort("offset_ns", "depth", maintain_order=True)
+
+
+def _chart(rows: pl.DataFrame, first: str, depths: int) -> Drawing:
+    axis = alt.Axis(title="since the unmap began", labelExpr=TIME_LABELS, tickCount=6)
+    x = alt.X("offset_ns:Q", scale=alt.Scale(nice=False, zero=True), axis=axis)
+    y = alt.Y(
+        "depth:O",
+        scale=alt.Scale(domain=list(range(depths)), paddingInner=0.18),
+        axis=alt.Axis(title="depth", labelAngle=0, ticks=False, domain=False),
+    )
+    seen = set(rows["component"])
+    shown = [name for name in ORDER if name in seen]
+    color = alt.Color(
+        "component:N", scale=alt.Scale(domain=list(ORDER), range="ordinal"),
+        legend=alt.Legend(
+            title=None, orient="bottom", direction="horizontal", columns=2, values=shown,
+            symbolType="square",
+        ),
+    )  # fmt: skip
+    base = (
+        alt.Chart(values(rows))
+        .transform_filter(f"datum.unmap == {PICKED_UNMAP}")
+        .transform_calculate(
+            end_ns="datum.offset_ns + datum.duration_ns",
+            middle_ns="datum.offset_ns + datum.duration_ns / 2",
+        )
+        .encode(x=x, y=y)
+    )
+    bars = base.mark_bar(style="segment").encode(
+        x2="end_ns:Q", color=color,
+        strokeWidth=alt.condition(IS_WIDE, alt.value(1), alt.value(0)),
+        tooltip=[
+            plain("symbol", "call"), plain("component", "counts to"),
+            exact("offset_ns", "began after (ns)"), exact("duration_ns", "duration (ns)"),
+            exact("self_ns", "own time (ns)"), exact("depth", "depth"), exact("calls", "calls"),
+            exact("cpu", "CPU"), plain("status", "status"),
+        ],
+    )  # fmt: skip
+    labels = base.mark_text(style="letter", align="left", dx=5, fontWeight=500).encode(
+        text="symbol:N", opacity=alt.condition(HAS_ROOM, alt.value(1), alt.value(0))
+    )
+    return (
+        alt.layer(bars, labels)
+        .properties(width="container", height=ROW * max(depths, 2))
+        .add_params(alt.param(name=PICKED_UNMAP, value=first))
+    )
+
+
+def waterfall_unmaps(chart: Chart) -> list[str]:
+    """The unmaps whose calls are in the data of *chart*, as `picked_unmap` names them."""
+    drawing: Any = chart.chart
+    if drawing is None:
+        return []
+    rows = drawing.layer[0].data.values
+    return list(dict.fromkeys(row["unmap"] for row in rows))
