@@ -24,7 +24,7 @@ WIDTH: Final = 760
 SCALE: Final = 2
 PADDING: Final = 18
 # Characters of a line that are no wider than the drawing.
-TITLE_CHARACTERS: Final = 88
+TITLE_CHARACTERS: Final = 92
 SUBTITLE_CHARACTERS: Final = 128
 
 

@@ -115,15 +115,19 @@ def _title(fits: Sequence[Fitted], rows: pl.DataFrame) -> str:
             f"Time per leaf of {plural(int(rows['unmaps'].sum()), 'unmap')} with {leaves}"
             f" {'leaf' if most == 1 else 'leaves'}"
         )
-    said = [
-        f"{duration(round(line.slope))} ({name})" if len(fits) > 1 else duration(round(line.slope))
-        for name, line in having[:2]
-    ]
-    more = f" and {len(having) - 2} more groups" if len(having) > 2 else ""
+    said = [_slope(name, line, several=len(fits) > 1) for name, line in having[:2]]
+    more = f", and {len(having) - 2} more groups" if len(having) > 2 else ""
+    lines = "line" if len(having) == 1 else "lines"
+    return f"By the fitted {lines} a further leaf takes {' and '.join(said)}{more}"
+
+
+def _slope(name: str, line: RelativeLine, *, several: bool) -> str:
+    """The cost of a further leaf, with what the line stands on."""
+    on = f"{count(line.points)} unmaps of {line.sizes} sizes"
     return (
-        f"By the fitted lines a further leaf takes {', '.join(said)}{more}"
-        if len(having) > 1
-        else f"By the fitted line a further leaf takes {said[0]}"
+        f"{duration(round(line.slope))} ({name}; {on})"
+        if several
+        else (f"{duration(round(line.slope))} ({on})")
     )
 
 
@@ -153,11 +157,15 @@ def _chart(rows: pl.DataFrame, lines: pl.DataFrame, names: Sequence[str]) -> Dra
     def y(field: str) -> alt.Y:
         return alt.Y(**log_times(field, "time per leaf (log scale)", ends))
 
-    base = alt.Chart(values(rows)).encode(x=x, opacity=dimming(), color=group_color(names))
-    whiskers = base.mark_rule(strokeWidth=1.5).encode(y=y("p5_ns"), y2="p95_ns:Q")
+    base = alt.Chart(values(rows)).encode(x=x, opacity=dimming())
+    color = group_color(names)
+    whiskers = base.mark_rule(strokeWidth=1.5).encode(
+        y=y("p5_ns"), y2="p95_ns:Q", color=color.legend(None)
+    )
     area = alt.Scale(type="sqrt", domain=[1, _top(rows)], range=[50, 260])
     points = base.mark_point(filled=True).encode(
         y=y("median_ns"),
+        color=color,
         shape=group_shape(names),
         size=alt.Size("unmaps:Q", scale=area, legend=None),
         tooltip=[
@@ -173,10 +181,14 @@ def _chart(rows: pl.DataFrame, lines: pl.DataFrame, names: Sequence[str]) -> Dra
     if len(lines):
         drawn = alt.Chart(values(lines)).mark_line(strokeWidth=2)
         layers.insert(0, drawn.encode(
-            x=x, y=y("line_ns"), color=group_color(names), strokeDash=group_dash(names),
+            x=x, y=y("line_ns"), color=group_color(names).legend(None),
+            strokeDash=group_dash(names),
             detail="group:N", opacity=dimming(),
         ))  # fmt: skip
-    chart = alt.layer(*layers).properties(width="container", height=HEIGHT)
+    # Each layer its own: the legend is that of the points, whose symbols need no dashes.
+    chart: alt.LayerChart = alt.layer(*layers)
+    chart = chart.resolve_scale(color="independent", shape="independent")
+    chart = chart.properties(width="container", height=HEIGHT)
     return chart.add_params(picked_group())
 
 

@@ -247,7 +247,7 @@ class _Drawn:
         ringed: alt.Chart = self._of(self.slow, only).mark_point(
             size=130, strokeWidth=2.5, cursor="pointer"
         )
-        ringed = ringed.encode(
+        return ringed.encode(
             x=alt.X(**x), y=alt.Y(**y | {"shorthand": "duration_ns:Q"}),
             color=color, shape=shape,
             opacity=alt.condition(IS_PICKED, alt.value(1), alt.value(DIMMED)),
@@ -260,7 +260,6 @@ class _Drawn:
                 plain("unmap", "trace and unmap"),
             ],
         )  # fmt: skip
-        return ringed
 
     def _of(self, rows: pl.DataFrame, only: str | None) -> alt.Chart:
         chart = alt.Chart(values(rows))
