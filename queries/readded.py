@@ -24,6 +24,7 @@ from traceview.queries.functions import OP, Functions
 from traceview.queries.instructions import KINDS, count_per_unmap
 from traceview.queries.losses import FOREVER, Losses
 from traceview.queries.rows import NIL, codes, whole
+from traceview.queries.same_rows import Difference
 from traceview.queries.source_tables import as_frame
 from traceview.queries.unmaps import observe_unmaps, place
 from traceview.schema import COMPONENTS, EVIDENCE, TRACED_CALLS, UNMAPS, conform
@@ -40,15 +41,6 @@ STATED: Final = frozenset({
 READDED: Final = tuple(name for name in UNMAPS if name not in STATED)
 TRACEPOINT: Final = EVIDENCE.index("tracepoint")
 NOWHERE: Final = (np.zeros(0, dtype=np.int64),) * 3  # times off the CPU: none is known
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """Something that is stated otherwise than it adds up: `where` in words, both values."""
-
-    where: str
-    stated: object
-    found: object
 
 
 @dataclass(slots=True)
@@ -208,7 +200,7 @@ def _differing(
     for name in names:
         if name == "unmap_id":
             continue
-        differs = _of_text(name).ne_missing(_of_text(f"{name}_again"))
+        differs = pl.col(name).ne_missing(pl.col(f"{name}_again"))
         if name in COMPONENTS:
             away = pl.col("off_cpu_ns").fill_null(0)
             over = (pl.col(f"{name}_again") - pl.col(name)) * (-1 if name == "rest_ns" else 1)
@@ -219,10 +211,6 @@ def _differing(
             for number, one, again in row.iter_rows()
         ]
     return found
-
-
-def _of_text(name: str) -> pl.Expr:
-    return pl.col(name).list.join(",") if name.startswith("separated") else pl.col(name)
 
 
 def _instructions(unmaps: pl.DataFrame, instructions: pl.DataFrame) -> list[Difference]:

@@ -291,14 +291,10 @@ def _input(tables: SourceTables) -> Input:
         if value is not None and name != "sha256"
     }  # fmt: skip
     path = Path(trace.path)
-    traced = tables.traced
-    heard = Heard(
-        tuple(sorted(traced.counted)), tuple(sorted(traced.timed)),
-        tuple(sorted(traced.functions)), tuple(sorted(traced.timed_functions)), traced.visits,
-    )  # fmt: skip
     return Input(
         trace.path, trace.format, settings.facts.get("sha256"),
-        path.stat().st_size if path.is_file() else None, tables.page_bytes, heard, stated,
+        path.stat().st_size if path.is_file() else None, tables.page_bytes,
+        Heard.of(tables.traced), stated,
         None if settings.traced is None else tuple(sorted(settings.traced)),
         dict(settings.symbols.probes), digest_of(settings.symbols.kallsyms),
     )  # fmt: skip

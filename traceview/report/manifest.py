@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from traceview.errors import ParseError, SettingError, UnsupportedError
 from traceview.queries.analysis import KEPT
+from traceview.queries.breakdown import Traced
 from traceview.queries.filters import Filters
 from traceview.queries.steps import StepIntervals
 from traceview.report.json_document import header
@@ -56,6 +57,21 @@ class Heard:
     functions: tuple[str, ...] = ()
     timed_functions: tuple[str, ...] = ()
     visits: bool = False
+
+    @classmethod
+    def of(cls, traced: Traced) -> Heard:
+        """What a source heard, in order."""
+        names = (traced.counted, traced.timed, traced.functions, traced.timed_functions)
+        counted, timed, functions, timed_functions = (tuple(sorted(some)) for some in names)
+        return cls(counted, timed, functions, timed_functions, traced.visits)
+
+    @property
+    def traced(self) -> Traced:
+        """The same as queries want it."""
+        return Traced(
+            set(self.counted), set(self.timed), set(self.functions), set(self.timed_functions),
+            self.visits,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
