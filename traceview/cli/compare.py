@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
 import typer
 
@@ -12,17 +11,21 @@ from traceview.cli import options as opt  # noqa: TC001 - typer evaluates annota
 from traceview.cli.exits import FINDING, Stop, answered
 from traceview.cli.opening import open_calibration, open_traces, refuse_damage
 from traceview.cli.outputs import outputs_of
+from traceview.cli.reading import Reading
 from traceview.cli.recipe import filters_of, recipe_of, steps_of
-from traceview.cli.screen import progress
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from traceview.queries import Analysis
     from traceview.trace import Trace
 
 T = TypeVar("T")
+# The part that says what tracing of another one cost (report/recipe.py).
+CALIBRATED: Final = {
+    "base": "base-calibration", "with": "with-calibration", "all": "all-calibration",
+}  # fmt: skip
 
 
 def compare(  # noqa: PLR0913 - one per option
@@ -41,6 +44,7 @@ def compare(  # noqa: PLR0913 - one per option
     claim: opt.Claims = None,
     json: opt.Json = False,
     output: opt.Output = None,
+    evidence: opt.Evidence = None,
     force: opt.Force = False,
     step: opt.Step = None,
     trigger: opt.Trigger = None,
@@ -69,36 +73,43 @@ def compare(  # noqa: PLR0913 - one per option
         from traceview.report.compared import Compared  # noqa: PLC0415 - not needed by --help
         from traceview.report.recipe import found, parts_of  # noqa: PLC0415
 
-        outputs = outputs_of(json=json, output=output, force=force, quiet=quiet)
+        outputs = outputs_of(json=json, output=output, evidence=evidence, force=force, quiet=quiet)
         sides = _sides(traces, base, with_, group, one_side=aa)
         _refuse_unfit(sides, with_calibration, claim if aa else None)
         form = "runs" if aa else "strategies" if group else "comparison"
-        recipe = recipe_of(
-            form, context.obj or (), filters_of(step, trigger, cpu, tid, from_, to),
-            vocabulary, steps_of(steps, step_pattern), claim,
-        )  # fmt: skip
-        opened = open_traces(
-            [path for paths in sides.values() for path in paths],
-            stated={
-                "origin": _by_side(origin, sides), "label": _by_side(label, sides), "run": run,
-                "order": order,
-            },
-            host=host,
-            kallsyms=_by_side(kallsyms, sides),
-            vocabularies=vocabulary or (),
-            digest=outputs.lasting,
-        )  # fmt: skip
-        ask = partial(_analyzed, quiet=quiet, **steps_of(steps, step_pattern))
-        calibrations = _calibrations(
-            opened, sides, {"base": base_calibration, "with": with_calibration}, kallsyms, ask,
-            digest=outputs.lasting,
-        )  # fmt: skip
-        # Traces of one set may be of several kernels; those of one side are of one.
-        names = {"all": "one side"} if aa else {"base": "base", "with": "with"}
-        read = _read(opened, sides, calibrations, ask, names)
-        for analysis in (*read.values(), *calibrations.values()):
-            refuse_damage(analysis, strict=strict, quiet=quiet)
-        said = found(recipe, parts_of(form, read, calibrations))
+        with Reading(outputs) as reading:
+            named = steps_of(steps, step_pattern)
+            recipe = recipe_of(
+                form, context.obj or (), filters_of(step, trigger, cpu, tid, from_, to),
+                vocabulary, named, claim,
+            )  # fmt: skip
+            opened = _by_name(sides, open_traces(
+                [path for paths in sides.values() for path in paths],
+                stated={
+                    "origin": _by_side(origin, sides), "label": _by_side(label, sides), "run": run,
+                    "order": order,
+                },
+                host=host,
+                kallsyms=_by_side(kallsyms, sides),
+                vocabularies=vocabulary or (),
+                digest=outputs.lasting,
+            ))  # fmt: skip
+            fewer = _open_calibrations(
+                opened, sides, {"base": base_calibration, "with": with_calibration}, kallsyms,
+                digest=outputs.lasting,
+            )  # fmt: skip
+            # Traces of one set may be of several kernels; those of one side are of one.
+            names = {"all": "one side"} if aa else {"base": "base", "with": "with"}
+            calibrations = {
+                name: reading.part(CALIBRATED[name], of, f"--{CALIBRATED[name]}", **named)
+                for name, of in fewer.items()
+            }
+            read = _priced(reading, opened, calibrations, names, named)
+            for analysis in (*read.values(), *calibrations.values()):
+                refuse_damage(analysis, strict=strict, quiet=quiet)
+            parts = parts_of(form, read, calibrations)
+            said = found(recipe, parts)
+            reading.finish(said, parts, recipe)
         outputs.report(said, recipe)
         if isinstance(said, Compared) and any(one.overall == "fails" for one in said.claims):
             raise Stop(FINDING)
@@ -166,55 +177,50 @@ def _refuse_unfit(
         raise SettingError("--claim speaks of two sides, and --aa has one")
 
 
-def _analyzed(traces: Sequence[Trace], what: str, *, quiet: bool, **steps: Any) -> Analysis:
-    """One pass over *traces*, heard on standard error."""
-    from traceview.queries import analyze as ask  # noqa: PLC0415 - not needed by --help
-
-    with progress(f"reading {what}".rstrip(), quiet=quiet) as hear:
-        return ask(traces, progress=hear, **steps)
+def _by_name(sides: dict[str, list[str]], opened: Sequence[Trace]) -> dict[str, list[Trace]]:
+    """The traces of each side, of all in order."""
+    left = iter(opened)
+    return {name: [next(left) for _ in paths] for name, paths in sides.items()}
 
 
-def _calibrations(
-    opened: Sequence[Trace],
+def _open_calibrations(
+    opened: dict[str, list[Trace]],
     sides: dict[str, list[str]],
     files: dict[str, list[str] | None],
     kallsyms: Sequence[Path] | None,
-    ask: Callable[[Sequence[Trace], str], Analysis],
     *,
     digest: bool,
-) -> dict[str, Analysis]:
-    """What says what tracing cost, of the sides that it was given for."""
+) -> dict[str, list[Trace]]:
+    """The captures that say what tracing cost, of the sides that they were given for."""
     found = {}
     tables: dict[str, Sequence[Path] | None] = dict.fromkeys(sides, kallsyms)
     if kallsyms and len(kallsyms) == len(sides):  # one for each side
         tables = {name: [table] for name, table in zip(sides, kallsyms, strict=True)}
     for name, paths in sides.items():
-        side = "base" if name == "all" else name
-        fewer = files[side]
+        fewer = files["base" if name == "all" else name]
         if fewer:
-            traces = open_calibration(
-                fewer, paths, kallsyms=tables[name], vocabulary=opened[0].vocabulary, digest=digest
-            )
-            found[name] = ask(traces, f"--{side}-calibration")
+            found[name] = open_calibration(
+                fewer, paths, kallsyms=tables[name], vocabulary=opened[name][0].vocabulary,
+                digest=digest,
+            )  # fmt: skip
     return found
 
 
-def _read(
-    opened: Sequence[Trace],
-    sides: dict[str, list[str]],
+def _priced(
+    reading: Reading,
+    opened: dict[str, list[Trace]],
     calibrations: dict[str, Analysis],
-    ask: Callable[[Sequence[Trace], str], Analysis],
     names: dict[str, str],
+    steps: dict[str, Any],
 ) -> dict[str, Analysis]:
     """Each side read once, and its tracing priced."""
     from traceview.queries.like_sides import refuse_same_runs  # noqa: PLC0415 - not for --help
     from traceview.queries.observer import priced  # noqa: PLC0415
 
-    wholes: dict[str, Analysis] = {}
-    traces = list(opened)
-    for name, paths in sides.items():
-        mine, traces = traces[: len(paths)], traces[len(paths) :]
-        wholes[name] = ask(mine, "" if name == "all" else f"--{name}")
+    wholes = {
+        name: reading.part(name, of, "" if name == "all" else f"--{name}", **steps)
+        for name, of in opened.items()
+    }
     if "all" not in wholes:
         refuse_same_runs(wholes["base"], wholes["with"])
     return {

@@ -47,6 +47,11 @@ class Outputs:
         )
 
     @property
+    def draws(self) -> bool:
+        """Whether charts are drawn."""
+        return self.html is not None or bool(self.pictures)
+
+    @property
     def lasting(self) -> bool:
         """Whether something is written that outlives the traces, and must name them by digest."""
         return self.document != "summary" or any((self.html, self.parquet, self.evidence))
