@@ -10,7 +10,7 @@ from rich.text import Text
 from traceview.report.wording import UNKNOWN, duration, number, share
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,15 +75,19 @@ def legend(drawn: set[str]) -> list[Text]:
 
 def shares(values: dict[str, int], leaves: int | None) -> list[Text]:
     """One entry per component that is not zero: letter, share, nanoseconds per leaf."""
+    return [
+        Text.assemble((part.letter, part.style), f" {said}", f" {per_leaf}" if per_leaf else "")
+        for part, said, per_leaf in share_texts(values, leaves)
+    ]
+
+
+def share_texts(values: dict[str, int], leaves: int | None) -> Iterator[tuple[Part, str, str]]:
+    """Each component that is not zero, its share, its nanoseconds per leaf if leaves are known."""
     total = sum(values.values())
-    entries = []
     for part in PARTS:
         value = values.get(part.column, 0)
         if value > 0:
-            per_leaf = f" {number(value / leaves)}" if leaves else ""
-            said = f" {share(value, total)}{per_leaf}"
-            entries.append(Text.assemble((part.letter, part.style), said))
-    return entries
+            yield part, share(value, total), number(value / leaves) if leaves else ""
 
 
 def corrected_values(row: dict[str, Any]) -> dict[str, float | None]:
@@ -102,8 +106,14 @@ def corrected_shares(row: dict[str, Any]) -> list[Text]:
     In all where the leaves are unknown. Where there is no estimate, the least that is left: the
     most is the raw time.
     """
+    return [
+        Text.assemble((part.letter, part.style), f" {said}") for part, said in corrected_texts(row)
+    ]
+
+
+def corrected_texts(row: dict[str, Any]) -> Iterator[tuple[Part, str]]:
+    """The same as words."""
     total, leaves = row["corrected_ns"], row["leaves"]
-    entries = []
     for part in PARTS:
         if not row.get(part.column):
             continue
@@ -116,8 +126,7 @@ def corrected_shares(row: dict[str, Any]) -> list[Text]:
             said = f"{100 * value / total:.1f}% {_per(value, leaves)}"
             ends = [_per(end if value < 0 else max(0.0, end), leaves) for end in (low, high)]
             said += f" ({'..'.join(ends)})" if ends[0] != ends[1] else ""
-        entries.append(Text.assemble((part.letter, part.style), f" {said}"))
-    return entries
+        yield part, said
 
 
 def _per(ns: float, leaves: int | None) -> str:

@@ -45,13 +45,14 @@ class Table:
     """Rows of as many cells as there are columns, below an optional title.
 
     The first `keys` columns name the row: a writer that has no room for all columns repeats them
-    beside those that it moves below. Columns are in order of importance.
+    beside those that it moves below. Columns are in order of importance. `note` is said below it.
     """
 
     columns: tuple[TableColumn, ...]
     rows: tuple[tuple[str, ...], ...]
     title: str = ""
     keys: int = 1
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)

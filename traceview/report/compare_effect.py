@@ -45,7 +45,7 @@ def effect(found: Compared, width: int) -> list[Text]:
     first = [*label_texts(found), *origin_texts(found)]
     lines += bullets([Text(text, style="bold") for text in first], width)
     lines += bullets(
-        [*tracing_texts(found), *plan_texts(found), *no_line(found)],
+        [*tracing_effect_texts(found), *plan_texts(found), *no_line_texts(found)],
         width,
     )
     for claim in found.claims:
@@ -117,7 +117,7 @@ def _one_run(plan: Plan) -> str:
     return f"one run of {'base' if plan.base_runs == 1 else 'with'}"
 
 
-def tracing_texts(found: Compared) -> Iterator[str]:
+def tracing_effect_texts(found: Compared) -> Iterator[str]:
     """Recorded beside corrected, and whether tracing could turn the conclusion round."""
     ratio, plan = found.comparison.headline, found.comparison.plan
     if ratio is None:
@@ -194,7 +194,7 @@ def _why_unknown(found: Compared) -> str:
     return "the most that tracing can have cost leaves nothing of some times"
 
 
-def no_line(found: Compared) -> Iterator[str]:
+def no_line_texts(found: Compared) -> Iterator[str]:
     """Why the headline is that of a size."""
     lines = found.comparison.lines
     if found.comparison.headline is None or found.headline_line is not None or not lines:

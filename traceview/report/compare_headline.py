@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-import polars as pl
-
 from traceview.report.compared import SIDES, cell_words, label_of
 from traceview.report.ratio_words import (
     given,
@@ -15,6 +13,7 @@ from traceview.report.ratio_words import (
     ratio_text,
     runs_text,
 )
+from traceview.report.time_words import time_words
 
 if TYPE_CHECKING:
     from traceview.queries.ratios import Direction, Ratio
@@ -23,10 +22,6 @@ if TYPE_CHECKING:
 
 LONGEST_LABEL: Final = 24
 BARE: Final = 0.01  # a ratio that tracing changes by less is that of the times without it
-IN_TIME: Final = {
-    "synthetic": "in simulated time, ", "emulated": "in emulated time, ",
-    "unknown": "in time of unknown origin, ",
-}  # fmt: skip
 NO_LARGEST: Final = "no headline: leaves are not known, so no ratio below stands for the others"
 NO_RATIO: Final = (
     "no ratio can be made: no size was unmapped, with a time above 0, in every run of both sides"
@@ -45,7 +40,7 @@ def headline_text(found: Compared) -> str:
         said = f"as recorded, {said}"
     elif ratio.robustness(plan) != "robust":
         said = f"by the estimate of what tracing cost, {said}"
-    said = _time_words(found) + said
+    said = time_words(comparison.base, comparison.with_) + said
     return f"{said} ({_stands_on(ratio, plan, turned=_is_turned(found, ratio))})"
 
 
@@ -53,19 +48,6 @@ def _is_bare(ratio: Ratio) -> bool:
     """Whether tracing, whatever it cost, leaves the ratio as it is."""
     ends = [ratio.least, ratio.most]
     return all(end is not None and abs(end.value / ratio.interval.value - 1) < BARE for end in ends)
-
-
-def _time_words(found: Compared) -> str:
-    """What the times are, so that the sentence cannot be quoted without it."""
-    for side in (found.comparison.base, found.comparison.with_):
-        if (side.unmaps["evidence"] == "insn").any():
-            return "in executed instructions, "
-    origins = {
-        origin
-        for side in (found.comparison.base, found.comparison.with_)
-        for origin in side.sources["origin"].cast(pl.String).fill_null("unknown")
-    }
-    return next((text for origin, text in IN_TIME.items() if origin in origins), "")
 
 
 def side_names(found: Compared) -> tuple[str, str]:

@@ -10,6 +10,7 @@ from rich.text import Text
 from traceview.queries.matched_unmaps import CELL
 from traceview.report.compared import cell_words, line_words
 from traceview.report.layout import Column, bullets, heading, table, wrapped
+from traceview.report.operation_names import COUNT_NOTES, COUNTED, SHORT
 from traceview.report.ratio_words import (
     given,
     ns_ends,
@@ -29,26 +30,10 @@ if TYPE_CHECKING:
     from traceview.queries.recording_plan import Plan
     from traceview.report.compared import Compared
 
-COUNTED: Final = {
-    "invalidate_leaf": "leaf invalidations", "invalidate_table": "table invalidations",
-    "invalidate_ipa": "leaf or table invalidations", "invalidate_range": "range flushes",
-    "cmo": "CMO", "table_put": "puts", "tlbi_insns": "TLBI", "dsb_insns": "DSB",
-    "cmo_lines": "CMO lines", "traced_calls": "traced calls",
-}  # fmt: skip
-SHORT: Final = {
-    "invalidate_leaf": "leaf inv.", "invalidate_table": "table inv.",
-    "invalidate_ipa": "leaf/table inv.", "invalidate_range": "range",
-    "traced_calls": "traced",
-}  # fmt: skip
 # What may be left out of a narrow table, the highest first.
 DROPS: Final = {"table_put": 3, "traced_calls": 2, "cmo_lines": 1}
 AGAINST_TRACING: Final = {"robust": "same", "not_robust": "CHANGES IT", "unknown": "unknown"}
 CONCLUSIONS: Final = {"with": "faster", "base": "slower", "undecided": "not decided"}
-# What titles do not say by themselves.
-COUNT_NOTES: Final = {
-    "table_put": "references to page-table pages dropped (kvm_s2_put_page)",
-    "traced_calls": "calls inside the unmap that were traced", "cmo": "cache maintenance calls",
-}  # fmt: skip
 LINES: Final = "Lines through the sizes (one per run; means over runs)"
 LINE_COLUMNS: Final = (
     Column(""), Column("base", right=True), Column("with", right=True),
@@ -68,17 +53,29 @@ def sizes(found: Compared, width: int) -> list[Text]:
     columns = (
         *keys, Column("base", right=True), Column("with", right=True),
         Column("ratio", right=True), Column(interval_title(found), drop=0 if intervals else 1),
-        Column("with is", drop=1, note="by the interval; not decided: it includes 1"),
-        Column("p (Holm)", right=True, drop=3),
-        Column("recorded", right=True, drop=4, note="the ratio of recorded times"),
-        Column("tracing", drop=2, note=tracing_note(found)),
-        Column("unmaps", right=True, drop=5, note="base / with"),
+        *basis_columns(found), Column("unmaps", right=True, drop=5, note="base / with"),
     )  # fmt: skip
-    values = [[*keys_of(one, names, found), *_row(one, found)] for one in comparison.sizes]
+    values = [
+        [
+            *keys_of(one, names, found), *_row(one, found), *basis_row(one, found),
+            f"{one.base_unmaps:,} / {one.with_unmaps:,}",
+        ]
+        for one in comparison.sizes
+    ]  # fmt: skip
     lines = heading(title(found), width)
     lines += table(columns, values, width, keys=len(keys))
     lines += bullets(notes(found), width)
     return lines
+
+
+def basis_columns(found: Compared) -> tuple[Column, ...]:
+    """What a ratio is worth: by its interval, and whatever tracing cost."""
+    return (
+        Column("with is", drop=1, note="by the interval; not decided: it includes 1"),
+        Column("p (Holm)", right=True, drop=3),
+        Column("recorded", right=True, drop=4, note="the ratio of recorded times"),
+        Column("tracing", drop=2, note=tracing_note(found)),
+    )
 
 
 def title(found: Compared) -> str:
@@ -160,16 +157,26 @@ def keys_of(one: Size, names: Sequence[str], found: Compared) -> list[str]:
 
 def _row(one: Size, found: Compared) -> list[str]:
     ratio, plan = one.ratio, found.comparison.plan
-    unmaps = f"{one.base_unmaps:,} / {one.with_unmaps:,}"
     if ratio is None:
-        return [*(UNKNOWN,) * 8, unmaps]
-    interval = given(ratio.interval, plan)
+        return [UNKNOWN] * 4
+    return [
+        time_text(ratio.base),
+        time_text(ratio.with_),
+        ratio_text(ratio.interval.value),
+        ratio_ends(given(ratio.interval, plan)),
+    ]
+
+
+def basis_row(one: Size, found: Compared) -> list[str]:
+    """What `basis_columns` has of a size."""
+    ratio, plan = one.ratio, found.comparison.plan
+    if ratio is None:
+        return [UNKNOWN] * 4
     adjusted = ratio.adjusted_p if plan.allows_inference else None
     return [
-        time_text(ratio.base), time_text(ratio.with_), ratio_text(ratio.interval.value),
-        ratio_ends(interval), conclusion(ratio, plan), p_text(adjusted),
+        conclusion(ratio, plan), p_text(adjusted),
         UNKNOWN if ratio.variant == "raw" or found.untraced else ratio_text(ratio.raw),
-        UNKNOWN if found.untraced else AGAINST_TRACING[ratio.robustness(plan)], unmaps,
+        UNKNOWN if found.untraced else AGAINST_TRACING[ratio.robustness(plan)],
     ]  # fmt: skip
 
 

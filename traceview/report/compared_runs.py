@@ -51,12 +51,13 @@ COLUMNS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class ComparedRuns:
-    """`whole` is what was read, before the filters."""
+    """`whole` is what was read, before the filters; `calibration` what it was priced with."""
 
     of: SameSide
     whole: Analysis
     filters: Filters
     caveats: tuple[Caveat, ...]
+    calibration: Analysis | None = None
 
 
 def runs_of_one_side(
@@ -83,7 +84,7 @@ def compared_runs(
     if several is not None:  # what labels differ by is no noise
         sizes = tuple(replace(one, noise=None, detectable=None) for one in of.sizes)
         of, said = replace(of, sizes=sizes), [several, *said]
-    return ComparedRuns(of, whole, filters, tuple(said))
+    return ComparedRuns(of, whole, filters, tuple(said), calibration)
 
 
 def runs_report(found: ComparedRuns, width: int) -> list[Text]:

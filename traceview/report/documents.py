@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from rich.text import Text
 
+    from traceview.report.blocks import Section
+    from traceview.report.provenance import Provenance
     from traceview.report.recipe import Found
 
 
@@ -28,6 +30,35 @@ def json_of(found: Found) -> Iterator[str]:
     from traceview.report.compared_runs import runs_json  # noqa: PLC0415
 
     return compare_json(found) if isinstance(found, Compared) else runs_json(found)
+
+
+def sections_of(found: Found, provenance: Provenance) -> list[Section]:
+    """The report in sections, which mail text and Markdown write."""
+    if isinstance(found, Contents):
+        from traceview.report.analysis_sections import analysis_sections  # noqa: PLC0415
+
+        return analysis_sections(found, provenance)
+    from traceview.report.compared import Compared  # noqa: PLC0415
+    from traceview.report.comparison_sections import comparison_sections  # noqa: PLC0415
+    from traceview.report.runs_sections import runs_sections  # noqa: PLC0415
+
+    if isinstance(found, Compared):
+        return comparison_sections(found, provenance)
+    return runs_sections(found, provenance)
+
+
+def mail_of(found: Found, provenance: Provenance) -> Iterator[str]:
+    """The mail text (docs/mail.md), in lines."""
+    from traceview.report.mail import mail  # noqa: PLC0415
+
+    return mail(sections_of(found, provenance))
+
+
+def markdown_of(found: Found, provenance: Provenance) -> Iterator[str]:
+    """The same as Markdown, in lines."""
+    from traceview.report.markdown import markdown  # noqa: PLC0415
+
+    return markdown(sections_of(found, provenance))
 
 
 def summary_of(found: Found, width: int, *, top: int, blocks: bool = False) -> list[Text]:

@@ -26,23 +26,23 @@ GROUPS: Final = 6
 
 def excluded(found: Contents, width: int, sizes: dict[str, str]) -> list[Text]:
     """Where every unmap is, per label, and what the excluded ones could make of the medians."""
-    if not is_any_excluded(found):
+    if not is_any_excluded(found.ledger):
         return []
     lines = heading("What the numbers stand on", width)
-    columns, values = places(found)
+    columns, values = places(found.ledger)
     lines += table(columns, values, width, keys=int(columns[0].title == "label"))
     return lines + _worst(found, width, sizes)
 
 
-def is_any_excluded(found: Contents) -> bool:
+def is_any_excluded(ledger: pl.DataFrame) -> bool:
     """Whether an unmap that was asked for is in no statistics."""
-    return bool(found.ledger.select(pl.sum_horizontal(pl.col(EXCLUDED).sum())).item())
+    return bool(ledger.select(pl.sum_horizontal(pl.col(EXCLUDED).sum())).item())
 
 
-def places(found: Contents) -> tuple[list[Column], list[list[str]]]:
+def places(ledger: pl.DataFrame) -> tuple[list[Column], list[list[str]]]:
     """Where every unmap is, per label."""
     numbers = [*PLACES]
-    rows = found.ledger.group_by("label", maintain_order=True).agg(pl.col(numbers).sum())
+    rows = ledger.group_by("label", maintain_order=True).agg(pl.col(numbers).sum())
     said = [name for name in numbers if name in {"began", "counted"} or rows[name].sum()]
     several = len(rows) > 1
     columns = [Column("label")] if several else []
@@ -81,9 +81,7 @@ def worst_text(found: Contents) -> str:
     return text
 
 
-def worst_medians(
-    found: Contents, sizes: dict[str, str]
-) -> tuple[list[Column], list[list[str]]]:
+def worst_medians(found: Contents, sizes: dict[str, str]) -> tuple[list[Column], list[list[str]]]:
     """What the excluded unmaps could make of the median of each group that they may belong to."""
     rows = found.groups.filter((pl.col("excluded") > 0) & pl.col("median_ns").is_not_null())
     several = found.groups["label"].n_unique() > 1

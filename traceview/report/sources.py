@@ -53,10 +53,10 @@ def source_facts(row: dict[str, Any], analysis: Analysis) -> list[tuple[str, str
         ("format", clean(row["format"])),
         ("label", ", ".join(clean(row[name]) for name in ("label", "run") if row[name])),
         ("host", host(row)),
-        ("tracer", _joined(row["tracer"], _options(row["tracer_options"]), _buffer(row))),
+        ("tracer", _joined(row["tracer"], options(row["tracer_options"]), _buffer(row))),
         ("origin", clean(row["origin"])),
         ("clock", _clock(row)),
-        ("span", _span(row)),
+        ("span", span(row)),
         ("events", count(events(analysis, row["source_id"]))),
         ("loss", loss(row, analysis.losses.filter(of))),
         ("unmaps", statuses(analysis.unmaps.filter(of))),
@@ -143,13 +143,14 @@ def _clock(row: dict[str, Any]) -> str:
     )
 
 
-def _span(row: dict[str, Any]) -> str:
+def span(row: dict[str, Any]) -> str:
+    """From the first to the last event that has a time."""
     if row["first_ns"] is None or row["last_ns"] is None:
         return "no event that was looked at has a time"
     return duration(row["last_ns"] - row["first_ns"])
 
 
-def _options(stated: str | None) -> str | None:
+def options(stated: str | None) -> str | None:
     """Those of the tracer's options that matter to a reader; JSON has all."""
     words = (stated or "").split()
     if WHOLE_LIST.isdisjoint(words):

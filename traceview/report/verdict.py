@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 SHOWN: Final = 3
 TITLE: Final = "The three hypotheses (docs/verdict.md)"
+WHAT_IF: Final = "what if"
 NAMES: Final = {"tlbi_count": "TLBI+DSB count", "cmo": "CMO", "dsb_wait": "DSB wait"}
 WORDS: Final = {
     "supported": "supported", "contradicted": "contradicted", "minor": "not most of the time",
@@ -114,7 +115,7 @@ def _said(one: Verdict) -> Iterator[tuple[str, str]]:
     free = [text for name in FREE if (text := _free(one, name))]
     if free:
         times = "" if one.time == "hardware" else "in these times, "
-        yield "what if", f"{times}the calls of {'; those of '.join(free)}"
+        yield WHAT_IF, f"{times}the calls of {'; those of '.join(free)}"
     if one.below_zero:
         yield "calibration", _misfit(one)
 

@@ -1,0 +1,114 @@
+"""The headline of an analysis: where most of the time is, and what it stands on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import polars as pl
+
+from traceview.report.absent import why_no_unmap
+from traceview.report.caveats import ORIGINS
+from traceview.report.ledger import PLACES
+from traceview.report.samples import DOING
+from traceview.report.split import group_name
+from traceview.report.terminal import leaf_sizes, why_none
+from traceview.report.time_words import time_words
+from traceview.report.tracing import between, nanoseconds
+from traceview.report.wording import clean, count, duration, number, plural, share
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from traceview.queries.analysis import Analysis
+    from traceview.report.contents import Contents
+
+INSTRUCTIONS: Final = "times are counts of executed instructions, 1 ns = 1 instruction"
+
+
+def headline(found: Contents) -> str:
+    """One sentence: the kind of unmap that took most time, or why there is none to tell of."""
+    rows = found.groups.filter(
+        (pl.col("leaf_level") != "none") & pl.col("duration_ns").is_not_null()
+    )
+    if len(found.sample_groups) and rows.is_empty():
+        return _sampled(found)
+    if found.whole.unmaps.is_empty():
+        return next(iter(why_no_unmap(found.whole)))
+    if rows.is_empty():
+        return why_none(found)
+    row = rows.row(0, named=True)
+    sizes = leaf_sizes(found.analysis.sources)
+    several = found.groups["label"].n_unique() > 1
+    what = group_name(row, sizes, several=several)
+    of = plural(row["count"], "unmap")
+    of += "" if row["leaves"] is None else f", {_leaves(row['leaves'])}"
+    most = ""
+    if len(found.groups) > 1:
+        whole = int(found.groups["duration_ns"].sum())
+        most = (
+            f"{share(row['duration_ns'], whole)} of the time of all unmaps that are counted is in "
+        )
+    return f"{time_words(found.analysis)}{most}{what} ({of}): {_times(row)}"
+
+
+def origins(found: Contents) -> Iterator[str]:
+    """What the times are, unless they are known to be of hardware."""
+    if _is_insn(found.whole):
+        yield INSTRUCTIONS
+    known = set(found.whole.sources["origin"].cast(pl.String).fill_null("unknown"))
+    for origin, text in ORIGINS.items():
+        if origin in known:
+            yield f"origin {origin}: {text}"
+
+
+def counted(found: Contents) -> str:
+    """How many unmaps the statistics stand on, and what became of the others."""
+    sums = {name: int(found.ledger[name].sum()) for name in PLACES}
+    began, kept = sums.pop("began"), sums.pop("counted")
+    others = [f"{count(number)} {PLACES[name]}" for name, number in sums.items() if number]
+    said = f"{plural(began, 'unmap')} began, {count(kept)} counted"
+    return f"{said}: {', '.join(others)}" if others else said
+
+
+def _is_insn(analysis: Analysis) -> bool:
+    return any(
+        bool((table["evidence"] == "insn").any())
+        for table in (analysis.event_counts, analysis.unmaps)
+    )
+
+
+def _leaves(number: int) -> str:
+    return f"{number:,} {'leaf' if number == 1 else 'leaves'}"
+
+
+def _times(row: dict[str, Any]) -> str:
+    """Per leaf, else per unmap: as recorded, and without tracing as far as that is known."""
+    if row["ns_per_leaf"] is None:
+        said = f"median {duration(row['median_ns'])} as recorded"
+        keys = [f"corrected_median{which}_ns" for which in ("", "_low", "_high")]
+        value, low, high = (row[key] for key in keys)
+        ends = between(low, high, nanoseconds)
+        value = None if value is None else nanoseconds(value)
+    else:
+        said = f"{number(row['ns_per_leaf'])} ns per leaf as recorded"
+        keys = [f"corrected{which}_ns_per_leaf" for which in ("", "_low", "_high")]
+        value, low, high = (row[key] for key in keys)
+        ends = between(low, high, number)
+        value = None if value is None else number(value)
+    if row["probe_high_ns"] == 0:
+        return f"{said}; no tracer ran"
+    if low is None or high is None:
+        return f"{said}; what tracing cost is not known"
+    if value is None:
+        return f"{said}; without tracing between {ends.replace('..', ' and ')}"
+    return f"{said}; without tracing {value}{f' ({ends})' if ends != value else ''}"
+
+
+def _sampled(found: Contents) -> str:
+    row = found.sample_groups.row(0, named=True)
+    ends = f"{row['share_low']:.1%} .. {row['share_high']:.1%}"
+    return (
+        f"{time_words(found.analysis)}{row['share']:.1%} of {plural(row['of'], 'sample')}"
+        f" ({clean(row['event'])}) inside unmaps fell into {DOING[row['operation']]}"
+        f" (95% interval of counting alone {ends}); no unmap was timed"
+    )

@@ -1,0 +1,194 @@
+"""What was measured and how: every fact of a host and of a recording, stated or `unknown`.
+
+A fact that all traces share is said once; where they differ, once for each side or label, and
+within these with the number of traces that it is of.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+import polars as pl
+
+from traceview.queries.groups import source_labels
+from traceview.report.cpu_names import cpu_name
+from traceview.report.sources import FEATURES, events, loss, options, span
+from traceview.report.wording import bytes_size, clean, count, plural, step
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from traceview.queries.analysis import Analysis
+
+    Row = dict[str, Any]
+    Pair = tuple[str, str]
+
+UNKNOWN: Final = "unknown"
+MOST_VALUES: Final = 4  # of one fact in one group
+MOST_GROUPS: Final = 4
+NOT_HARDWARE: Final = {
+    "emulated": "emulated (an emulator, no hardware)",
+    "synthetic": "synthetic (a simulator, no hardware)",
+    "unknown": "unknown (hardware or not: nobody stated it)",
+}
+EVIDENCE: Final = {
+    "fgraph": "function_graph", "kprobe": "kprobes", "fprobe": "fprobes",
+    "insn": "executed instructions, by an emulator", "function": "entries of functions only",
+    "sample": "samples",
+}  # fmt: skip
+
+
+def host_facts(groups: Sequence[tuple[str, Analysis]]) -> tuple[Pair, ...]:
+    """Names and values for the traces of *groups*: a side or a label each, one without a name."""
+    found: list[Pair] = []
+    for name, says in FACTS:
+        texts = [
+            (of, [says(row, analysis) for row in analysis.sources.iter_rows(named=True)])
+            for of, analysis in groups
+        ]
+        found += [(name, text) for text in _told(texts)]
+    return tuple(found)
+
+
+def by_label(analysis: Analysis) -> list[tuple[str, Analysis]]:
+    """The traces of each label, in one group where they are too many to tell of each."""
+    labels = source_labels(analysis.sources)
+    names = labels["label"].unique(maintain_order=True)
+    if not 1 < len(names) <= MOST_GROUPS:
+        return [("", analysis)]
+    return [
+        (clean(name), _only(analysis, labels.filter(pl.col("label") == name)["source_id"]))
+        for name in names
+    ]
+
+
+def traces_text(analysis: Analysis) -> str:
+    """How many traces of which labels and runs, or the path of the only one."""
+    rows = analysis.sources
+    if len(rows) == 1:
+        return clean(rows["path"][0])
+    labels = rows["label"].fill_null(UNKNOWN)
+    said = []
+    for name in labels.unique(maintain_order=True):
+        runs = rows.filter(labels == name)["run"]
+        known = runs.drop_nulls().n_unique()
+        of = f" of {plural(known, 'run')}" if known else ", runs unknown"
+        more = ", some of unknown runs" if known and runs.null_count() else ""
+        said.append(f"{plural(len(runs), 'trace')}{of}{more}, label {clean(name)}")
+    return "; ".join(said)
+
+
+def _only(analysis: Analysis, source_ids: pl.Series) -> Analysis:
+    """For facts alone: the sources of *source_ids*, everything else as it is."""
+    rows = analysis.sources.filter(pl.col("source_id").is_in(source_ids.implode()))
+    return replace(analysis, sources=rows)
+
+
+def _told(groups: Sequence[tuple[str, list[str]]]) -> Iterator[str]:
+    texts = dict.fromkeys(text for _, of in groups for text in of)
+    if len(texts) == 1:
+        yield from texts
+        return
+    for name, of in groups:
+        yield f"{name}: {_listed(of)}" if name else _listed(of)
+
+
+def _listed(texts: list[str]) -> str:
+    """Each value with the number of traces that it is of."""
+    values = Counter(texts)
+    if len(values) == 1:
+        return texts[0]
+    said = [f"{text} ({n} of {plural(len(texts), 'trace')})" for text, n in values.most_common()]
+    more = len(said) - MOST_VALUES
+    return "; ".join(said[:MOST_VALUES]) + (f"; and {more} more values" if more > 0 else "")
+
+
+def _or_unknown(value: object) -> str:
+    return UNKNOWN if value is None else clean(value)
+
+
+def _yes_no(value: object) -> str:
+    return UNKNOWN if value is None else "yes" if value else "no"
+
+
+def _origin(row: Row, _: Analysis) -> str:
+    return NOT_HARDWARE.get(row["origin"] or UNKNOWN, clean(row["origin"]))
+
+
+def _kernel(row: Row, _: Analysis) -> str:
+    page = row["page_size_bytes"]
+    size = UNKNOWN if page is None else bytes_size(page)
+    return f"{_or_unknown(row['kernel'])}, machine {_or_unknown(row['machine'])}, page size {size}"
+
+
+def _cpu(row: Row, _: Analysis) -> str:
+    name = cpu_name(row["midr"]) or UNKNOWN
+    if name != UNKNOWN and row["origin"] == "emulated":
+        name += ", modelled by an emulator"
+    cpus = "number of CPUs unknown" if row["cpus"] is None else plural(row["cpus"], "CPU")
+    return f"{name}, MIDR {_or_unknown(row['midr'])}, {cpus}"
+
+
+def _features(row: Row, _: Analysis) -> str:
+    return ", ".join(f"{name} {_yes_no(row[key])}" for key, name in FEATURES)
+
+
+def _errata(row: Row, _: Analysis) -> str:
+    return "no workarounds" if row["errata"] == "none" else _or_unknown(row["errata"])
+
+
+def _counter(row: Row, _: Analysis) -> str:
+    hertz = row["cntfrq_hz"]
+    if not hertz:
+        return UNKNOWN
+    return f"{hertz:,} Hz (a tick is {10**9 / hertz:.4g} ns)"
+
+
+def _tracer(row: Row, _: Analysis) -> str:
+    tracer = _or_unknown(row["tracer"])
+    return f"{tracer}, options {_or_unknown(options(row['tracer_options']))}"
+
+
+def _evidence(row: Row, analysis: Analysis) -> str:
+    """What recorded the functions."""
+    of = analysis.event_counts.filter(pl.col("source_id") == row["source_id"])
+    kinds = set(of["evidence"].cast(pl.String).drop_nulls())
+    said = [text for kind, text in EVIDENCE.items() if kind in kinds]
+    return ", ".join(said) or "no function"
+
+
+def _buffer(row: Row, _: Analysis) -> str:
+    size = row["buffer_size_kb"]
+    return UNKNOWN if size is None else f"{size:,} kB per CPU"
+
+
+def _clock(row: Row, _: Analysis) -> str:
+    resolution = row["ts_resolution_ns"]
+    steps = "resolution unknown" if resolution is None else f"steps of {step(resolution)}"
+    return f"{_or_unknown(row['clock'])}, {steps}"
+
+
+def _format(row: Row, analysis: Analysis) -> str:
+    return f"{clean(row['format'])}, events lost: {_loss(row, analysis)}"
+
+
+def _loss(row: Row, analysis: Analysis) -> str:
+    return loss(row, analysis.losses.filter(pl.col("source_id") == row["source_id"]))
+
+
+def events_text(analysis: Analysis) -> str:
+    """How many events there are, with the time that the only source spans."""
+    number = sum(events(analysis, source_id) for source_id in analysis.sources["source_id"])
+    said = count(number)
+    return f"{said} in {span(analysis.sources.row(0, named=True))}" if (
+        len(analysis.sources) == 1 and analysis.sources["first_ns"][0] is not None
+    ) else said  # fmt: skip
+
+
+FACTS: Final[tuple[tuple[str, Callable[[Row, Analysis], str]], ...]] = (
+    ("origin", _origin), ("kernel", _kernel), ("CPU", _cpu), ("features", _features),
+    ("errata", _errata), ("CNTFRQ", _counter), ("recorded by", _evidence), ("tracer", _tracer),
+    ("buffer", _buffer), ("trace clock", _clock), ("format", _format),
+)  # fmt: skip
