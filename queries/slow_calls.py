@@ -7,11 +7,12 @@ merged, so that memory depends on neither the size of the trace nor that of an u
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import polars as pl
 
+from traceview.queries.analysis import analyze
 from traceview.queries.call_table import CallTable
 from traceview.queries.calls import OPEN, STATUS, Chunk
 from traceview.queries.functions import OP
@@ -21,13 +22,13 @@ from traceview.schema import NAME, OPERATION, TIMED_COMPONENTS
 from traceview.schema import STATUS as STATUS_TYPE
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
     from numpy.typing import NDArray
 
     from traceview.queries.rows import Ints
     from traceview.queries.source_tables import SourceTables
-    from traceview.trace import Batch
+    from traceview.trace import Batch, Trace
 
 UNMAPS: Final = 20
 # Of an unmap with more calls than this the longest are kept, the others merged.
@@ -120,6 +121,29 @@ class SlowCalls:
         # Of equally long ones the first, as in the tables of the report.
         slowest: Ints = at[np.argsort(-duration, kind="stable")[: self._most]]
         return slowest
+
+
+def slow_calls(
+    unmaps: pl.DataFrame, heard: SlowCalls, traces: Sequence[Trace], **steps: Any
+) -> pl.DataFrame:
+    """SLOW_CALLS of the slowest of *unmaps*, which *heard* kept or a second reading finds.
+
+    *unmaps*: schema.UNMAPS with source_id, what filters left of those of *traces*, in order;
+    *steps*: what `analyze` was given to read them. Only traces of which filters kept others than
+    the slowest are read again.
+    """
+    whole = unmaps.filter(pl.col("status") == "complete").drop_nulls("duration_ns")
+    slowest = whole.sort("duration_ns", "source_id", "unmap_id", descending=[True, False, False])
+    wanted = slowest.head(UNMAPS).select("source_id", "unmap_id")
+    found = [heard.table()]
+    missing = wanted.join(found[0], on=["source_id", "unmap_id"], how="anti")
+    for (source_id,), of in missing.group_by("source_id", maintain_order=True):
+        again = SlowCalls(wanted={(0, unmap_id) for unmap_id in of["unmap_id"]})
+        analyze(traces[int(str(source_id))], hear=again.hear, **steps)
+        found.append(again.table().with_columns(pl.lit(source_id, pl.Int32).alias("source_id")))
+    return wanted.join(
+        pl.concat(found), on=["source_id", "unmap_id"], maintain_order="left_right"
+    ).select(*SLOW_CALLS)
 
 
 def _rows(chunk: Chunk, tables: SourceTables) -> pl.DataFrame:

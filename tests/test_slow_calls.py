@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -9,7 +10,7 @@ import pytest
 
 from traceview import open_trace
 from traceview.queries.analysis import Analysis, analyze
-from traceview.queries.slow_calls import CALLS, SLOW_CALLS, UNMAPS, SlowCalls
+from traceview.queries.slow_calls import CALLS, SLOW_CALLS, UNMAPS, SlowCalls, slow_calls
 from traceview.schema import TIMED_COMPONENTS
 
 SAMPLES = Path(__file__).parent.parent / "sample_traces"
@@ -89,3 +90,17 @@ def test_calls_of_named_unmaps_are_kept_on_request() -> None:
     slow = SlowCalls(wanted=wanted)
     analyze(trace, hear=slow.hear)
     assert set(slow.table().select("source_id", "unmap_id").rows()) == wanted
+
+
+def test_what_filters_left_is_read_again_where_it_was_not_kept() -> None:
+    traces = [open_trace(SAMPLES / name) for name in NAMES[1:4]]
+    slow = SlowCalls(unmaps=2)
+    found = analyze(traces, hear=slow.hear)
+    fewest = found.unmaps.filter(pl.col("duration_ns") < found.unmaps["duration_ns"].median())
+    left = replace(found, unmaps=fewest)
+    calls = slow_calls(left.unmaps, slow, traces)
+    kept = calls.select("source_id", "unmap_id").unique(maintain_order=True).rows()
+    assert kept == slowest(left)
+    own = calls.filter(pl.col("depth") == 0)
+    assert own["duration_ns"].is_sorted(descending=True)
+    assert len(own) == UNMAPS
