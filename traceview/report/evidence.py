@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import polars as pl
 
 from traceview.errors import ParseError, SettingError
-from traceview.report.documents import json_of, summary_of
+from traceview.report.documents import json_of, mail_of
 from traceview.report.manifest import (
     DIAGNOSTICS,
     MANIFEST,
@@ -40,7 +40,7 @@ from traceview.report.table_files import TableFiles
 from traceview.schema import frame, to_arrow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from types import TracebackType
 
     import pyarrow as pa
@@ -51,7 +51,6 @@ if TYPE_CHECKING:
     from traceview.report.recipe import Found, Recipe
     from traceview.trace import Batch
 
-MAIL_WIDTH: Final = 72
 PIECE_BYTES: Final = 1 << 20
 DIAGNOSTIC_COLUMNS: Final = {
     "source_id": pl.Int32(), "code": pl.String(), "severity": pl.String(),
@@ -239,13 +238,7 @@ class Evidence:
 
 def reports_of(found: Found, recipe: Recipe) -> dict[str, Iterable[str]]:
     """The reports that a folder of evidence holds, by file name; the same for the same tables."""
-    del recipe
-    return {"report.txt": _lines(found), "report.json": json_of(found)}
-
-
-def _lines(found: Found) -> Iterator[str]:
-    for line in summary_of(found, MAIL_WIDTH, top=5):
-        yield line.plain.rstrip() + "\n"
+    return {"report.txt": mail_of(found, recipe.provenance), "report.json": json_of(found)}
 
 
 def schema_of(table: str) -> pa.Schema:
