@@ -92,10 +92,10 @@ class Scrubber:
         """What the PID *number* becomes; 0, the idle task's, and what is negative stay."""
         return int(self.tids(np.array([number], dtype=np.int64))[0])
 
-    def _tid_if_known(self, number: int) -> int:
-        """The same of a number in a text, which may be no PID."""
-        known = bool((self._tids == number).any()) or number in self._late_tids
-        return self.tid(number) if known else number
+    def _tid_if_known(self, number: int) -> int | None:
+        """The same of a number in a text, which may be no PID: None."""
+        known = not number or bool((self._tids == number).any()) or number in self._late_tids
+        return self.tid(number) if known else None
 
     def tids(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
         """What PIDs become: their places among all, from 1."""

@@ -52,10 +52,10 @@ class Words:
         hosts: Mapping[str, str],
         traces: Iterable[str],
         path: Callable[[str], str],
-        tid: Callable[[int], int],
+        tid: Callable[[int], int | None],
         regions: Regions,
     ) -> None:
-        """*traces* are paths, even such as do not look like one; *tid* knows what is no PID."""
+        """*traces* are paths, even such as do not look like one; *tid* is None of no PID."""
         told = {comm: new for comm, new in comms.items() if LETTER.search(comm)}
         self._comms, self._path, self._tid, self._regions = told, path, tid, regions
         self._lower = {host.lower(): new for host, new in hosts.items()}
@@ -136,7 +136,7 @@ class Words:
         if option in TOLD:
             return self.free(value)
         if option in TASKS:
-            return re.sub(r"\d+", lambda match: str(self._tid(int(match[0]))), value)
+            return re.sub(r"\d+", lambda match: self._pid(match[0], LEFT_OUT), value)
         return LEFT_OUT
 
     def _replaced(self, match: re.Match[str]) -> str:
@@ -146,11 +146,16 @@ class Words:
         if found["host"] is not None:
             return self._lower[found["host"].lower()]
         if found.get("key") is not None:
-            return f"{found['key']}{self._tid(int(found['id']))}"
+            return found["key"] + self._pid(found["id"], LEFT_OUT)
         if found.get("comm") is not None:
-            of = "" if found["of"] is None else f"-{self._tid(int(found['of']))}"
+            of = "" if found["of"] is None else f"-{self._pid(found['of'], LEFT_OUT)}"
             return self._comms[found["comm"]] + of
-        return str(self._tid(int(found["number"])))
+        return self._pid(found["number"], found["number"])
+
+    def _pid(self, number: str, unknown: str) -> str:
+        """What a *number* in a text becomes, *unknown* where no task has it."""
+        new = self._tid(int(number))
+        return unknown if new is None else str(new)
 
 
 def _any_of(names: Iterable[str]) -> str:
