@@ -67,7 +67,22 @@ def counted(found: Contents) -> str:
     began, kept = sums.pop("began"), sums.pop("counted")
     others = [f"{count(number)} {PLACES[name]}" for name, number in sums.items() if number]
     said = f"{plural(began, 'unmap')} began, {count(kept)} counted"
-    return f"{said}: {', '.join(others)}" if others else said
+    said += f": {', '.join(others)}" if others else ""
+    lost = lost_events(found.whole)
+    return f"{said}; {lost}" if lost else said
+
+
+def lost_events(whole: Analysis) -> str:
+    """How many holes, with how many events, and what they do to what is left; else nothing."""
+    if whole.losses.is_empty():
+        return ""
+    known = whole.losses["count"].drop_nulls()
+    events = plural(int(known.sum()), "event") if len(known) else "an unknown number of events"
+    more = " or more" if 0 < len(known) < len(whole.losses) else ""
+    return (
+        f"{events}{more} lost in {plural(len(whole.losses), 'hole')}: what is left is no fair"
+        " sample, a long unmap meets a hole more often than a short one"
+    )
 
 
 def _is_insn(analysis: Analysis) -> bool:
@@ -100,7 +115,7 @@ def _times(row: dict[str, Any]) -> str:
     if low is None or high is None:
         return f"{said}; what tracing cost is not known"
     if value is None:
-        return f"{said}; without tracing between {ends.replace('..', ' and ')}"
+        return f"{said}; without tracing {ends} (bounds, no estimate)"
     return f"{said}; without tracing {value}{f' ({ends})' if ends != value else ''}"
 
 

@@ -74,8 +74,10 @@ def analysis_sections(found: Contents, provenance: Provenance) -> list[Section]:
 
 def _summary(found: Contents) -> Iterator[Block]:
     yield Paragraph(headline(found))
-    if len(found.whole.unmaps):
-        yield Paragraph(counted(found))
+    if len(found.whole.unmaps) or len(found.whole.losses):
+        yield Paragraph(
+            counted(found), strong=is_any_excluded(found.ledger) or len(found.whole.losses) > 0
+        )
     for text in origins(found):
         yield Paragraph(text, strong=True)
 
@@ -232,7 +234,9 @@ def ledger_blocks(ledger: pl.DataFrame) -> Iterator[Block]:
     """Where every unmap is, also where none is excluded."""
     columns, values = places(ledger)
     yield from table_blocks(columns, values, "unmaps", keys=int(columns[0].title == "label"))
-    if not is_any_excluded(ledger):
+    if not int(ledger["began"].sum()):
+        yield Paragraph("no unmap is in the traces as such: none was excluded")
+    elif not is_any_excluded(ledger):
         yield Paragraph("no unmap that was asked for is excluded")
 
 

@@ -205,6 +205,39 @@ def tracing_costs(found: Compared) -> tuple[tuple[Column, ...], list[list[str]]]
     return columns, rows
 
 
+def cost_texts(found: Compared) -> Iterator[tuple[str, str]]:
+    """The same as a sentence for each side."""
+    for at, name in enumerate(SIDES):
+        for row in costs((found.comparison.base, found.comparison.with_)[at]):
+            yield name, _cost_text(row, _agreement(found, at))
+
+
+def _cost_text(row: dict[str, Any], agreement: str) -> str:
+    said = f"{METHODS[row['method']]} ({clean(row['evidence'])})"
+    low, high = row["call_low_ns"], row["call_high_ns"]
+    if row["call_ns"] is not None:
+        said += f": {_ns(row['call_ns'])} ns per traced call"
+        said += "" if low is None else f" ({_ends(low, high)})"
+        if row["inside_ns"] is not None:
+            said += f", {_ns(row['inside_ns'])} of it in the call's own duration"
+    elif high is not None:
+        said += f": at most {_ns(high)} ns per traced call"
+    if row["strata"] is not None:
+        said += f"; estimated from {count(row['strata'])} steps or sizes"
+    if row["median_residual"] is not None:
+        median, worst = (_percent(row[f"{which}_residual"]) for which in ("median", "worst"))
+        said += (
+            f"; on steps not calibrated on it is off by {median} (median), {worst} (worst); above"
+            f" {FITS:.0%} and {FITS_WORST:.0%} it is no calibration"
+        )
+    if agreement != UNKNOWN:
+        said += (
+            "; corrected detailed captures differ from those of the unmap alone by"
+            f" {agreement} (median, worst over sizes)"
+        )
+    return said
+
+
 def tracing_texts(found: Compared) -> Iterator[str]:
     """What the costs are known from, where that was given."""
     for name, of in zip(SIDES, found.calibrations, strict=True):

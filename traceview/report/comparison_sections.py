@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
 
+from traceview.report.analysis_headline import lost_events
 from traceview.report.analysis_sections import (
     bystander_blocks,
     diagnostics_blocks,
@@ -13,10 +15,10 @@ from traceview.report.blocks import Block, Facts, Paragraph, Section
 from traceview.report.bystanders import TITLE as COST_TO_OTHERS
 from traceview.report.compare import caveat_texts, matched_text, side_text
 from traceview.report.compare_basis import (
+    cost_texts,
     left_out_texts,
     noise_texts,
     places,
-    tracing_costs,
     tracing_texts,
 )
 from traceview.report.compare_effect import (
@@ -54,18 +56,20 @@ from traceview.report.layout import Column
 from traceview.report.ledger import EXCLUDED
 from traceview.report.ratio_words import given, no_interval, ratio_ends, ratio_text, time_text
 from traceview.report.reproduce import reproduce
-from traceview.report.section_blocks import bullet_blocks, table_blocks
+from traceview.report.section_blocks import bullet_blocks, facts_blocks, table_blocks
 from traceview.report.time_words import time_title
-from traceview.report.wording import UNKNOWN, clean
+from traceview.report.wording import UNKNOWN, clean, count, plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from traceview.queries.comparison import Size
+    from traceview.queries.run_intervals import Interval
     from traceview.report.compared import Compared
     from traceview.report.provenance import Provenance
 
-NO_INTERVAL = "none"
+NO_INTERVAL: Final = "none"
+RATIO: Final = "base / with"
 
 
 def comparison_sections(found: Compared, provenance: Provenance) -> list[Section]:
@@ -90,8 +94,19 @@ def comparison_sections(found: Compared, provenance: Provenance) -> list[Section
 
 def _summary(found: Compared) -> Iterator[Block]:
     yield Paragraph(headline_text(found))
-    for text in (*label_texts(found), *origin_texts(found)):
+    for text in (*_exclusion_texts(found), *label_texts(found), *origin_texts(found)):
         yield Paragraph(text, strong=True)
+
+
+def _exclusion_texts(found: Compared) -> Iterator[str]:
+    """Of each side, what is in no statistics, and what was lost."""
+    for name, side, whole in zip(SIDES, found.ledger, found.wholes, strict=True):
+        out = sum(side[place] for place in EXCLUDED)
+        began = plural(side["began"], "unmap")
+        excluded = f"{count(out)} of {began} in no statistics" if out else ""
+        said = [text for text in (excluded, lost_events(whole)) if text]
+        if said:
+            yield f"{name}: {'; '.join(said)}"
 
 
 def _measured(found: Compared) -> Iterator[Block]:
@@ -114,7 +129,7 @@ def _table(found: Compared) -> Iterator[Block]:
     keys, names = key_columns(sizes, found.leaf_sizes)
     columns = (
         *keys, Column("base", right=True), Column("with", right=True),
-        Column("ratio", right=True), Column(interval_title(found), note=_why_none(found)),
+        Column("ratio", right=True), Column(_interval_title(found), note=_why_none(found)),
         Column("runs", right=True), Column("n", right=True),
     )  # fmt: skip
     rows = [[*keys_of(one, names, found), *_cells(one, found)] for one in sizes]
@@ -130,7 +145,8 @@ def _table(found: Compared) -> Iterator[Block]:
         yield Paragraph(f"claim {claim.overall}: {claim_text(claim, found)}")
     for line in found.comparison.lines if found.headline_line else ():
         title = f"{LINES}, {line_words(line, found.leaf_sizes)}"
-        yield from table_blocks(LINE_COLUMNS, line_rows(line, found), title)
+        heads = [replace(one, title="ratio") if one.title == RATIO else one for one in LINE_COLUMNS]
+        yield from table_blocks(heads, line_rows(line, found), title)
         yield from bullet_blocks(misfit_texts(line))
     yield from bullet_blocks(noise_texts(found))
 
@@ -148,15 +164,27 @@ def _cells(one: Size, found: Compared) -> list[str]:
     ]  # fmt: skip
 
 
-def _why_none(found: Compared) -> str:
-    """Why sizes have no interval."""
-    given_to = [
+def _intervals(found: Compared) -> list[Interval]:
+    return [
         given(one.ratio.interval, found.comparison.plan)
         for one in found.comparison.sizes
         if one.ratio is not None
     ]
-    why = dict.fromkeys(no_interval(interval) for interval in given_to if interval.low is None)
-    return f"{NO_INTERVAL}: {'; '.join(why)}" if why else ""
+
+
+def _interval_title(found: Compared) -> str:
+    has_any = any(interval.low is not None for interval in _intervals(found))
+    return interval_title(found) if has_any else "interval"
+
+
+def _why_none(found: Compared) -> str:
+    """Why sizes have no interval."""
+    why = dict.fromkeys(
+        no_interval(interval).removesuffix(": no interval")
+        for interval in _intervals(found)
+        if interval.low is None
+    )
+    return f"{NO_INTERVAL}, {'; '.join(why)}" if why else ""
 
 
 # ---- what it is made of
@@ -187,7 +215,7 @@ def _tracing(found: Compared) -> Iterator[Block]:
     if found.untraced:
         yield Paragraph("nothing: no tracer ran")
         return
-    yield from table_blocks(*tracing_costs(found))
+    yield from facts_blocks(cost_texts(found))
     yield from bullet_blocks(tracing_texts(found))
 
 

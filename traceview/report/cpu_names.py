@@ -42,7 +42,7 @@ def cpu_name(midr: str | None) -> str | None:
         return None
     implementer, part = value >> 24 & 0xFF, value >> 4 & 0xFFF
     if value >> 32 or (value and implementer == SOFTWARE):
-        return "no vendor's (implementer 0x00)" if not value >> 32 else None
+        return "no vendor's core (implementer 0x00)" if not value >> 32 else None
     core = PARTS.get((implementer, part))
     if core is None:
         return None

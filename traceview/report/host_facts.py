@@ -147,8 +147,12 @@ def _counter(row: Row, _: Analysis) -> str:
 
 
 def _tracer(row: Row, _: Analysis) -> str:
-    tracer = _or_unknown(row["tracer"])
-    return f"{tracer}, options {_or_unknown(options(row['tracer_options']))}"
+    """With those of its options that bear on what is measured."""
+    stated = options(row["tracer_options"])
+    said = _or_unknown(stated)
+    if stated is not None and stated.endswith("..."):
+        said = f"{clean(stated.removesuffix('...')) or 'as is usual '}(of a longer list)"
+    return f"{_or_unknown(row['tracer'])}, options {said}"
 
 
 def _evidence(row: Row, analysis: Analysis) -> str:
@@ -170,8 +174,8 @@ def _clock(row: Row, _: Analysis) -> str:
     return f"{_or_unknown(row['clock'])}, {steps}"
 
 
-def _format(row: Row, analysis: Analysis) -> str:
-    return f"{clean(row['format'])}, events lost: {_loss(row, analysis)}"
+def _format(row: Row, _: Analysis) -> str:
+    return clean(row["format"])
 
 
 def _loss(row: Row, analysis: Analysis) -> str:
@@ -189,6 +193,6 @@ def events_text(analysis: Analysis) -> str:
 
 FACTS: Final[tuple[tuple[str, Callable[[Row, Analysis], str]], ...]] = (
     ("origin", _origin), ("kernel", _kernel), ("CPU", _cpu), ("features", _features),
-    ("errata", _errata), ("CNTFRQ", _counter), ("recorded by", _evidence), ("tracer", _tracer),
-    ("buffer", _buffer), ("trace clock", _clock), ("format", _format),
+    ("errata", _errata), ("CNTFRQ", _counter), ("evidence", _evidence), ("tracer", _tracer),
+    ("buffer", _buffer), ("trace clock", _clock), ("format", _format), ("events lost", _loss),
 )  # fmt: skip

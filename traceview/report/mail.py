@@ -48,7 +48,8 @@ def mail(sections: Iterable[Section]) -> Iterator[str]:
 def _is_apart(before: Block, block: Block) -> bool:
     """Whether an empty line stands between two blocks: not between an introduction and a list."""
     introduces = isinstance(before, Paragraph) and before.text.endswith(":")
-    return not introduces and not isinstance(block, Bullets)
+    goes_on = isinstance(before, Bullets) and isinstance(block, Bullets)
+    return not introduces and not goes_on
 
 
 def ascii_text(text: str) -> str:
@@ -69,11 +70,26 @@ def _wrapped(text: str, first: str = "", then: str | None = None) -> list[str]:
     """*text* in lines, the first one beginning with *first*, the others with *then*."""
     then = first if then is None else then
     # One column is left for _harmless().
-    lines = textwrap.wrap(
-        ascii_text(text.strip()), WIDTH - (0 if first.startswith(" ") else 1),
-        initial_indent=first, subsequent_indent=then, break_on_hyphens=False,
-    )  # fmt: skip
-    return lines or [first.rstrip()]
+    width = WIDTH - (0 if first.startswith(" ") else 1)
+    lines, line = [], first
+    is_empty = True  # but for its indentation
+    for word in ascii_text(text).split(" "):
+        rest = word
+        if not is_empty and len(line) + 1 + len(rest) > width:
+            lines.append(line)
+            line, is_empty = then, True
+        while len(line) + (not is_empty) + len(rest) > width:
+            at = _break(rest, width - len(line))
+            lines.append(line + rest[:at])
+            line, rest, is_empty = then, rest[at:], True
+        line += rest if is_empty else f" {rest}"
+        is_empty = is_empty and not rest
+    return [*lines, line]
+
+
+def _break(word: str, width: int) -> int:
+    """Where a word that is longer than *width* goes on in the next line: behind a slash."""
+    return (word.rfind("/", 1, width) + 1) or max(width, 1)
 
 
 def _lines(block: Block, indent: int) -> Iterator[str]:
@@ -111,6 +127,9 @@ def _facts(block: Facts) -> Iterator[str]:
         if is_long:
             yield from _wrapped(name, " " * INDENT)
         lead = " " * INDENT + ("" if is_long else name).ljust(width)
+        if " " not in value and len(lead) + len(value) > WIDTH:  # a path
+            yield lead
+            lead = " " * 2 * INDENT
         yield from _wrapped(value, lead, " " * len(lead))
 
 

@@ -26,7 +26,7 @@ def reproduce(
     blocks: list[Block] = [
         Paragraph(f"traceview {provenance.version}, in bash:"),
         Verbatim(tuple(shell_lines((PROGRAM, *provenance.arguments), WIDTH))),
-        *_digests("what was read", [read]),
+        *_digests("the traces", [read]),
     ]
     if calibrations:
         blocks += _digests("the calibrations", calibrations)
@@ -40,8 +40,9 @@ def _digests(what: str, analyses: Sequence[Analysis]) -> Iterator[Block]:
         maintain_order=True).iter_rows(named=True)]  # fmt: skip
     known = [(row["path"], row["sha256"]) for row in rows if row["sha256"]]
     if known:
-        yield Paragraph(f"sha256 of {what}:")
-        yield Verbatim(tuple(_lines(known)))
+        yield Paragraph(f"sha256 of {what} (not of sidecars beside them):")
+        has_folder = any(row["format"] == FOLDER for row in rows)
+        yield Verbatim(tuple(_lines(known, checks=not has_folder)))
     if any(row["format"] == FOLDER for row in rows):
         yield Paragraph(
             "of a folder it is the sha256 of the list of its files as sha256sum writes it"
@@ -53,9 +54,9 @@ def _digests(what: str, analyses: Sequence[Analysis]) -> Iterator[Block]:
         yield Paragraph(f"sha256 unknown of {len(missing)} of {len(rows)} files")
 
 
-def _lines(known: Sequence[tuple[str, str]]) -> list[str]:
-    """A command that checks the digests, or where a path is not plain, digests and paths."""
-    plain = all(_is_plain(path) for path, _ in known)
+def _lines(known: Sequence[tuple[str, str]], *, checks: bool) -> list[str]:
+    """A command that *checks* the digests; where none can, or a path is not plain, both alone."""
+    plain = checks and all(_is_plain(path) for path, _ in known)
     if plain and all(len(digest) + 2 + len(path) <= WIDTH for path, digest in known):
         listed = [f"{digest}  {path}" for path, digest in known]
         return [f"sha256sum -c <<'{END}'", *listed, END]

@@ -65,7 +65,7 @@ def _headline(found: ComparedRuns) -> str:
     where = cell_words(worst.cell, leaf_sizes(of.side.sources))
     sizes = f"; the most of {plural(len(floors), 'size')}" if len(floors) > 1 else ""
     return (
-        f"{said}halves of them differ by up to {ratio_text(ratio)} in 95% of the splits"
+        f"{said}halves of them differ by a ratio of up to {ratio_text(ratio)} in 95% of the splits"
         f" ({where}{sizes})"
     )
 
