@@ -8,7 +8,7 @@ from typing import Annotated, Final
 import typer
 
 import traceview
-from traceview.cli import analyze, audit, claims, compare, info, verify
+from traceview.cli import analyze, audit, claims, compare, export, info, verify
 from traceview.cli.exits import exit_code
 from traceview.cli.several import CompareCommand
 
@@ -32,6 +32,7 @@ app.command("info", epilog=EPILOG, context_settings={"allow_extra_args": True})(
 app.command("compare", cls=CompareCommand, epilog=EPILOG)(compare.compare)
 app.command("audit", epilog=EPILOG)(audit.audit)
 app.command("claims", epilog=EPILOG)(claims.claims)
+app.command("export", epilog=EPILOG)(export.export)
 app.command("verify", epilog=EPILOG)(verify.verify)
 
 

@@ -1,0 +1,1 @@
+"""A trace and its analysis as a Perfetto trace (docs/export.md)."""
