@@ -252,7 +252,8 @@ class _Drawn:
             color=color, shape=shape,
             opacity=alt.condition(IS_PICKED, alt.value(1), alt.value(DIMMED)),
             fillOpacity=alt.condition(picked, alt.value(1), alt.value(0.25)),
-            fill=group_fill(self.names),
+            # One legend tells colour, filling and shape: Vega-Lite wants them alike.
+            fill=group_fill(self.names).legend(color["legend"]),
             tooltip=[
                 plain("group", "group"), exact("duration_ns", "duration (ns)"),
                 exact("leaves", "leaves"), exact("at_ns", "began after (ns)"),
