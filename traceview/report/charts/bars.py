@@ -19,11 +19,8 @@ if TYPE_CHECKING:
 
     from traceview.report.charts.chart import Drawing
 
-TRACING: Final = "tracing"
 ORDER: Final = tuple(part.what for part in PARTS)
 UNKNOWN_PART: Final = "work or tracing, not known which"
-# What is no component, and the style that it is drawn in.
-OUTLINED: Final = {TRACING: "tracing", UNKNOWN_PART: "unknown"}
 # Pixels: of a bar, of a line of text, and between bars and groups.
 BAR: Final = 26
 TEXT: Final = 18
@@ -42,7 +39,7 @@ class Segment:
     begin: float
     end: float
     said: str
-    ns: int
+    ns: int | None
     per: str
     interval: str = ""
 
@@ -114,9 +111,10 @@ def _segment(bar: Bar, of: Segment, top: float) -> dict[str, Any]:
         "group": bar.group, "what": of.what, "begin": round(of.begin, 6), "end": round(of.end, 6),
         "middle": round((of.begin + of.end) / 2, 6), "top": top, "bottom": top + BAR,
         "centre": top + BAR / 2, "letter": of.letter, "label": _label(of),
-        "said": of.said, "ns": of.ns, "per": of.per, "outlined": of.what in OUTLINED,
+        "said": of.said, "per": of.per, "unknown": of.what == UNKNOWN_PART,
     }  # fmt: skip
-    return found | ({"interval": of.interval} if of.interval else {})
+    known = {"ns": of.ns, "interval": of.interval}
+    return found | {name: value for name, value in known.items() if value}
 
 
 def _label(of: Segment) -> str:
@@ -142,12 +140,11 @@ def _segment_layers(
     color = alt.Color("what:N", scale=alt.Scale(domain=list(ORDER), range="ordinal"), legend=legend)
     place = {"x": across("begin"), "x2": "end:Q", "y": down("top"), "y2": "bottom:Q"}
     shown_as = {"opacity": dimming(), "tooltip": tooltip}
-    known = base.transform_filter("!datum.outlined")
+    known = base.transform_filter("!datum.unknown")
     found = [known.mark_rect(style="segment").encode(**place, **shown_as, color=color)]
-    for name, style in OUTLINED.items():
-        if name in what:
-            these = base.transform_filter(f"datum.what == '{name}'")
-            found.append(these.mark_rect(style=style).encode(**place, **shown_as))
+    if UNKNOWN_PART in what:
+        unknown = base.transform_filter("datum.unknown")
+        found.append(unknown.mark_rect(style="unknown").encode(**place, **shown_as))
     return [*found, *_labels(base, across, down, most)]
 
 
@@ -159,7 +156,7 @@ def _labels(
     wide = f"{pixels} > {CHARACTER} * length(datum.label) + {CHARACTER}"
     letter = f"!({wide}) && {pixels} > {LETTER} && length(datum.letter) == 1"
     for test, field in ((wide, "label:N"), (letter, "letter:N")):
-        for chosen, style in (("!datum.outlined", "letter"), ("datum.outlined", "note")):
+        for chosen, style in (("!datum.unknown", "letter"), ("datum.unknown", "note")):
             yield (
                 base.transform_filter(chosen)
                 .mark_text(style=style, baseline="middle")

@@ -186,9 +186,9 @@ def _chart(rows: pl.DataFrame, lines: pl.DataFrame, names: Sequence[str]) -> Dra
             detail="group:N", opacity=dimming(),
         ))  # fmt: skip
     # Each layer its own: the legend is that of the points, whose symbols need no dashes.
-    chart: alt.LayerChart = alt.layer(*layers)
-    chart = chart.resolve_scale(color="independent", shape="independent")
-    chart = chart.properties(width="container", height=HEIGHT)
+    chart: Drawing = alt.layer(*layers, width="container", height=HEIGHT).resolve_scale(
+        color="independent", shape="independent"
+    )
     return chart.add_params(picked_group())
 
 

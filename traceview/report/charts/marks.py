@@ -49,7 +49,7 @@ def dimming(shown: float = 1.0) -> Any:
 def legend(*, lines: bool = False) -> alt.Legend:
     """Below the drawing, where names have room on a narrow page too."""
     symbol: dict[str, Any] = (
-        {"symbolType": "stroke", "symbolSize": 500} if lines else {"symbolDash": [1, 0]}
+        {"symbolType": "stroke", "symbolSize": 320} if lines else {"symbolDash": [1, 0]}
     )
     return alt.Legend(title=None, orient="bottom", direction="vertical", columns=1, **symbol)
 

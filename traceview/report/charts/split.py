@@ -1,8 +1,8 @@
 """Where the time of each group went: recorded, and below it what is left without tracing.
 
-Both bars of a group are shares of its recorded time, so that groups of very different cost stand
-side by side; the numbers are written out. Where tracing is not estimated but only bounded, the
-second bar has the least that is left of each component, and what may be either is drawn as unknown.
+Bars are shares, so that groups of very different cost stand side by side; the times are written
+out. Where tracing is not estimated but only bounded, the second bar is of the recorded time: the
+least that is left of each component, and what may be either is drawn as unknown.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import polars as pl
 
 from traceview.report.bar import PARTS, corrected_values
-from traceview.report.charts.bars import TRACING, UNKNOWN_PART, Bar, Segment, bars
+from traceview.report.charts.bars import UNKNOWN_PART, Bar, Segment, bars
 from traceview.report.charts.chart import Chart
 from traceview.report.charts.time_words import sentences, time_words
 from traceview.report.tracing import between, nanoseconds
@@ -44,7 +44,7 @@ def split_chart(found: Contents, groups: Groups) -> Chart:
         "One bar per group, its components as shares of its recorded time, in the order of the"
         " legend and with their letters; below it what is left without tracing, where that is"
         " known.",
-        bars(drawn, "share of the recorded time"),
+        bars(drawn, "share of the time of the bar"),
         subtitle=sentences([*time_words(found.analysis), *_bounds(rows), *_unseparated(rows),
                             _more(groups)]),
     )  # fmt: skip
@@ -113,24 +113,24 @@ def _of_group(row: dict[str, Any]) -> Iterator[Bar]:
     parts = [_Part(part.column, float(row[part.column] or 0)) for part in PARTS]
     whole = f"{duration(total)} in {plural(row['count'], 'unmap')}"
     said = f"recorded: {_per(total, row)}, {whole}" if row["leaves"] else f"recorded: {whole}"
-    yield Bar(group, group, said, tuple(_stacked(parts, row)))
+    yield Bar(group, group, said, tuple(_stacked(parts, row, total)))
     if not row["probe_high_ns"]:
         return
     yield _least(row) if row["corrected_ns"] is None else _estimated(row)
 
 
 def _estimated(row: dict[str, Any]) -> Bar:
-    """What is left of each component, and tracing in what that leaves of the whole."""
+    """What is left of each component, as shares of what is left in all."""
     left = corrected_values(row)
     parts = [
         _Part(part.column, max(0.0, left[part.column] or 0.0), _interval(part.column, row))
         for part in PARTS
     ]
-    spent = row["duration_ns"] - sum(part.ns for part in parts)
-    parts.append(_Part(TRACING, max(0.0, spent), _between(row, "probe_low_ns", "probe_high_ns")))
     ends = _between(row, "corrected_low_ns", "corrected_high_ns")
     said = f"without tracing: {_per(row['corrected_ns'], row)}" + (f" ({ends})" if ends else "")
-    return Bar("", row["group"], said, tuple(_stacked(parts, row)))
+    kept = share(round(max(0.0, row["corrected_ns"])), row["duration_ns"])
+    drawn = _stacked(parts, row, sum(part.ns for part in parts))
+    return Bar("", row["group"], f"{said}, {kept} of the recorded time", tuple(drawn))
 
 
 def _least(row: dict[str, Any]) -> Bar:
@@ -144,7 +144,12 @@ def _least(row: dict[str, Any]) -> Bar:
     parts.append(_Part(UNKNOWN_PART, max(0.0, unknown)))
     low = row["corrected_low_ns"]
     said = "an unknown part" if low is None else f"at least {_per(low, row)}"
-    return Bar("", row["group"], f"without tracing: {said}", tuple(_stacked(parts, row)))
+    return Bar(
+        "",
+        row["group"],
+        f"without tracing: {said}",
+        tuple(_stacked(parts, row, row["duration_ns"])),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,13 +175,13 @@ def _between(row: dict[str, Any], low: str, high: str) -> str:
     return ends if ".." in ends else ""
 
 
-def _stacked(parts: list[_Part], row: dict[str, Any]) -> Iterator[Segment]:
-    total, at = row["duration_ns"], 0.0
+def _stacked(parts: list[_Part], row: dict[str, Any], total: float) -> Iterator[Segment]:
+    at = 0.0
     for part in parts:
         if part.ns > 0:
             yield Segment(
                 NAMES.get(part.column, part.column), LETTERS.get(part.column, ""),
-                at / total, (at + part.ns) / total, share(round(part.ns), total),
+                at / total, (at + part.ns) / total, share(round(part.ns), round(total)),
                 round(part.ns), _per(part.ns, row), part.between,
             )  # fmt: skip
             at += part.ns

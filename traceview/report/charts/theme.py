@@ -72,11 +72,11 @@ def _styles(*, dark: bool) -> dict[str, Any]:
     text, muted = TEXT[dark], MUTED[dark]
     return {
         "heading": {"color": text, "fontSize": 12, "fontWeight": 600},
+        "label": {"color": text, "fontSize": 12},
         "note": {"color": muted, "fontSize": 12},
         "letter": {"color": LETTERS, "fontSize": 12, "fontWeight": 600},
         "segment": {"stroke": GROUND[dark], "strokeWidth": 1},
         "unknown": {"color": GRID[dark], "stroke": muted, "strokeDash": [3, 2], "strokeWidth": 1},
-        "tracing": {"color": "transparent", "stroke": muted, "strokeWidth": 1},
         "loss": {"color": GROUPS[dark][1], "fillOpacity": 0.25},
         "noise": {"color": muted, "fillOpacity": 0.16},
         "reference": {"color": muted, "strokeDash": [4, 3], "strokeWidth": 1.5},
