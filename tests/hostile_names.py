@@ -23,7 +23,7 @@ NAMES: Final = (
     "javascript:alert(8)",
     "\u202egnp.exe\u202c \u2066hidden\u2069 \u200f",
     "nul\0 bell\a escape\x1b[31m new\nline",
-    "\ud800 lone surrogate",
+    "\udcff byte that is no character",
     "x" * 10_000,
     "__proto__",
     "constructor",
@@ -33,6 +33,11 @@ NAMES: Final = (
 )
 # Columns whose values are the parsers' own words, which no trace can choose.
 OURS: Final = frozenset({"format", "kind", "origin", "tracer", "clock"})
+
+
+def of_file(name: str) -> str:
+    """*name* as parsers decode it: they replace bytes that are no characters."""
+    return name.replace("\udcff", "\ufffd")
 
 
 def with_hostile_names(analysis: Analysis) -> Analysis:
@@ -53,7 +58,7 @@ def hostile(rows: pl.DataFrame) -> pl.DataFrame:
             continue
         old = rows[name].cast(pl.String).drop_nulls().unique(maintain_order=True).to_list()
         new = {
-            text: NAMES[(at + number) % len(NAMES)].replace("\ud800", "\ufffd")
+            text: of_file(NAMES[(at + number) % len(NAMES)])
             + (f" {number}" if number >= len(NAMES) else "")
             for number, text in enumerate(old)
         }

@@ -13,12 +13,19 @@ from typing import TYPE_CHECKING, Any, Final
 from traceview.report.blocks import Paragraph
 from traceview.report.charts.theme import theme
 from traceview.report.dashboard.figures import figure, names_in, specification
-from traceview.report.dashboard.script import Inline, data, page_script, page_style, vega
+from traceview.report.dashboard.script import (
+    Inline,
+    data,
+    page_script,
+    page_style,
+    script,
+    vega,
+)
 from traceview.report.dashboard.slowest import chooser
 from traceview.report.dashboard.words import section, text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from traceview.report.blocks import Section
     from traceview.report.charts.chart import Chart
@@ -28,6 +35,8 @@ if TYPE_CHECKING:
 SUMMARY: Final = "summary"
 FIRST: Final = (SUMMARY, "caveats", "table")
 WATERFALL: Final = "waterfall"
+# Runs before anything is shown: what is said to those without scripts must not flash.
+MARK_SCRIPTED: Final = script('document.documentElement.classList.add("scripted");')
 NO_SCRIPT: Final = (
     "The charts are drawn by scripts, which do not run here. What the report says is complete"
     " below, and so are the numbers of the charts that have few."
@@ -54,11 +63,11 @@ def document(page: Page) -> Iterator[str]:
     colours, config = _colours()
     style = Inline(page_style().text + colours)
     scripts = (vega(), page_script())
-    yield from _head(page.title, style, scripts)
+    yield from _head(page.title, style, (MARK_SCRIPTED, *scripts))
     yield '<body>\n<a class="skip" href="#main">skip to the report</a>\n'
     yield from _header(page)
     yield '<main id="main" tabindex="-1">\n'
-    yield f'<noscript><p class="banner">{text(NO_SCRIPT)}</p></noscript>\n'
+    yield f'<p class="banner unscripted">{text(NO_SCRIPT)}</p>\n'
     yield from _first(page)
     yield from _charts(page)
     yield '<div class="rest">\n'
@@ -68,7 +77,7 @@ def document(page: Page) -> Iterator[str]:
     yield "</div>\n"
     yield '<p id="said" class="unseen" role="status"></p>\n</main>\n'
     yield data("chart-config", config)
-    yield from (f"<script>{script.text}</script>\n" for script in scripts)
+    yield from (f"<script>{one.text}</script>\n" for one in scripts)
     yield "</body>\n</html>\n"
 
 
@@ -88,7 +97,7 @@ def _warned(summary: Section | None) -> bool:
     return any(isinstance(block, Paragraph) and block.strong for block in blocks)
 
 
-def _head(title: str, style: Inline, scripts: Iterable[Inline]) -> Iterator[str]:
+def _head(title: str, style: Inline, scripts: Sequence[Inline]) -> Iterator[str]:
     policy = (
         "default-src 'none'; base-uri 'none'; form-action 'none'; img-src data:;"
         f" style-src {style.digest}; script-src {' '.join(one.digest for one in scripts)}"
@@ -97,7 +106,8 @@ def _head(title: str, style: Inline, scripts: Iterable[Inline]) -> Iterator[str]
     yield f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
     yield '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
     yield '<meta name="referrer" content="no-referrer">\n'
-    yield f"<title>{text(title)}</title>\n<style>{style.text}</style>\n</head>\n"
+    yield f"<title>{text(title)}</title>\n<style>{style.text}</style>\n"
+    yield f"<script>{MARK_SCRIPTED.text}</script>\n</head>\n"
 
 
 def _header(page: Page) -> Iterator[str]:

@@ -70,10 +70,10 @@ def figure(of: Chart, spec: Spec | None, *, more: str = "") -> Iterator[str]:
     yield f'<div class="plot" role="img" aria-label="{text(of.description)}"></div>\n'
     yield f'<div class="under">{"".join(_described(of, spec))}'
     yield '<span class="save" hidden>save as '
-    yield f'<button type="button" data-save="svg" aria-label="save {text(of.title)} as SVG">SVG'
-    yield "</button> "
-    yield f'<button type="button" data-save="png" aria-label="save {text(of.title)} as PNG">PNG'
-    yield "</button></span></div>\n"
+    for kind in ("svg", "png"):
+        yield f'<button type="button" data-save="{kind}" aria-label="save {code} as {kind.upper()}"'
+        yield f">{kind.upper()}</button> "
+    yield "</span></div>\n"
     yield data(f"spec-{code}", spec)
     yield "</figure>\n"
 

@@ -18,11 +18,18 @@
     chart.view?.finalize();
     const { view } = await vegaEmbed(chart.plot, chart.spec, {
       mode: "vega-lite", renderer: "svg", actions: false, ast: true, config,
-      bind: chart.figure.querySelector(".binds"), defaultStyle: false, tooltip: { disableDefaultStyle: true, theme: "page" },
+      bind: chart.figure.querySelector(".binds"), defaultStyle: false, tooltip: { disableDefaultStyle: true, theme: "page", formatTooltip: told },
     });
     chart.view = view;
     view.addEventListener("click", (_, item) => clicked(item?.datum));
     await show(chart);
+  }
+
+  // What is known of a mark, as rows of a table; *plain* takes the markup out of a text.
+  function told(value, plain) {
+    const known = Object.entries(value).filter(([, of]) => !["", "undefined", "null"].includes(of));
+    const rows = known.map(([name, of]) => `<tr><th>${plain(name)}</th><td>${plain(of)}</td></tr>`);
+    return `<table>${rows.join("")}</table>`;
   }
 
   function has(view, signal) {
@@ -159,7 +166,6 @@
   // A chart after the other, so that the page answers from the first one on; without waiting for
   // any to be looked at, so that all can be printed.
   async function start() {
-    root.classList.add("scripted");
     listen();
     picked.unmap = all("#slowest input").find((input) => input.checked)?.value ?? "";
     for (const figure of all("figure[data-chart]")) {

@@ -1,0 +1,75 @@
+"""The dashboard of an analysis and of a comparison: one HTML file, complete in itself.
+
+Its words are the sections that mail text and Markdown have, its charts those of the pictures; both
+are functions of what was found, as the page is.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from traceview.report.charts.groups import KEYS, named_groups
+from traceview.report.charts.time_words import time_words
+from traceview.report.compared import label_of
+from traceview.report.dashboard.document import Page, document
+from traceview.report.dashboard.slowest import slow_unmaps
+from traceview.report.terminal import by_label
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from traceview.report.compared import Compared
+    from traceview.report.contents import Contents
+    from traceview.report.provenance import Provenance
+
+
+def analysis_page(
+    found: Contents, slow_calls: pl.DataFrame, provenance: Provenance
+) -> Iterator[str]:
+    """The page of `traceview analyze`; *slow_calls* are SLOW_CALLS of queries/slow_calls.py."""
+    from traceview.report.analysis_sections import analysis_sections  # noqa: PLC0415
+    from traceview.report.charts.analysis import analysis_charts  # noqa: PLC0415 - slow
+
+    page = Page(
+        title=f"traceview: {label_of(found.whole)}",
+        sections=analysis_sections(found, provenance),
+        charts=analysis_charts(found, slow_calls),
+        unmaps=slow_unmaps(found.analysis, slow_calls),
+        rows={"table": _groups_of_rows(found)},
+        warnings=time_words(found.whole),
+    )
+    yield from document(page)
+
+
+def _groups_of_rows(found: Contents) -> list[list[str]]:
+    """What charts call the group of each row of the tables of unmaps, "" where they draw none."""
+    keys = [name for name in KEYS if name != "no_leaves"]
+    names = {
+        (*(row[name] for name in keys), row["leaves"] is None): row["group"]
+        for row in named_groups(found).rows.iter_rows(named=True)
+    }
+    shown = found.groups.filter(pl.col("leaf_level") != "none")
+    return [
+        [
+            names.get((*(row[name] for name in keys), row["leaves"] is None), "")
+            for row in of.iter_rows(named=True)
+        ]
+        for _, of in by_label(shown, found)
+    ]
+
+
+def comparison_page(found: Compared, provenance: Provenance) -> Iterator[str]:
+    """The page of `traceview compare`."""
+    from traceview.report.charts.comparison import comparison_charts  # noqa: PLC0415 - slow
+    from traceview.report.comparison_sections import comparison_sections  # noqa: PLC0415
+
+    sides = (found.comparison.base, found.comparison.with_)
+    page = Page(
+        title=f"traceview: {' against '.join(label_of(side) for side in sides)}",
+        sections=comparison_sections(found, provenance),
+        charts=comparison_charts(found),
+        warnings=time_words(*sides),
+    )
+    yield from document(page)
