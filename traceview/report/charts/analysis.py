@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from traceview.report.charts.ecdf import ecdf_chart
 from traceview.report.charts.groups import named_groups
 from traceview.report.charts.leaves import leaves_chart
+from traceview.report.charts.samples import samples_chart
 from traceview.report.charts.split import split_chart
 from traceview.report.charts.timeline import timeline_chart
 from traceview.report.charts.waterfall import waterfall_chart
@@ -27,4 +28,6 @@ def analysis_charts(found: Contents, slow_calls: pl.DataFrame | None = None) -> 
         ecdf_chart(found, groups),
         timeline_chart(found, groups),
     ]
+    samples = samples_chart(found)
+    charts += [] if samples is None else [samples]
     return charts if slow_calls is None else [*charts, waterfall_chart(found, slow_calls)]

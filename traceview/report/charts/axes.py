@@ -22,7 +22,11 @@ TIME_LABELS: Final = (
 )
 MOST_TICKS: Final = 8
 # Multiples of powers of ten, the finest that is not too many.
-STEPS: Final = ((1, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9), (1, 2, 3, 4, 5, 7), (1, 2, 5), (1, 3), (1,))
+STEPS: Final = (
+    tuple(tenths / 10 for tenths in range(10, 100)),
+    tuple(tenths / 10 for tenths in range(10, 100, 2)),
+    (1, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9), (1, 2, 3, 4, 5, 7), (1, 2, 5), (1, 3), (1,),
+)  # fmt: skip
 LEAST_SPAN: Final = 2.0
 MARGIN: Final = 1.15
 OF_SPAN: Final = 0.04  # of what a logarithmic axis spans, on either side
@@ -43,7 +47,7 @@ def log_ticks(low: float, high: float) -> list[float]:
     powers = range(floor(log10(low)), ceil(log10(high)) + 1)
     inside: list[float] = []
     for steps in STEPS:
-        ticks = [step * 10.0**power for power in powers for step in steps]
+        ticks = [float(f"{step * 10.0**power:.6g}") for power in powers for step in steps]
         inside = [tick for tick in ticks if low <= tick <= high]
         if len(inside) <= MOST_TICKS:
             return inside

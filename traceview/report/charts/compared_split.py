@@ -10,7 +10,7 @@ from traceview.queries.decomposition import TRACING, Decomposition, decompose
 from traceview.report.bar import PARTS
 from traceview.report.charts.bars import Bar, Segment, bars
 from traceview.report.charts.chart import Chart
-from traceview.report.charts.time_words import sentences, time_words
+from traceview.report.charts.time_words import headline_and_basis, sentences, time_words
 from traceview.report.compare_split import NAMES, split_texts
 from traceview.report.wording import number, share
 
@@ -47,10 +47,12 @@ def _chart(code: str, of: Decomposition, sides: Sides, texts: list[str]) -> Char
         return Chart(code, TITLE, "", None, "no part took any time")
     drawn = [_bar(of, side, name) for side, name in enumerate(sides.names)]
     comparison = sides.found.comparison
-    title = texts[0] if texts else TITLE + (", as recorded" if code == RECORDED else "")
-    said = [*time_words(comparison.base, comparison.with_), *_words(of, sides), *texts[1:2]]
+    title, basis = headline_and_basis(
+        texts[0] if texts else TITLE + (", as recorded" if code == RECORDED else "")
+    )
+    said = [basis, *time_words(comparison.base, comparison.with_), *_words(of, sides), *texts[1:2]]
     return Chart(
-        code, title[0].upper() + title[1:],
+        code, title,
         "Per side, what a leaf costs in each part, in the order of the legend. Only parts that are"
         " separated on both sides are told apart.",
         bars(drawn, "ns per leaf (mean over runs)", share=False, most=most * 1.02),

@@ -10,6 +10,7 @@ import polars as pl
 from traceview.queries.ecdf import ecdf
 from traceview.report.charts.axes import log_times
 from traceview.report.charts.chart import Chart
+from traceview.report.charts.groups import no_unmaps
 from traceview.report.charts.marks import (
     dimming,
     exact,
@@ -37,10 +38,7 @@ FEW: Final = 20  # of fewer, a 95th percentile is the longest
 def ecdf_chart(found: Contents, groups: Groups) -> Chart:
     """The chart, or why there is none."""
     if groups.unmaps.is_empty():
-        return Chart(
-            CODE, "Distribution of durations", "", None,
-            "no unmap is complete and has a time above 0",
-        )  # fmt: skip
+        return Chart(CODE, "Distribution of durations", "", None, no_unmaps(found))
     rows = ecdf(groups.of_drawn(), "group", "duration_ns")
     names = [name for name in groups.drawn if name in set(rows["group"])]
     return Chart(
@@ -51,13 +49,17 @@ def ecdf_chart(found: Contents, groups: Groups) -> Chart:
         ecdf_drawing(rows, names, "duration of an unmap (log scale)"),
         subtitle=sentences([
             *time_words(found.analysis),
-            "only complete unmaps" if _excluded(found) else "", groups.not_drawn,
+            _excluded(found), groups.not_drawn,
         ]),
     )  # fmt: skip
 
 
-def _excluded(found: Contents) -> bool:
-    return bool((found.analysis.unmaps["status"].cast(pl.String) != "complete").any())
+def _excluded(found: Contents) -> str:
+    """That some unmaps are not in it, and which these are likely to be."""
+    if (found.analysis.unmaps["status"].cast(pl.String) == "complete").all():
+        return ""
+    why = "; long ones are likelier to meet a loss" if len(found.whole.losses) else ""
+    return f"only complete unmaps{why}"
 
 
 def _title(groups: Groups) -> str:

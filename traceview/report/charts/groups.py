@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import polars as pl
 
 from traceview.queries.groups import leaf_level, source_labels
+from traceview.report.absent import why_no_unmap
 from traceview.report.charts.theme import MOST_GROUPS
 from traceview.report.terminal import leaf_sizes
 from traceview.report.wording import UNKNOWN, clean, plural
@@ -48,6 +49,17 @@ class Groups:
     def of_drawn(self) -> pl.DataFrame:
         """The unmaps of the groups that are drawn."""
         return self.unmaps.filter(pl.col("group").is_in(self.drawn))
+
+
+def no_unmaps(found: Contents) -> str:
+    """Why there is no unmap with a time, in one sentence."""
+    if found.whole.unmaps.is_empty():
+        why = next(iter(why_no_unmap(found.whole)), "no unmap was recorded")
+        return why.removesuffix(" (below)").removesuffix(" (see below)")
+    if found.analysis.unmaps.is_empty():
+        return "no unmap passes the filters"
+    began = len(found.analysis.unmaps)
+    return f"none of {plural(began, 'unmap')} is complete and has a time above 0"
 
 
 def named_groups(found: Contents) -> Groups:

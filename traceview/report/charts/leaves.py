@@ -13,6 +13,7 @@ from traceview.queries.comparison import FITS
 from traceview.queries.leaf_costs import leaf_costs, leaf_line
 from traceview.report.charts.axes import log_leaves, log_times
 from traceview.report.charts.chart import Chart
+from traceview.report.charts.groups import no_unmaps
 from traceview.report.charts.marks import (
     dimming,
     exact,
@@ -52,7 +53,7 @@ def leaves_chart(found: Contents, groups: Groups) -> Chart:
     """The chart, or why there is none."""
     unmaps = groups.of_drawn().filter(pl.col("leaves") > 0)
     if unmaps.is_empty():
-        return Chart(CODE, "Time per leaf", "", None, _absent(groups))
+        return Chart(CODE, "Time per leaf", "", None, _absent(found, groups))
     names = [name for name in groups.drawn if name in set(unmaps["group"])]
     fits = [_fitted(name, unmaps.filter(pl.col("group") == name)) for name in names]
     rows = leaf_costs(unmaps)
@@ -70,9 +71,9 @@ def leaves_chart(found: Contents, groups: Groups) -> Chart:
     )  # fmt: skip
 
 
-def _absent(groups: Groups) -> str:
+def _absent(found: Contents, groups: Groups) -> str:
     if groups.unmaps.is_empty():
-        return "no unmap is complete and has a time above 0"
+        return no_unmaps(found)
     known = groups.unmaps["leaves"].drop_nulls()
     if known.is_empty():
         return "the number of leaves of no complete unmap is known"
@@ -87,7 +88,7 @@ def _fitted(name: str, unmaps: pl.DataFrame) -> Fitted:
     if line is None:
         return Fitted(name, None, f"{plural(unmaps['leaves'].n_unique(), 'size')}, a line wants 3")
     if abs(line.worst.relative) > FITS:
-        return Fitted(name, None, f"a size is {abs(line.worst.relative):.0%} off the line")
+        return Fitted(name, None, f"a size is more than {FITS:.0%} off it")
     if line.slope <= 0:
         return Fitted(name, None, "more leaves do not take longer")
     return Fitted(name, line)

@@ -14,7 +14,7 @@ import altair as alt
 from traceview.report.charts.axes import log_ends, log_ticks
 from traceview.report.charts.chart import Chart
 from traceview.report.charts.marks import plain
-from traceview.report.charts.time_words import sentences
+from traceview.report.charts.time_words import headline_and_basis, sentences
 from traceview.report.compare_effect import plan_texts
 from traceview.report.compare_headline import headline_of, headline_text
 from traceview.report.compared import cell_words
@@ -51,7 +51,7 @@ def ratios_chart(sides: Sides) -> Chart:
     """The chart, or why there is none."""
     found = sides.found
     rows, more = _rows(found)
-    title, stands_on = _title(found)
+    title, stands_on = headline_and_basis(headline_text(found))
     if not rows:
         return Chart(
             CODE, "Ratio of the sides, size by size", "", None,
@@ -73,18 +73,6 @@ def ratios_chart(sides: Sides) -> Chart:
         " logarithmic.",
         _chart(rows, floor, found), subtitle=sentences(said),
     )  # fmt: skip
-
-
-def _title(found: Compared) -> tuple[str, str]:
-    """The headline, and what it stands on, which ends it in brackets."""
-    text = headline_text(found)
-    text = text[0].upper() + text[1:]
-    depth = 0
-    for at in range(len(text) - 1, -1, -1) if text.endswith(")") else ():
-        depth += {")": 1, "(": -1}.get(text[at], 0)
-        if not depth:
-            return text[:at].rstrip(), text[at + 1 : -1]
-    return text, ""
 
 
 def _rows(found: Compared) -> tuple[list[Row], int]:

@@ -15,6 +15,7 @@ import polars as pl
 from traceview.report.bar import PARTS, corrected_values
 from traceview.report.charts.bars import UNKNOWN_PART, Bar, Segment, bars
 from traceview.report.charts.chart import Chart
+from traceview.report.charts.groups import no_unmaps
 from traceview.report.charts.time_words import sentences, time_words
 from traceview.report.tracing import between, nanoseconds
 from traceview.report.wording import duration, number, plural, share
@@ -36,7 +37,7 @@ def split_chart(found: Contents, groups: Groups) -> Chart:
         (pl.col("leaf_level") != "none") & pl.col("group").is_in(groups.drawn)
     )
     if rows.is_empty():
-        return Chart(CODE, "Where the time went", "", None, _absent(groups))
+        return Chart(CODE, "Where the time went", "", None, _absent(found, groups))
     drawn = [bar for row in rows.iter_rows(named=True) for bar in _of_group(row)]
     return Chart(
         CODE,
@@ -50,9 +51,9 @@ def split_chart(found: Contents, groups: Groups) -> Chart:
     )  # fmt: skip
 
 
-def _absent(groups: Groups) -> str:
+def _absent(found: Contents, groups: Groups) -> str:
     if groups.unmaps.is_empty():
-        return "no unmap is complete and has a time above 0"
+        return no_unmaps(found)
     return "nothing was mapped in any complete unmap"
 
 

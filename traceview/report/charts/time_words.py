@@ -39,6 +39,17 @@ def sentences(parts: Iterable[str]) -> str:
     return " ".join(_ended(parts))
 
 
+def headline_and_basis(text: str) -> tuple[str, str]:
+    """A sentence as a title, and what it stands on, which it may end with in brackets."""
+    text = text[:1].upper() + text[1:]
+    depth = 0
+    for at in range(len(text) - 1, 0, -1) if text.endswith(")") else ():
+        depth += {")": 1, "(": -1}.get(text[at], 0)
+        if not depth:
+            return text[:at].rstrip(), text[at + 1 : -1]
+    return text, ""
+
+
 def _ended(parts: Iterable[str]) -> Iterator[str]:
     for part in parts:
         if part:

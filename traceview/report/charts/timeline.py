@@ -16,7 +16,7 @@ from traceview.queries.groups import nearest_rank
 from traceview.queries.unmap_timeline import bins, loss_bands, placed, slowest, spans
 from traceview.report.charts.axes import log_times, times
 from traceview.report.charts.chart import Chart
-from traceview.report.charts.groups import source_names
+from traceview.report.charts.groups import no_unmaps, source_names
 from traceview.report.charts.marks import (
     IS_PICKED,
     PICKED_UNMAP,
@@ -44,6 +44,7 @@ CODE: Final = "timeline"
 HEIGHT: Final = 300
 ROW_HEIGHT: Final = 110  # of one of several traces in a picture
 MOST_POINTS: Final = 1_200  # of more unmaps, stretches of time are points
+MOST_EXCLUDED: Final = 100  # stretches of time
 MOST_SOURCES: Final = 24
 MOST_ROWS: Final = 6
 WIDTH: Final = 760
@@ -56,8 +57,8 @@ def timeline_chart(found: Contents, groups: Groups) -> Chart:
     unmaps = placed(groups.of_drawn(), of)
     if unmaps.is_empty():
         why = (
-            "no unmap is complete and has a time above 0" if groups.unmaps.is_empty()
-            else "the trace has no times of its own, only durations"
+            no_unmaps(found) if groups.unmaps.is_empty()
+            else "there are no times of the trace, only durations"
         )  # fmt: skip
         return Chart(CODE, "Unmaps over time", "", None, why)
     sources = _sources(unmaps)
@@ -65,7 +66,9 @@ def timeline_chart(found: Contents, groups: Groups) -> Chart:
     of = of.filter(pl.col("source_id").is_in(sources))
     slow = slowest(shown)
     names = [name for name in groups.drawn if name in set(shown["group"])]
+    out = _excluded(found.analysis.unmaps, spans(found.analysis), sources)
     drawn = _Drawn(
+        excluded=out,
         points=_points(shown, slow, of), slow=_slow(slow), names=names, spans=of,
         losses=loss_bands(found.whole.losses, of), sources=sources,
         source_names=source_names(found.analysis.sources, sources),
@@ -110,6 +113,9 @@ def _said(found: Contents, groups: Groups, unmaps: pl.DataFrame, drawn: _Drawn) 
     if several > len(drawn.sources):
         yield f"{len(drawn.sources)} of {several} traces, those with the most time in unmaps"
     yield groups.not_drawn
+    out = int(drawn.excluded["unmaps"].sum())
+    if out:
+        yield f"at the bottom: {plural(out, 'unmap')} without a usable duration"
     missing = len(groups.of_drawn()) - len(unmaps)
     if missing:
         yield f"{plural(missing, 'unmap')} without a time not drawn"
@@ -150,6 +156,18 @@ def _points(unmaps: pl.DataFrame, slow: pl.DataFrame, of: pl.DataFrame) -> pl.Da
     return rows.with_columns(pl.col("source_id").alias("source")).drop("source_id")
 
 
+def _excluded(unmaps: pl.DataFrame, of: pl.DataFrame, sources: Sequence[int]) -> pl.DataFrame:
+    """When unmaps began that have no duration to use, those of one moment as one."""
+    status = pl.col("status").cast(pl.String)
+    rows = placed(unmaps.filter(status.is_in(["censored", "contaminated"])), of)
+    rows = rows.filter(pl.col("source_id").is_in(sources))
+    return bins(
+        rows.select("source_id", "at_ns", "duration_ns", status.alias("group")), of, MOST_EXCLUDED
+    ).select(
+        pl.col("source_id").alias("source"), pl.col("group").alias("status"), "at_ns", "unmaps"
+    )
+
+
 def _slow(slow: pl.DataFrame) -> pl.DataFrame:
     text = pl.col("step").map_elements(clean, return_dtype=pl.String)
     return slow.select(
@@ -163,12 +181,13 @@ class _Drawn:
     """The parts of the drawing, which a page and a picture put together differently."""
 
     def __init__(
-        self, *, points: pl.DataFrame, slow: pl.DataFrame, names: Sequence[str],
-        spans: pl.DataFrame, losses: pl.DataFrame, sources: Sequence[int],
+        self, *, points: pl.DataFrame, slow: pl.DataFrame, excluded: pl.DataFrame,
+        names: Sequence[str], spans: pl.DataFrame, losses: pl.DataFrame, sources: Sequence[int],
         source_names: Sequence[str],
     ) -> None:  # fmt: skip
         self.points, self.slow, self.names, self.spans = points, slow, names, spans
         self.losses, self.sources, self.source_names = losses, sources, source_names
+        self.excluded = excluded
 
     def page(self) -> Drawing:
         """One trace, of several the one that is chosen."""
@@ -236,7 +255,18 @@ class _Drawn:
             ],
         ))  # fmt: skip
         found.append(self._slowest(x, y, color, shape, only))
-        return found
+        return found if self.excluded.is_empty() else [*found, self._without_time(x, only)]
+
+    def _without_time(self, x: dict[str, Any], only: str | None) -> alt.Chart:
+        """Marks on the axis: these unmaps have no duration to be placed by."""
+        ticks: alt.Chart = self._of(self.excluded, only).mark_tick(style="excluded", yOffset=-7)
+        return ticks.encode(
+            x=alt.X(**x), y=alt.value({"expr": "height"}),
+            tooltip=[
+                plain("status", "unmaps without a usable duration"), exact("unmaps", "unmaps"),
+                exact("at_ns", "began after (ns)"),
+            ],
+        )  # fmt: skip
 
     def _slowest(
         self, x: dict[str, Any], y: dict[str, Any], color: alt.Color, shape: alt.Shape,

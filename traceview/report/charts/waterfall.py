@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 CODE: Final = "waterfall"
 ROW: Final = 24
-MOST_ROWS: Final = 3_000  # of all unmaps together
+MOST_ROWS: Final = 2_000  # of all unmaps together
 LONGEST_SYMBOL: Final = 64
 NAMELESS: Final = "a short call"
 # Whether the bar is wider than the name of its call, at 7 pixels a character.
@@ -76,7 +76,7 @@ def _title(calls: pl.DataFrame) -> str:
 
 
 def _merged(rows: pl.DataFrame) -> Iterator[str]:
-    if (rows["calls"] > 1).any():
+    if rows["calls"].count():
         yield (
             "of unmaps with many calls the short ones of one component and time are one bar, from"
             " the first's begin to the last's end"
@@ -102,7 +102,8 @@ def _rows(calls: pl.DataFrame) -> pl.DataFrame:
         pl.when(pl.col("calls") > 1).then(several).otherwise(symbol).alias("symbol"),
         pl.col("component").cast(pl.String).replace_strict(NAMES, default=NAMES["rest"])
         .alias("component"),
-        "offset_ns", "duration_ns", "self_ns", "depth", "calls", "cpu",
+        "offset_ns", "duration_ns", "self_ns", "depth",
+        pl.when(pl.col("calls") > 1).then("calls").alias("calls"),
         pl.when(status != "complete").then(status).alias("status"),
     )  # fmt: skip
 
@@ -142,7 +143,7 @@ def _fewer(of: pl.DataFrame, most: int) -> pl.DataFrame:
 
 
 def _chart(rows: pl.DataFrame, first: str, depths: int) -> Drawing:
-    axis = alt.Axis(title="since the unmap began", labelExpr=TIME_LABELS, tickCount=6)
+    axis = alt.Axis(title="since the unmap began", labelExpr=TIME_LABELS, tickCount=6, grid=False)
     x = alt.X("offset_ns:Q", scale=alt.Scale(nice=False, zero=True), axis=axis)
     y = alt.Y(
         "depth:O",
@@ -167,14 +168,14 @@ def _chart(rows: pl.DataFrame, first: str, depths: int) -> Drawing:
         )
         .encode(x=x, y=y)
     )
-    bars = base.mark_bar(style="segment").encode(
+    bars = base.mark_bar(style="segment", opacity=1).encode(
         x2="end_ns:Q", color=color,
         strokeWidth=alt.condition(IS_WIDE, alt.value(1), alt.value(0)),
         tooltip=[
             plain("symbol", "call"), plain("component", "counts to"),
             exact("offset_ns", "began after (ns)"), exact("duration_ns", "duration (ns)"),
-            exact("self_ns", "own time (ns)"), exact("depth", "depth"), exact("calls", "calls"),
-            exact("cpu", "CPU"), plain("status", "status"),
+            exact("self_ns", "own time (ns)"), exact("depth", "depth"),
+            exact("calls", "calls"), plain("status", "status"),
         ],
     )  # fmt: skip
     labels = base.mark_text(style="letter", align="left", dx=5, fontWeight=500).encode(
