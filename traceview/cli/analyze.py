@@ -12,6 +12,7 @@ from traceview.cli.opening import open_calibration, open_traces, refuse_damage
 from traceview.cli.outputs import outputs_of
 from traceview.cli.reading import Reading
 from traceview.cli.recipe import filters_of, recipe_of, steps_of
+from traceview.cli.scrubbing import scrub_recipe, scrub_steps, scrub_traces
 
 if TYPE_CHECKING:
     from traceview.queries import Analysis
@@ -22,9 +23,15 @@ def analyze(  # noqa: PLR0913 - one per option
     traces: opt.Traces,
     *,
     json: opt.Json = False,
+    mail: opt.Mail = False,
+    markdown: opt.Markdown = False,
     output: opt.Output = None,
+    html: opt.Html = None,
+    png: opt.Png = None,
+    svg: opt.Svg = None,
     parquet: opt.Parquet = None,
     evidence: opt.Evidence = None,
+    scrub: opt.Scrub = False,
     force: opt.Force = False,
     step: opt.Step = None,
     trigger: opt.Trigger = None,
@@ -50,8 +57,9 @@ def analyze(  # noqa: PLR0913 - one per option
         from traceview.report.recipe import found, parts_of  # noqa: PLC0415 - not for --help
 
         outputs = outputs_of(
-            json=json, output=output, evidence=evidence, parquet=parquet, force=force, quiet=quiet
-        )
+            json=json, mail=mail, markdown=markdown, output=output, html=html, png=png, svg=svg,
+            evidence=evidence, parquet=parquet, force=force, quiet=quiet,
+        )  # fmt: skip
         with Reading(outputs) as reading:
             named = steps_of(steps, step_pattern)
             recipe = recipe_of(
@@ -73,6 +81,9 @@ def analyze(  # noqa: PLR0913 - one per option
                 vocabulary=opened[0].vocabulary,
                 digest=outputs.lasting,
             )
+            if scrub:
+                scrubber, (opened, fewer) = scrub_traces([opened, fewer], named, quiet=quiet)
+                recipe, named = scrub_recipe(recipe, scrubber), scrub_steps(named, scrubber)
             whole = reading.part("traces", opened, "", **named)
             refuse_damage(whole, strict=strict, quiet=quiet)
             known = {}
@@ -83,7 +94,7 @@ def analyze(  # noqa: PLR0913 - one per option
             parts = parts_of("analysis", {"traces": whole}, known)
             said = found(recipe, parts)
             reading.finish(said, parts, recipe)
-        outputs.report(said, recipe, top=top)
+        outputs.report(said, recipe, reading.slow_calls, top=top)
 
 
 def _priced(

@@ -13,6 +13,7 @@ from traceview.cli.opening import open_calibration, open_traces, refuse_damage
 from traceview.cli.outputs import outputs_of
 from traceview.cli.reading import Reading
 from traceview.cli.recipe import filters_of, recipe_of, steps_of
+from traceview.cli.scrubbing import scrub_recipe, scrub_steps, scrub_traces
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,8 +44,14 @@ def compare(  # noqa: PLR0913 - one per option
     aa: opt.SameSide = False,
     claim: opt.Claims = None,
     json: opt.Json = False,
+    mail: opt.Mail = False,
+    markdown: opt.Markdown = False,
     output: opt.Output = None,
+    html: opt.Html = None,
+    png: opt.Png = None,
+    svg: opt.Svg = None,
     evidence: opt.Evidence = None,
+    scrub: opt.Scrub = False,
     force: opt.Force = False,
     step: opt.Step = None,
     trigger: opt.Trigger = None,
@@ -73,7 +80,10 @@ def compare(  # noqa: PLR0913 - one per option
         from traceview.report.compared import Compared  # noqa: PLC0415 - not needed by --help
         from traceview.report.recipe import found, parts_of  # noqa: PLC0415
 
-        outputs = outputs_of(json=json, output=output, evidence=evidence, force=force, quiet=quiet)
+        outputs = outputs_of(
+            json=json, mail=mail, markdown=markdown, output=output, html=html, png=png, svg=svg,
+            evidence=evidence, force=force, quiet=quiet,
+        )  # fmt: skip
         sides = _sides(traces, base, with_, group, one_side=aa)
         _refuse_unfit(sides, with_calibration, claim if aa else None)
         form = "runs" if aa else "strategies" if group else "comparison"
@@ -98,6 +108,12 @@ def compare(  # noqa: PLR0913 - one per option
                 opened, sides, {"base": base_calibration, "with": with_calibration}, kallsyms,
                 digest=outputs.lasting,
             )  # fmt: skip
+            if scrub:
+                sets = [*opened.values(), *fewer.values()]
+                scrubber, sets = scrub_traces(sets, named, quiet=quiet)
+                recipe, named = scrub_recipe(recipe, scrubber), scrub_steps(named, scrubber)
+                opened = dict(zip(opened, sets, strict=False))
+                fewer = dict(zip(fewer, sets[len(opened) :], strict=True))
             # Traces of one set may be of several kernels; those of one side are of one.
             names = {"all": "one side"} if aa else {"base": "base", "with": "with"}
             calibrations = {
@@ -110,7 +126,7 @@ def compare(  # noqa: PLR0913 - one per option
             parts = parts_of(form, read, calibrations)
             said = found(recipe, parts)
             reading.finish(said, parts, recipe)
-        outputs.report(said, recipe)
+        outputs.report(said, recipe, reading.slow_calls)
         if isinstance(said, Compared) and any(one.overall == "fails" for one in said.claims):
             raise Stop(FINDING)
 

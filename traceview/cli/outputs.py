@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from rich.text import Text
 
+    from traceview.report.drawings import SlowCallsOf
+    from traceview.report.pictures import Kind
     from traceview.report.recipe import Found, Recipe
 
 STDOUT: Final = Path("-")
@@ -32,7 +34,7 @@ class Outputs:
     document: str
     to: Path | None
     html: Path | None
-    pictures: tuple[tuple[str, Path], ...]
+    pictures: tuple[tuple[Kind, Path], ...]
     parquet: Path | None
     evidence: Path | None
     force: bool
@@ -65,16 +67,40 @@ class Outputs:
         elif self.shows_summary:
             show(lines(width()))
 
-    def report(self, found: Found, recipe: Recipe, *, top: int = 0) -> None:  # noqa: ARG002
-        """Write all that was asked for of a report but its tables."""
-        from traceview.report.documents import json_of, summary_of  # noqa: PLC0415
+    def report(self, found: Found, recipe: Recipe, calls: SlowCallsOf, *, top: int = 0) -> None:
+        """Write all that was asked for of a report but its tables.
 
-        if self.document == "json":
-            self.deliver(json_of(found))
-        elif self.to is not None:
-            self.deliver(plain(summary_of(found, page_width(), top=top)))
-        elif self.shows_summary:
-            show(summary_of(found, width(), top=top, blocks=blocks()))
+        *calls*: the calls of the slowest of some unmaps, as pages and pictures want them.
+        """
+        from traceview.report import documents  # noqa: PLC0415 - not needed by --help
+
+        if self.draws:
+            self._draw(found, recipe, calls)
+        if self.document == "mail":
+            self.deliver(documents.mail_of(found, recipe.provenance))
+        elif self.document == "markdown":
+            self.deliver(documents.markdown_of(found, recipe.provenance))
+        else:
+            self.show(
+                lambda: documents.json_of(found),
+                lambda width: documents.summary_of(found, width, top=top, blocks=self._blocks()),
+            )
+
+    def _blocks(self) -> bool:
+        return self.to is None and blocks()
+
+    def _draw(self, found: Found, recipe: Recipe, calls: SlowCallsOf) -> None:
+        from traceview.report.drawings import charts_of, page_of  # noqa: PLC0415 - for this alone
+
+        if self.html is not None:
+            self.write(self.html, page_of(found, calls, recipe.provenance))
+        if self.pictures:
+            from traceview.report.pictures import pictures  # noqa: PLC0415 - for this alone
+
+            charts = charts_of(found, calls)
+            for kind, folder in self.pictures:
+                written = pictures(charts, folder, kind, force=self.force)
+                self.say(f"wrote {len(written)} pictures to {folder}/ (docs/pictures.md)")
 
     def deliver(self, pieces: Iterable[str]) -> None:
         """Write the document."""
@@ -131,7 +157,8 @@ def outputs_of(  # noqa: PLR0913 - one per option
         raise SettingError(
             f"--html - and the {document} both go to standard output\nvalid: -o FILE for one"
         )
-    pictures = tuple((kind, path) for kind, path in (("png", png), ("svg", svg)) if path)
+    asked_for: tuple[tuple[Kind, Path | None], ...] = (("png", png), ("svg", svg))
+    pictures = tuple((kind, path) for kind, path in asked_for if path is not None)
     for name, folder in (*pictures, ("parquet", parquet), ("evidence", evidence)):
         if folder == STDOUT:
             raise SettingError(

@@ -27,10 +27,7 @@ if TYPE_CHECKING:
 
 
 class Reading(AbstractContextManager["Reading"]):
-    """Reads the parts of a report (report/recipe.py) and writes the tables that were asked for.
-
-    `slow`: by part, the calls of the slowest unmaps, where a page or pictures show them.
-    """
+    """Reads the parts of a report (report/recipe.py) and writes the tables that were asked for."""
 
     def __init__(self, outputs: Outputs) -> None:
         """Refuse folders that hold something already."""
@@ -38,7 +35,7 @@ class Reading(AbstractContextManager["Reading"]):
         self._held = ExitStack()
         self._parquet: ParquetTables | None = None
         self._evidence: Evidence | None = None
-        self.slow: dict[str, SlowCalls] = {}
+        self._slow: dict[str, tuple[SlowCalls, Sequence[Trace], dict[str, Any]]] = {}
         if outputs.parquet is not None:
             from traceview.report.parquet import ParquetTables  # noqa: PLC0415 - imports pyarrow
 
@@ -66,12 +63,13 @@ class Reading(AbstractContextManager["Reading"]):
         """One pass over the *traces* of a part, *what* being how the progress calls it."""
         from traceview.queries import analyze  # noqa: PLC0415 - not needed by --help
 
+        ears = self._ears(name, traces, steps)
         with progress(f"reading {what}".rstrip(), quiet=self._outputs.quiet) as advance:
             return analyze(
                 traces,
                 sink=self._sink(name),
                 all_events=self._parquet is not None,
-                hear=self._hear(name),
+                hear=_all(ears),
                 progress=advance,
                 **steps,
             )
@@ -98,20 +96,33 @@ class Reading(AbstractContextManager["Reading"]):
         # Tables of --parquet are those of the traces alone.
         return self._parquet.sink if self._parquet is not None and part == "traces" else None
 
-    def _hear(self, part: str) -> Hear | None:
+    def slow_calls(self, part: str, unmaps: pl.DataFrame) -> pl.DataFrame:
+        """The calls of the slowest of *unmaps*, which are of *part*."""
+        from traceview.queries.slow_calls import slow_calls  # noqa: PLC0415 - not for --help
+
+        heard, traces, steps = self._slow[part]
+        with progress("reading the slowest", quiet=self._outputs.quiet):
+            return slow_calls(unmaps, heard, traces, **steps)
+
+    def _ears(self, part: str, traces: Sequence[Trace], steps: dict[str, Any]) -> list[Hear]:
         ears: list[Hear] = []
         if self._evidence is not None:
             ears.append(self._evidence.hear(part))
         if self._outputs.draws and not part.endswith("calibration"):
             from traceview.queries.slow_calls import SlowCalls  # noqa: PLC0415 - not for --help
 
-            self.slow[part] = SlowCalls()
-            ears.append(self.slow[part].hear)
-        if not ears:
-            return None
+            slow = SlowCalls()
+            self._slow[part] = slow, traces, steps
+            ears.append(slow.hear)
+        return ears
 
-        def hear(source_id: int, batch: Batch, chunk: Chunk, tables: SourceTables) -> None:
-            for ear in ears:
-                ear(source_id, batch, chunk, tables)
 
-        return hear
+def _all(ears: Sequence[Hear]) -> Hear | None:
+    if not ears:
+        return None
+
+    def hear(source_id: int, batch: Batch, chunk: Chunk, tables: SourceTables) -> None:
+        for ear in ears:
+            ear(source_id, batch, chunk, tables)
+
+    return hear

@@ -1,0 +1,51 @@
+"""What draws: the dashboard and the pictures, whatever the form of the report."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from traceview.errors import SettingError
+from traceview.report.contents import Contents
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import polars as pl
+
+    from traceview.report.charts.chart import Chart
+    from traceview.report.provenance import Provenance
+    from traceview.report.recipe import Found
+
+    # The calls of the slowest of some unmaps, which are of a part of the report.
+    SlowCallsOf = Callable[[str, pl.DataFrame], pl.DataFrame]
+
+
+def page_of(found: Found, calls: SlowCallsOf, provenance: Provenance) -> Iterator[str]:
+    """The dashboard (docs/dashboard.md), in pieces; raises SettingError where there is none."""
+    from traceview.report.compared import Compared  # noqa: PLC0415 - slow
+    from traceview.report.dashboard.page import analysis_page, comparison_page  # noqa: PLC0415
+
+    if isinstance(found, Contents):
+        return analysis_page(found, calls("traces", found.analysis.unmaps), provenance)
+    if isinstance(found, Compared):
+        return comparison_page(found, provenance)
+    raise _of_one_side()
+
+
+def charts_of(found: Found, calls: SlowCallsOf) -> list[Chart]:
+    """The charts by themselves; raises SettingError where there are none."""
+    from traceview.report.charts.analysis import analysis_charts  # noqa: PLC0415 - slow
+    from traceview.report.charts.comparison import comparison_charts  # noqa: PLC0415
+    from traceview.report.compared import Compared  # noqa: PLC0415
+
+    if isinstance(found, Contents):
+        return analysis_charts(found, calls("traces", found.analysis.unmaps))
+    if isinstance(found, Compared):
+        return comparison_charts(found)
+    raise _of_one_side()
+
+
+def _of_one_side() -> SettingError:
+    return SettingError(
+        "charts of a comparison show two sides, and --aa has one\nvalid: --mail, --markdown, --json"
+    )
