@@ -1,10 +1,10 @@
-"""What a Perfetto trace uses up, for whoever appends packets to it.
+"""What a Perfetto trace uses up, for whoever adds packets to it.
 
 The ids of its packet sequences and the uuids of its tracks (also of packets inside compressed
-ones), the clock of its ftrace events with the snapshots that tie it to the boot clock, and where
-its last whole packet ends: a trace is a concatenation of packets, and behind a cut one nothing
-can be read. Sources of truth: protos/perfetto/trace/{trace_packet,ftrace/ftrace_event_bundle,
-track_event/track_descriptor}.proto.
+ones), the clock of its ftrace events with the snapshots that tie it to the boot clock, where its
+bundles of ftrace events lie and when they begin, and where its last whole packet ends: behind a
+cut packet nothing can be read. Sources of truth: protos/perfetto/trace/{trace_packet,
+ftrace/ftrace_event_bundle,track_event/track_descriptor}.proto.
 """
 
 from __future__ import annotations
@@ -17,15 +17,22 @@ import numpy as np
 from google.protobuf.message import DecodeError
 from perfetto.protos.perfetto.trace import perfetto_trace_pb2 as pb
 
-from traceview.parsers.perfetto_bundles import EVENT_TAG, FTRACE_CLOCK
+from traceview.parsers.perfetto_bundles import (
+    EVENT_TAG,
+    FTRACE_CLOCK,
+    event_elements,
+    first_ns,
+    read_bundle,
+)
 from traceview.parsers.perfetto_index import BUNDLE, FIELDS, MAX_NESTING, SEQUENCE, ZLIB, ZSTD
 from traceview.parsers.perfetto_packets import Damage, inflated, read_fields, windows
 from traceview.parsers.perfetto_wire import LENGTH, VARINT, field_at
 from traceview.parsers.source import drop_pages
 
 if TYPE_CHECKING:
+    from traceview.parsers.perfetto_bundles import Bundle
     from traceview.parsers.perfetto_packets import Window
-    from traceview.parsers.perfetto_wire import Blob
+    from traceview.parsers.perfetto_wire import Blob, Elements
 
 TRACK: Final = FIELDS["track_descriptor"]
 FTRACE_TIMESTAMP: Final = 6
@@ -47,42 +54,61 @@ def read_taken(view: memoryview) -> Taken:
 
 @dataclass(slots=True)
 class Taken:
-    """`end`: behind the last whole packet. `snapshots`: times of the ftrace and the boot clock."""
+    """`end`: behind the last whole packet. `snapshots`: times of the ftrace and the boot clock.
+
+    `first`: where the first packet with a bundle begins; `ends` and `begins_ns`: where each of
+    them ends (that of the packet in the file, if it was compressed), and the time of its bundle.
+    """
 
     end: int = 0
+    first: int | None = None
+    ends: list[int] = field(default_factory=list)
+    begins_ns: list[int] = field(default_factory=list)
     sequences: set[int] = field(default_factory=set)
     uuids: set[int] = field(default_factory=set)
     clocks: set[int] = field(default_factory=set)
     snapshots: dict[int, int] = field(default_factory=dict)
 
-    def take(self, window: Window, nesting: int = 0) -> None:
-        """Take in the packets of *window*, which lie in so many compressed ones."""
-        blob, fields = window.blob, read_fields(window, WIRES).fields
-        self.sequences.update(np.unique(fields.value[fields.number == SEQUENCE]).tolist())
-        rest = fields.take(np.flatnonzero(fields.number != SEQUENCE))
-        rows = (rest.number.tolist(), rest.payload.tolist(), rest.value.tolist())
-        for number, start, length in zip(*rows, strict=True):
-            if number == BUNDLE:
-                self._bundle(blob, start, start + length)
-                continue
+    def take(self, window: Window, inside: tuple[int, int] | None = None, nesting: int = 0) -> None:
+        """Take in the packets of *window*; those *inside* a compressed one lie where it lies."""
+        blob, packets = window.blob, read_fields(window, WIRES).fields
+        self.sequences.update(np.unique(packets.value[packets.number == SEQUENCE]).tolist())
+        rest = packets.take(np.flatnonzero(packets.number != SEQUENCE))
+        found: Elements | None = None
+        tags = np.concatenate([[0], window.stop[:-1]])  # packets follow one another
+        at, behind = tags[rest.row].tolist(), window.stop[rest.row].tolist()
+        rows = (rest.number.tolist(), rest.payload.tolist(), rest.value.tolist(), at, behind)
+        for number, start, length, begin, end in zip(*rows, strict=True):
+            place = inside or (window.offset + begin, window.offset + end)
             content = blob.raw[start : start + length]
-            if number == TRACK:
+            if number == BUNDLE:
+                found = found or event_elements(blob)
+                self._bundle(blob, read_bundle(blob, found, start, start + length), place)
+                self._clock(blob, start, start + length)
+            elif number == TRACK:
                 self._track(content)
             elif nesting < MAX_NESTING:
-                self._unpack(content, nesting, zstd=number == ZSTD)
+                self._unpack(content, place, nesting, zstd=number == ZSTD)
 
-    def _unpack(self, content: bytes, nesting: int, *, zstd: bool) -> None:
+    def _unpack(self, content: bytes, place: tuple[int, int], nesting: int, *, zstd: bool) -> None:
         """Packets inside a compressed one; what cannot be read takes nothing."""
         with contextlib.suppress(ValueError):
             unpacked = memoryview(inflated(content, zstd=zstd))
             for window in windows(unpacked, Damage()):
-                self.take(window, nesting + 1)
+                self.take(window, place, nesting + 1)
 
     def _track(self, content: bytes) -> None:
         with contextlib.suppress(DecodeError):
             self.uuids.add(pb.TrackDescriptor.FromString(content).uuid)
 
-    def _bundle(self, blob: Blob, at: int, stop: int) -> None:
+    def _bundle(self, blob: Blob, bundle: Bundle, place: tuple[int, int]) -> None:
+        begins_ns = first_ns(blob, bundle)
+        if begins_ns is not None:
+            self.first = place[0] if self.first is None else self.first
+            self.ends.append(place[1])
+            self.begins_ns.append(begins_ns)
+
+    def _clock(self, blob: Blob, at: int, stop: int) -> None:
         """What stands before the events of a bundle."""
         head: dict[int, int] = {}
         while at < stop and blob.raw[at] != EVENT_TAG:

@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from traceview.queries.audit_results import Audit
     from traceview.report.caveat import Caveat
     from traceview.report.perfetto.export import Export
+    from traceview.report.perfetto.output import Original
     from traceview.report.perfetto.sequence import Taken
     from traceview.trace import Trace
 
 STDOUT = Path("-")
-PIECE_BYTES = 4 * 1024 * 1024
 
 Perfetto = Annotated[
     Path | None,
@@ -81,9 +81,9 @@ def export(  # noqa: PLR0913 - one per option
         with progress("reading", quiet=quiet) as hear:
             found, known = _answered(opened, plain, asked, hear)
         refuse_damage(found.whole, strict=strict, quiet=quiet)
-        packets, taken = _packets(trace, opened, held)
+        original, taken = _original(trace, opened, held)
         caveats = _caveats(found.whole, opened, known)
-        made = Export(opened, found, caveats, packets, taken, asked, with_events=not no_events)
+        made = Export(opened, found, caveats, original, taken, asked, with_events=not no_events)
         with progress("writing", quiet=quiet) as hear:
             _write(made, path, force=force, hear=hear)
         if not quiet:
@@ -158,16 +158,19 @@ def _write(made: Export, path: Path, *, force: bool, hear: Callable[[float], Non
         sys.stdout.buffer.flush()
 
 
-def _packets(
+def _original(
     trace: str, opened: Trace, held: contextlib.ExitStack
-) -> tuple[Iterator[memoryview] | None, Taken]:
+) -> tuple[Original | None, Taken]:
     """The packets of a Perfetto trace up to the last whole one, and what they use."""
     from traceview.report.perfetto.sequence import Taken  # noqa: PLC0415 - not needed by --help
 
     if opened.format != "perfetto":
         return None, Taken()
+    import numpy as np  # noqa: PLC0415
+
     from traceview.parsers.perfetto_taken import read_taken  # noqa: PLC0415
     from traceview.parsers.source import open_source  # noqa: PLC0415
+    from traceview.report.perfetto.output import Original  # noqa: PLC0415
 
     view = held.enter_context(open_source(os.fspath(trace)).view())
     used = read_taken(view)
@@ -177,6 +180,6 @@ def _packets(
         max(used.clocks, default=0),
         tuple(sorted(used.snapshots.items())),
     )
-    return (
-        view[at : min(at + PIECE_BYTES, used.end)] for at in range(0, used.end, PIECE_BYTES)
-    ), taken
+    first = used.end if used.first is None else used.first
+    ends, begins_ns = (np.array(one, dtype=np.int64) for one in (used.ends, used.begins_ns))
+    return Original(view[: used.end], ends, begins_ns, first), taken

@@ -99,8 +99,10 @@ class Bundles:
         self._waiting: dict[int, list[int]] = {}  # lane -> the holes that are still to come
         self._tasks: dict[int, tuple[int, str | None]] = {}
         self._ends: dict[int, bool] = {}
-        self._snapshot: dict[int, int] = {}
-        self.sequences = 0
+        self._tied = -1  # the time of the latest pair; trace_processor ignores a repeated one
+        self.nameless: set[int] = (
+            set()
+        )  # tasks whose name has no place, as their process is unknown
 
     def packets(self, encoded: Encoded) -> Iterator[bytes]:
         """The events of a batch."""
@@ -133,6 +135,8 @@ class Bundles:
 
         Tasks of unknown process are left out: no process may be made up for them.
         """
+        lost = (pl.col("tid") > 0) & pl.col("tgid").is_null() & pl.col("comm").is_not_null()
+        self.nameless.update(events.filter(lost)["tid"].unique().to_list())
         known = pl.col("tgid").is_not_null() & (pl.col("tid") > 0)
         rows = events.filter(known).select("tid", "tgid", "comm").unique(
             maintain_order=True
@@ -157,9 +161,7 @@ class Bundles:
         return delimited(TRACE_PACKET, packet.SerializeToString(deterministic=True))
 
     def _sequence(self, buffer: str | None) -> int:
-        found = self._sequences.setdefault(buffer, self._first_sequence + len(self._sequences))
-        self.sequences = len(self._sequences)
-        return found
+        return self._sequences.setdefault(buffer, self._first_sequence + len(self._sequences))
 
     def _holes(self, lane: int, seq: Ints) -> set[int]:
         """Before which of the events *seq* of a lane there is a hole: their positions."""
@@ -187,10 +189,11 @@ class Bundles:
         if lost:
             bundle.lost_events = True
         if self._clock is not None:
-            # Read as Perfetto's default clock, which is what all other packets are in.
-            at = self._snapshot.setdefault(sequence, first_ns + len(self._snapshot))
             bundle.ftrace_clock = self._clock
-            bundle.ftrace_timestamp = bundle.boot_timestamp = at
+            if begins:
+                # One pair of times ties the clock to Perfetto's default one: they are the same.
+                self._tied = max(first_ns, self._tied + 1)
+                bundle.ftrace_timestamp = bundle.boot_timestamp = self._tied
         described = self._events.kinds.descriptions
         bundle.generic_event_descriptors.extend(described[self._described.get(sequence, 0) :])
         self._described[sequence] = len(described)

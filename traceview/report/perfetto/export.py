@@ -8,6 +8,7 @@ the end the tracks. Memory is bounded by a batch and by the unmaps.
 
 from __future__ import annotations
 
+import tempfile
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -22,6 +23,7 @@ from traceview.queries.steps import STEP_PATTERN
 from traceview.report.perfetto.bundles import CLOCKS, Bundles, Losses
 from traceview.report.perfetto.events import Events
 from traceview.report.perfetto.notes import notes
+from traceview.report.perfetto.output import Direct, Spooled
 from traceview.report.perfetto.sequence import Sequence, Taken
 from traceview.report.perfetto.steps import MarkedSteps, stated_steps
 from traceview.report.perfetto.trace_tracks import TraceTracks
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from traceview.queries.calls import Chunk
     from traceview.queries.source_tables import SourceTables
     from traceview.report.caveat import Caveat
+    from traceview.report.perfetto.output import Original, Output
     from traceview.trace import Batch, Trace
 
 SALT: Final = b"traceview"
@@ -52,15 +55,15 @@ TIMES: Final = {
 
 @dataclass(slots=True)
 class Export:
-    """What is exported. `packets`: those of a Perfetto trace; None: events are written anew.
+    """What is exported. `original`: a Perfetto trace; None: events are written anew.
 
-    `taken`: what those packets use. `steps`: the arguments of `analyze` that say what a step is.
+    `taken`: what its packets use. `steps`: the arguments of `analyze` that say what a step is.
     """
 
     trace: Trace
     found: Audit
     caveats: Iterable[Caveat]
-    packets: Iterable[bytes | memoryview] | None
+    original: Original | None
     taken: Taken
     steps: dict[str, Any]
     with_events: bool = True
@@ -73,10 +76,19 @@ class Export:
         whole = self.found.whole
         source = whole.sources.row(0, named=True)
         _refuse_timeless(whole.unmaps, whole.event_counts, source)
-        writer = _Writer(self, source, write)
-        if self.packets is not None and self.with_events:
-            for piece in self.packets:
-                write(piece)
+        if self.original is None or not self.with_events:
+            self._write(source, write, Direct(write), progress)
+            return
+        with tempfile.TemporaryFile(prefix="traceview-") as file:
+            mixed = Spooled(file)
+            self._write(source, write, mixed, progress)
+            mixed.mix(self.original, write)
+
+    def _write(
+        self, source: dict[str, Any], write: Callable[[bytes | memoryview], object],
+        output: Output, progress: Callable[[float], None],
+    ) -> None:  # fmt: skip
+        writer = _Writer(self, source, write, output)
         writer.begin()
         analyze(self.trace, hear=writer.hear, all_events=True, progress=progress, **self.steps)
         writer.finish()
@@ -85,7 +97,7 @@ class Export:
     def notes(self) -> list[str]:
         """What is not in the file as it was in the trace."""
         source = self.found.whole.sources.row(0, named=True)
-        anew = self.packets is None and self.with_events
+        anew = self.original is None and self.with_events
         stated = bool(self.trace.settings.facts) and anew
         return list(notes(self._counts, source["clock"] if anew else None, stated=stated))
 
@@ -105,14 +117,15 @@ class _Writer:
     """The second pass."""
 
     def __init__(
-        self, export: Export, source: dict[str, Any], write: Callable[[bytes | memoryview], object]
-    ) -> None:
+        self, export: Export, source: dict[str, Any],
+        write: Callable[[bytes | memoryview], object], output: Output,
+    ) -> None:  # fmt: skip
         self._export, self._source, self._write = export, source, write
         found = export.found
         times = TIMES[source["origin"]]
         if str(source["clock"]).startswith("instructions"):
             times = f"{times[:-1]}, 1 ns = 1 instruction)" if times else " (1 ns = 1 instruction)"
-        self._sequence = Sequence(SALT, export.taken)
+        self._sequence = Sequence(SALT, export.taken, output)
         root = self._sequence.track(
             "root", name=f"traceview: stage-2 unmaps{times}", description=_description(found)
         )
@@ -122,7 +135,7 @@ class _Writer:
         self._markers = MarkedSteps(export.steps.get("step_pattern") or STEP_PATTERN)
         self._bundles: Bundles | None = None
         self._events = Events()
-        if export.packets is None and export.with_events:
+        if export.original is None and export.with_events:
             losses = Losses.of(found.whole.losses, known=bool(source["loss_known"]))
             self._bundles = Bundles(self._events, losses, _clock(source["clock"]), FIRST_SEQUENCE)
 
@@ -130,7 +143,7 @@ class _Writer:
         """What stands before everything else of ours."""
         if self._bundles is not None:
             self._write(packet(_system_info(self._source)))
-        self._write(self._sequence.begin())
+        self._sequence.begin()
 
     def hear(self, _source_id: int, batch: Batch, chunk: Chunk, tables: SourceTables) -> None:
         """Write the events of a batch, and the calls of unmaps that ended with it."""
@@ -141,7 +154,7 @@ class _Writer:
         self._markers.add(batch)
         calls = component_calls(chunk, tables.functions, tables.page_bytes)
         if not calls.is_empty():
-            self._write(self._tasks.components(calls))
+            self._tasks.components(calls)
         self._traced = {*(tables.trace.settings.traced or ()), *(tables.facts.get("traced") or ())}
 
     def finish(self) -> None:
@@ -151,27 +164,22 @@ class _Writer:
                 self._write(one)
             if self._traced:
                 self._write(packet(_config(self._traced, self._export.found.whole.event_counts)))
-        found, write = self._export.found, self._write
-        whole = found.whole
+        found, whole = self._export.found, self._export.found.whole
         intervals = self._export.steps.get("steps")
         steps = self._markers.steps if intervals is None else stated_steps(intervals)
-        write(self._tasks.steps(steps))
-        for one in self._tasks.triggers(whole.triggers):
-            write(one)
-        for one in self._tasks.unmaps(whole.triggers):
-            write(one)
-        for one in self._tracks.counters(whole.unmaps):
-            write(one)
-        for one in self._tracks.losses(whole.losses, known=bool(self._source["loss_known"])):
-            write(one)
-        write(self._tracks.findings(found))
-        for one in self._tracks.texts(self._export.caveats, found):
-            write(one)
-        write(self._sequence.pending())
+        self._tasks.steps(steps, self._markers.comms)
+        self._tasks.triggers(whole.triggers)
+        self._tasks.unmaps(whole.triggers)
+        self._tracks.counters(whole.unmaps)
+        self._tracks.losses(whole.losses, known=bool(self._source["loss_known"]))
+        self._tracks.findings(found)
+        self._tracks.texts(self._export.caveats, found)
+        self._sequence.flush()
 
     def counts(self) -> dict[str, int]:
         """What is not written as it was, by what it is."""
         ours = {"undrawn": self._tasks.undrawn, "merged": self._tasks.merged}
+        ours["tasks"] = 0 if self._bundles is None else len(self._bundles.nameless)
         return {**self._events.left_out.counts, **ours}
 
 

@@ -20,6 +20,8 @@ COUNTED: Final = {
     "fields": "arguments of events with more than 31 of them: not written",
     "graph_arguments": "arguments and return values of function_graph: not written, Perfetto has no"
     " place for them",
+    "tasks": "tasks whose process was not recorded: their names are on the tracks of the analysis"
+    " and in sched_switch, Perfetto names no other thread without its process",
     "undrawn": "unmaps without a time (their entry is not in the trace): not drawn",
     "merged": "unmaps have so many calls that their components are drawn merged; the names of the"
     " slices say how",

@@ -31,6 +31,7 @@ from traceview.report.perfetto.wire import (
 if TYPE_CHECKING:
     from collections.abc import Sequence as Many
 
+    from traceview.report.perfetto.output import Output
     from traceview.report.perfetto.wire import Ints, Mask, Part
 
 BOOTTIME: Final = 6  # BuiltinClock
@@ -69,10 +70,11 @@ class Annotation:
 
 @dataclass(slots=True)
 class Sequence:
-    """Collects what must be written before it is referred to; `pending` hands it out."""
+    """Writes packets of one sequence, and what they refer to before them."""
 
     salt: bytes
     taken: Taken
+    output: Output
     _interned: dict[str, dict[str, int]] = field(
         default_factory=lambda: {table: {} for table in INTERNED}
     )
@@ -85,8 +87,8 @@ class Sequence:
         """Choose a number that no other packet uses."""
         self.id = self._free("sequence", self.taken.sequences, bits=31)
 
-    def begin(self) -> bytes:
-        """The first packets: state begins here, and the clock of all that follows."""
+    def begin(self) -> None:
+        """Write the first packets: state begins here, and the clock of all that follows."""
         clocks = {0: BOOTTIME, 4: MONOTONIC_RAW}
         clock = clocks.get(self.taken.clock, OWN_CLOCK if self.taken.snapshots else BOOTTIME)
         first = pb.TracePacket(
@@ -94,14 +96,13 @@ class Sequence:
             first_packet_on_sequence=True,
             trace_packet_defaults=pb.TracePacketDefaults(timestamp_clock_id=clock),
         )  # fmt: skip
-        written = [packet(first)]
+        self.output.state(packet(first))
         if clock == OWN_CLOCK:
             for ftrace_ns, boot_ns in self.taken.snapshots:
                 snapshot = pb.ClockSnapshot()
                 snapshot.clocks.add(clock_id=OWN_CLOCK, timestamp=ftrace_ns)
                 snapshot.clocks.add(clock_id=BOOTTIME, timestamp=boot_ns)
-                written.append(packet(self._packet(clock_snapshot=snapshot)))
-        return b"".join(written)
+                self.output.state(packet(self._packet(clock_snapshot=snapshot)))
 
     def track(
         self, *path: object, name: str, parent: int = 0, rank: int = 0, description: str = "",
@@ -136,50 +137,46 @@ class Sequence:
         """The interned ids of events' names."""
         return self._intern_all("event_names", column)
 
-    def pending(self) -> bytes:
-        """Descriptions of tracks and strings that were not yet written."""
-        written = [packet(self._packet(track_descriptor=one)) for one in self._tracks]
+    def flush(self) -> None:
+        """Write descriptions of tracks and strings that were not yet written."""
+        for one in self._tracks:
+            self.output.state(packet(self._packet(track_descriptor=one)))
         self._tracks = []
         if self._new is not None:
-            written.append(packet(self._packet(interned_data=self._new)))
+            self.output.state(packet(self._packet(interned_data=self._new)))
             self._new = None
-        return b"".join(written)
 
-    def slices(
-        self, track: Any, start: Ints, end: Ints, name: Ints, said: Many[Part] = ()
-    ) -> bytes:
+    def slices(self, track: Any, start: Ints, end: Ints, name: Ints, said: Many[Part] = ()) -> None:
         """Slices, in order on each track; *said*: further fields of the event that begins each."""
         rows = len(start)
         begins = self._events(start, EVENT.TYPE_SLICE_BEGIN, track, [_named(name), *said])
         ends = self._events(end, EVENT.TYPE_SLICE_END, track)
         at = np.arange(rows) * 2
-        return self._written([(at, begins), (at + 1, ends)], rows * 2)
+        self._write([(at, begins), (at + 1, ends)], np.stack([start, end], axis=1).reshape(-1))
 
-    def begin_slice(self, track: int, at_ns: int, name: int) -> bytes:
-        """The begin of one slice."""
-        event = pb.TrackEvent(type=EVENT.TYPE_SLICE_BEGIN, track_uuid=track, name_iid=name)
-        return self.pending() + packet(self._packet(timestamp=at_ns, track_event=event))
+    def edges(self, track: int, at: Ints, name: Ints) -> None:
+        """Begins (with a name) and ends (without: 0) of slices of one track, in their order."""
+        begin = np.flatnonzero(name)
+        end = np.flatnonzero(name == 0)
+        begins = self._events(
+            at[begin], EVENT.TYPE_SLICE_BEGIN, _all(track, begin), [_named(name[begin])]
+        )
+        ends = self._events(at[end], EVENT.TYPE_SLICE_END, _all(track, end))
+        self._write([(begin, begins), (end, ends)], at)
 
-    def end_slice(self, track: int, at_ns: int) -> bytes:
-        """The end of the slice that began last on *track*."""
-        event = pb.TrackEvent(type=EVENT.TYPE_SLICE_END, track_uuid=track)
-        return packet(self._packet(timestamp=at_ns, track_event=event))
-
-    def instants(self, track: Any, at: Ints, name: Ints, said: Many[Part] = ()) -> bytes:
+    def instants(self, track: Any, at: Ints, name: Ints, said: Many[Part] = ()) -> None:
         """Instants."""
         events = self._events(at, EVENT.TYPE_INSTANT, track, [_named(name), *said])
-        return self._written([(None, events)], len(at))
+        self._write([(None, events)], at)
 
-    def counter(self, track: int, at: Ints, values: Any) -> bytes:
+    def counter(self, track: int, at: Ints, values: Any) -> None:
         """The values of a counter: whole numbers, or doubles."""
         whole = np.issubdtype(values.dtype, np.integer)
         part = Number if whole else Double
         field_name = "counter_value" if whole else "double_counter_value"
         said = part(number("TrackEvent", field_name), values)
-        tracks = np.full(len(at), track, dtype=np.uint64)
-        return self._written(
-            [(None, self._events(at, EVENT.TYPE_COUNTER, tracks, [said]))], len(at)
-        )
+        events = self._events(at, EVENT.TYPE_COUNTER, _all(track, at), [said])
+        self._write([(None, events)], at)
 
     def annotations(self, facts: Many[Annotation]) -> list[Part]:
         """Debug annotations, one after the other; a fact that an event has not is left out."""
@@ -225,12 +222,12 @@ class Sequence:
             ],
         )
 
-    def _written(self, parts: list[tuple[Ints | None, Part]], rows: int) -> bytes:
-        """The packets, behind what they refer to."""
-        if not rows:
-            return self.pending()
-        data, _ = encoded(parts, rows)
-        return self.pending() + data.tobytes()
+    def _write(self, parts: list[tuple[Ints | None, Part]], ts_ns: Ints) -> None:
+        """Write packets, behind what they refer to."""
+        self.flush()
+        if len(ts_ns):
+            data, bounds = encoded(parts, len(ts_ns))
+            self.output.events(data, bounds, ts_ns)
 
     def _packet(self, **fields: Any) -> Any:
         return pb.TracePacket(
@@ -268,3 +265,7 @@ class Sequence:
 
 def _named(name: Ints) -> Part:
     return Number(number("TrackEvent", "name_iid"), name)
+
+
+def _all(track: int, of: Ints) -> Any:
+    return np.full(len(of), track, dtype=np.uint64)

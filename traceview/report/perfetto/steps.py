@@ -29,11 +29,12 @@ class Step:
 
 
 class MarkedSteps:
-    """The steps that markers make, collected batch by batch."""
+    """The steps that markers make, collected batch by batch; `comms` names their tasks."""
 
     def __init__(self, pattern: str) -> None:
         """*pattern* has the groups `edge` and `id`; the analysis has checked that."""
         self.steps: list[Step] = []
+        self.comms: dict[str, str] = {}
         self._pattern = re.compile(pattern)
         self._begun: dict[tuple[str, str], int] = {}
 
@@ -46,10 +47,12 @@ class MarkedSteps:
             return
         texts = batch.args.filter(pl.col("text").is_not_null()).select("seq", "text")
         found = markers.join(texts, on="seq", how="inner", maintain_order="left")
-        for at_ns, task, text in found.select("ts_ns", "task", "text").iter_rows():
+        for at_ns, task, comm, text in found.select("ts_ns", "task", "comm", "text").iter_rows():
             match = self._pattern.search(text)
             if match is None:
                 continue
+            if comm is not None:
+                self.comms.setdefault(task, comm)
             key = task, match["id"]
             if match["edge"] != "end":
                 self._begun[key] = at_ns

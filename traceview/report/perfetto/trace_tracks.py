@@ -14,7 +14,7 @@ from traceview.report.perfetto.sequence import Annotation
 from traceview.report.wording import count
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
 
     from traceview.queries.audit_results import Audit
     from traceview.report.caveat import Caveat
@@ -38,40 +38,40 @@ class TraceTracks:
         self._sequence, self._root, self._times = sequence, root, times
         self._first_ns, self._last_ns = span
 
-    def counters(self, unmaps: pl.DataFrame) -> Iterator[bytes]:
+    def counters(self, unmaps: pl.DataFrame) -> None:
         """Time per leaf, unmaps in progress, and the time of components, added up."""
         timed = unmaps.filter(pl.col("start_ns") >= 0, pl.col("duration_ns") >= 0)
         whole = timed.filter(pl.col("status") == "complete").sort("start_ns", maintain_order=True)
         mapped = whole.filter(pl.col("leaves") > 0)
-        yield self._counter(
+        self._counter(
             "ns per leaf", "of the complete unmap that began last", mapped["start_ns"],
             (mapped["duration_ns"] / mapped["leaves"]).to_numpy(), unit_name="ns/leaf",
         )  # fmt: skip
         counted = timed.filter(pl.col("status").is_in(["complete", "contaminated"]))
         times, values = _in_progress(counted)
-        yield self._counter(
+        self._counter(
             "unmaps in progress", "between their entry and their return", times, values,
             unit=pb.CounterDescriptor.UNIT_COUNT,
         )  # fmt: skip
         for name, columns in (("invalidation", INVALIDATIONS), ("cache maintenance", ("cmo_ns",))):
             times, values = _cumulative(whole, columns)
-            yield self._counter(
+            self._counter(
                 f"{name}, added up", "over complete unmaps, at the end of each", times, values,
                 unit=pb.CounterDescriptor.UNIT_TIME_NS,
             )  # fmt: skip
 
     def _counter(
         self, name: str, description: str, at: pl.Series, values: Any, **unit: Any
-    ) -> bytes:
+    ) -> None:
         if at.is_empty():
-            return b""
+            return
         track = self._sequence.track(
             "counter", name, name=f"{name}{self._times}", parent=self._root,
             description=description, counter=pb.CounterDescriptor(**unit),
         )  # fmt: skip
-        return self._sequence.counter(track, at.to_numpy(), values)
+        self._sequence.counter(track, at.to_numpy(), values)
 
-    def losses(self, losses: pl.DataFrame, *, known: bool) -> Iterator[bytes]:
+    def losses(self, losses: pl.DataFrame, *, known: bool) -> None:
         """Where events are missing: a track per CPU; what has no place is said at the start."""
         placed = losses.filter(pl.col("from_ns").is_not_null() | pl.col("to_ns").is_not_null())
         cpus = pl.format("CPU {}", pl.col("cpu").cast(pl.String).fill_null("unknown"))
@@ -91,17 +91,17 @@ class TraceTracks:
             start, end_ns = drawn["start_ns"].to_numpy(), drawn["end_ns"].to_numpy()
             said = self._sequence.annotations([Annotation("count", "int", drawn["count"])])
             names = self._sequence.names(drawn["name"])
-            yield self._sequence.slices(tracks, start, np.maximum(end_ns, start), names, said)
+            self._sequence.slices(tracks, start, np.maximum(end_ns, start), names, said)
         nowhere = losses.filter(pl.col("from_ns").is_null() & pl.col("to_ns").is_null())
         texts = [f"{name}, where is not known" for name in _loss_names(nowhere)]
         texts += [] if known else ["this format does not say whether events were lost"]
-        yield self._texts("lost", "lost events, not placed", [(one, None) for one in texts])
+        self._texts("lost", "lost events, not placed", [(one, None) for one in texts])
 
-    def findings(self, found: Audit) -> bytes:
+    def findings(self, found: Audit) -> None:
         """What the audit found, each at its unmap or flush."""
         rows = found.findings
         if rows.is_empty():
-            return b""
+            return
         track = self._sequence.track(
             "findings", name="audit findings", parent=self._root, rank=RANKS["findings"]
         )
@@ -116,20 +116,20 @@ class TraceTracks:
         at = rows["start_ns"].fill_null(self._first_ns).clip(lower_bound=0).to_numpy()
         tracks = np.full(len(rows), track, dtype=np.uint64)
         names = self._sequence.names(pl.Series(labels, dtype=pl.String))
-        return self._sequence.instants(tracks, at, names, said)
+        self._sequence.instants(tracks, at, names, said)
 
-    def texts(self, caveats: Iterable[Caveat], found: Audit) -> Iterator[bytes]:
+    def texts(self, caveats: Iterable[Caveat], found: Audit) -> None:
         """Caveats and diagnostics, which are about all of the trace: at its start."""
         said = [(one.text, one.code) for one in caveats]
-        yield self._texts("caveats", "caveats", said)
+        self._texts("caveats", "caveats", said)
         diagnostics = [
             (f"{one.severity}: {one.message}", one.code) for _, one in found.whole.diagnostics
         ]
-        yield self._texts("diagnostics", "diagnostics", diagnostics)
+        self._texts("diagnostics", "diagnostics", diagnostics)
 
-    def _texts(self, kind: str, name: str, texts: Sequence[tuple[str, str | None]]) -> bytes:
+    def _texts(self, kind: str, name: str, texts: Sequence[tuple[str, str | None]]) -> None:
         if not texts:
-            return b""
+            return
         track = self._sequence.track(
             "texts", name, name=name, parent=self._root, rank=RANKS[kind]
         )  # fmt: skip
@@ -138,7 +138,7 @@ class TraceTracks:
         said = self._sequence.annotations([Annotation("code", "text", codes)])
         at: Ints = np.full(len(texts), self._first_ns)
         tracks = np.full(len(texts), track, dtype=np.uint64)
-        return self._sequence.instants(tracks, at, names, said)
+        self._sequence.instants(tracks, at, names, said)
 
 
 def _loss_names(losses: pl.DataFrame) -> pl.Series:

@@ -20,7 +20,7 @@ from traceview.report.perfetto.wire import Double, Pool, Raw, number, tag
 from traceview.schema import COMPONENTS, COUNTS, INSN_COUNTS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from traceview.report.perfetto.sequence import Sequence as PacketSequence
     from traceview.report.perfetto.steps import Step
@@ -76,25 +76,25 @@ class TaskTracks:
         self._slices = one_after_another(timed.filter(HAS_END), "task")
         self._instants = timed.filter(~HAS_END)
 
-    def components(self, calls: pl.DataFrame) -> bytes:
+    def components(self, calls: pl.DataFrame) -> None:
         """The component calls of some unmaps, below them."""
         places = self._slices.select("unmap_id", "task", low="start_ns", high="end_ns")
         found = calls.join(places, on="unmap_id", how="inner", maintain_order="left")
         slices, merged = component_slices(found)
         self.merged += merged
         if slices.is_empty():
-            return b""
+            return
         said = self._sequence.annotations([
             Annotation("unmap_id", "int", slices["unmap_id"]),
             Annotation("calls", "int", slices["calls"]),
             Annotation("duration_ns", "int", slices["duration_ns"]),
         ])  # fmt: skip
-        return self._sequence.slices(
+        self._sequence.slices(
             self._of(slices["task"], "components"), slices["start_ns"].to_numpy(),
             slices["end_ns"].to_numpy(), self._sequence.names(slices["name"]), said,
         )  # fmt: skip
 
-    def unmaps(self, triggers: pl.DataFrame) -> Iterator[bytes]:
+    def unmaps(self, triggers: pl.DataFrame) -> None:
         """All unmaps; those that *triggers* asked for end the flows from there."""
         asking = triggers.filter(pl.col("start_ns") >= 0)["trigger_id"].implode()
         for rows in _parts(self._slices):
@@ -104,7 +104,7 @@ class TaskTracks:
             flow = Double(number("TrackEvent", "terminating_flow_ids"), ids, known)
             said = [*self._sequence.annotations(_facts(rows)), flow]
             names = self._sequence.names(_names(rows))
-            yield self._sequence.slices(
+            self._sequence.slices(
                 self._of(rows["task"], "unmaps"), rows["start_ns"].to_numpy(),
                 rows["end_ns"].to_numpy(), names, said,
             )  # fmt: skip
@@ -112,9 +112,9 @@ class TaskTracks:
             said = self._sequence.annotations(_facts(rows))
             names = self._sequence.names(_names(rows))
             tracks = self._of(rows["task"], "unmaps")
-            yield self._sequence.instants(tracks, rows["start_ns"].to_numpy(), names, said)
+            self._sequence.instants(tracks, rows["start_ns"].to_numpy(), names, said)
 
-    def triggers(self, triggers: pl.DataFrame) -> Iterator[bytes]:
+    def triggers(self, triggers: pl.DataFrame) -> None:
         """Who asked for unmaps; a flow begins here for each of them."""
         timed = triggers.with_columns(TASK).filter(pl.col("start_ns") >= 0)
         self._comm.update(
@@ -131,9 +131,9 @@ class TaskTracks:
             start, names = rows["start_ns"].to_numpy(), self._sequence.names(_trigger_names(rows))
             if "end_ns" in rows.columns:
                 end = rows["end_ns"].to_numpy()
-                yield self._sequence.slices(tracks, start, end, names, [*said, flows])
+                self._sequence.slices(tracks, start, end, names, [*said, flows])
             else:
-                yield self._sequence.instants(tracks, start, names, [*said, flows])
+                self._sequence.instants(tracks, start, names, [*said, flows])
 
     def _flows(self, trigger_ids: pl.Series) -> Part:
         """A flow for each drawn unmap of each trigger, encoded."""
@@ -150,9 +150,12 @@ class TaskTracks:
         pool = Pool(data.reshape(-1), np.cumsum(length) - length, length)
         return Raw(pool, np.arange(len(rows)))
 
-    def steps(self, steps: Sequence[Step]) -> bytes:
-        """Steps; those of a task that overlap without nesting lie on tracks of their own."""
-        written = []
+    def steps(self, steps: Sequence[Step], comms: Mapping[str, str]) -> None:
+        """Steps; those of a task that overlap without nesting lie on tracks of their own.
+
+        *comms*: names of tasks that nothing else names.
+        """
+        self._comm = {**comms, **self._comm}
         by_task: dict[str, list[Step]] = {}
         for one in steps:
             by_task.setdefault(one.task, []).append(one)
@@ -161,22 +164,24 @@ class TaskTracks:
             lane = lanes([(one.begin_ns, one.end_ns) for one in mine])
             for number_of_lane in range(max(lane) + 1):
                 chosen = [one for one, at in zip(mine, lane, strict=True) if at == number_of_lane]
-                written.append(self._step_slices(task, chosen, number_of_lane))
-        return b"".join(written)
+                self._nested_steps(task, chosen, number_of_lane)
 
-    def _step_slices(self, task: str, steps: list[Step], lane: int) -> bytes:
+    def _nested_steps(self, task: str, steps: list[Step], lane: int) -> None:
         """Steps that nest: each begins before those inside it, and ends behind them."""
+        at: list[int] = []
+        names: list[int] = []
+        open_: list[int] = []  # the ends of what is open
+        for one in steps:
+            while open_ and open_[-1] <= one.begin_ns:
+                at.append(open_.pop())
+                names.append(0)
+            at.append(one.begin_ns)
+            names.append(self._sequence.name(f"step {one.name}"))
+            open_.append(one.end_ns)
+        at += open_[::-1]
+        names += [0] * len(open_)
         track = self._track(task, "steps", lane)
-        written: list[bytes] = []
-        open_: list[Step] = []
-        for one in [*steps, None]:
-            while open_ and (one is None or open_[-1].end_ns <= one.begin_ns):
-                written.append(self._sequence.end_slice(track, open_.pop().end_ns))
-            if one is not None:
-                name = self._sequence.name(f"step {one.name}")
-                written.append(self._sequence.begin_slice(track, one.begin_ns, name))
-                open_.append(one)
-        return b"".join(written)
+        self._sequence.edges(track, np.array(at), np.array(names))
 
     def _of(self, tasks: pl.Series, kind: str) -> Ints:
         """The track of that kind of each task."""
