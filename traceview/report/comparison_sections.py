@@ -129,7 +129,7 @@ def _table(found: Compared) -> Iterator[Block]:
     keys, names = key_columns(sizes, found.leaf_sizes)
     columns = (
         *keys, Column("base", right=True), Column("with", right=True),
-        Column("ratio", right=True), Column(_interval_title(found), note=_why_none(found)),
+        Column("ratio", right=True), Column(_interval_title(found), note=_interval_note(found)),
         Column("runs", right=True), Column("n", right=True),
     )  # fmt: skip
     rows = [[*keys_of(one, names, found), *_cells(one, found)] for one in sizes]
@@ -173,18 +173,26 @@ def _intervals(found: Compared) -> list[Interval]:
 
 
 def _interval_title(found: Compared) -> str:
+    """Short, for a mail; what `interval_title` says besides is said by the note."""
     has_any = any(interval.low is not None for interval in _intervals(found))
-    return interval_title(found) if has_any else "interval"
+    infers = found.comparison.plan.allows_inference and has_any
+    return interval_title(found) if infers else "interval"
 
 
-def _why_none(found: Compared) -> str:
-    """Why sizes have no interval."""
+def _interval_note(found: Compared) -> str:
+    """What intervals permit, and why sizes have none."""
+    intervals = _intervals(found)
     why = dict.fromkeys(
         no_interval(interval).removesuffix(": no interval")
-        for interval in _intervals(found)
+        for interval in intervals
         if interval.low is None
     )
-    return f"{NO_INTERVAL}, {'; '.join(why)}" if why else ""
+    said = [f"{NO_INTERVAL}, {'; '.join(why)}"] if why else []
+    if found.comparison.plan.standing == "descriptive" and any(
+        one.low is not None for one in intervals
+    ):
+        said.insert(0, "of so few runs, descriptive only")
+    return "; ".join(said)
 
 
 # ---- what it is made of
