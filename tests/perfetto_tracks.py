@@ -120,10 +120,10 @@ def resolved(event: Any, interned: dict[str, dict[int, str]]) -> dict[str, Any]:
         name = interned["debug_annotation_names"][one.name_iid]
         assert name not in args
         args[name] = interned["strings"][value] if kind == "string_value_iid" else value
-    name = interned["event_names"][event.name_iid] if event.HasField("name_iid") else None
     kind = event.WhichOneof("counter_value_field")
     return {
-        "type": event.type, "track": event.track_uuid, "name": name, "args": args,
+        "type": event.type, "track": event.track_uuid, "args": args,
+        "name": interned["event_names"][event.name_iid] if event.HasField("name_iid") else None,
         "flows": list(event.flow_ids), "ending": list(event.terminating_flow_ids),
         "value": getattr(event, kind) if kind else None,
     }  # fmt: skip

@@ -40,9 +40,9 @@ class MarkedSteps:
 
     def add(self, batch: Batch) -> None:
         """Take the markers of a batch."""
-        markers = batch.events.filter(pl.col("evidence") == "marker", pl.col("ts_ns") >= 0).select(
-            "seq", "ts_ns", TASK
-        )
+        marker, timed = pl.col("evidence") == "marker", pl.col("ts_ns") >= 0
+        comm = pl.col("comm").cast(pl.String)
+        markers = batch.events.filter(marker, timed).select("seq", "ts_ns", TASK, comm)
         if markers.is_empty():
             return
         texts = batch.args.filter(pl.col("text").is_not_null()).select("seq", "text")
