@@ -22,7 +22,7 @@ NEAR: Final = 0.002  # of the span of a source: losses closer than this are one 
 
 def spans(analysis: Analysis) -> pl.DataFrame:
     """One row per source that has times: `source_id`, `from_ns`, `to_ns`."""
-    unmaps = analysis.unmaps.drop_nulls("start_ns")
+    unmaps = analysis.unmaps.select("source_id", "start_ns", "duration_ns").drop_nulls("start_ns")
     ends = unmaps.group_by("source_id").agg(
         pl.col("start_ns").min().alias("begins"),
         (pl.col("start_ns") + pl.col("duration_ns").fill_null(0)).max().alias("ends"),

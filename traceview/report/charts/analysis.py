@@ -30,4 +30,4 @@ def analysis_charts(found: Contents, slow_calls: pl.DataFrame | None = None) -> 
     ]
     samples = samples_chart(found)
     charts += [] if samples is None else [samples]
-    return charts if slow_calls is None else [*charts, waterfall_chart(found, slow_calls)]
+    return charts if slow_calls is None else [*charts, waterfall_chart(found.analysis, slow_calls)]

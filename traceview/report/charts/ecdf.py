@@ -40,7 +40,7 @@ def ecdf_chart(found: Contents, groups: Groups) -> Chart:
     if groups.unmaps.is_empty():
         return Chart(CODE, "Distribution of durations", "", None, no_unmaps(found))
     rows = ecdf(groups.of_drawn(), "group", "duration_ns")
-    names = [name for name in groups.drawn if name in set(rows["group"])]
+    names = [name for name in groups.drawn if name in rows["group"].unique()]
     return Chart(
         CODE,
         _title(groups),
@@ -91,9 +91,9 @@ def ecdf_drawing(rows: pl.DataFrame, names: Sequence[str], title: str) -> Drawin
         scale=alt.Scale(domain=[0, 1]),
         axis=alt.Axis(title="share of unmaps at most as long", format=".0%", tickCount=5),
     )
+    base = alt.Chart(values(pl.concat([begins, rows])))
     line = (
-        alt.Chart(values(pl.concat([begins, rows])))
-        .mark_line(interpolate="step-after", strokeWidth=2)
+        base.mark_line(interpolate="step-after", strokeWidth=2)
         .encode(
             x=x, y=y, color=group_color(names, lines=True),
             strokeDash=group_dash(names, lines=True), detail="group:N",
@@ -101,7 +101,7 @@ def ecdf_drawing(rows: pl.DataFrame, names: Sequence[str], title: str) -> Drawin
         )
     )  # fmt: skip
     points = (
-        alt.Chart(values(rows))
+        base.transform_filter("datum.at_most > 0")
         .mark_point(filled=True, size=30)
         .encode(
             x=x, y=y, color=group_color(names, lines=True), opacity=dimming(_of_points(rows)),

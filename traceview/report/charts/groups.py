@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from traceview.report.contents import Contents
 
 LONGEST: Final = 36  # characters of a label or a path
+USED: Final = ("source_id", "unmap_id", "start_ns", "duration_ns", "leaves", "cpu", "step")
 KEYS: Final = ("label", "strategy", "leaf_level", "trigger", "no_leaves")
 
 
@@ -72,8 +73,13 @@ def named_groups(found: Contents) -> Groups:
         pl.Series("group", group_names(rows, sizes), dtype=pl.String),
         pl.col("leaves").is_null().alias("no_leaves"),
     )
-    unmaps = _keyed(found.analysis).join(
-        rows.select(*KEYS, "group"), on=KEYS, how="inner", maintain_order="left"
+    # Names as an Enum: a million strings would be compared again and again.
+    names = pl.Enum(rows["group"])
+    keys = rows.select(*KEYS, pl.col("group").cast(names))
+    unmaps = (
+        _keyed(found.analysis)
+        .join(keys, on=KEYS, how="inner", maintain_order="left")
+        .drop("label", "strategy", "trigger", "no_leaves")
     )
     return Groups(rows, unmaps, tuple(rows["group"].head(MOST_GROUPS)))
 
@@ -82,9 +88,12 @@ def _keyed(analysis: Analysis) -> pl.DataFrame:
     """The complete unmaps of *analysis* with what their group is known by."""
     whole = (pl.col("status").cast(pl.String) == "complete") & (pl.col("duration_ns") > 0)
     return (
-        analysis.unmaps.filter(whole)
-        .join(source_labels(analysis.sources), on="source_id", how="left", maintain_order="left")
+        analysis.unmaps.lazy()
+        .filter(whole)
         .with_columns(leaf_level(), pl.col("leaves").is_null().alias("no_leaves"))
+        .select(*USED, "leaf_level", "no_leaves", "strategy", "trigger")
+        .collect()
+        .join(source_labels(analysis.sources), on="source_id", how="left", maintain_order="left")
     )
 
 
@@ -122,11 +131,13 @@ def short(text: object, most: int = LONGEST) -> str:
 
 def distinct(names: Iterable[str]) -> list[str]:
     """*names* with a number behind those that were there before."""
-    seen: dict[str, int] = {}
-    found = []
+    found: list[str] = []
     for name in names:
-        seen[name] = seen.get(name, 0) + 1
-        found.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
+        number, shown = 1, name
+        while shown in found:
+            number += 1
+            shown = f"{name} ({number})"
+        found.append(shown)
     return found
 
 

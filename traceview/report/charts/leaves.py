@@ -54,7 +54,7 @@ def leaves_chart(found: Contents, groups: Groups) -> Chart:
     unmaps = groups.of_drawn().filter(pl.col("leaves") > 0)
     if unmaps.is_empty():
         return Chart(CODE, "Time per leaf", "", None, _absent(found, groups))
-    names = [name for name in groups.drawn if name in set(unmaps["group"])]
+    names = [name for name in groups.drawn if name in unmaps["group"].unique()]
     fits = [_fitted(name, unmaps.filter(pl.col("group") == name)) for name in names]
     rows = leaf_costs(unmaps)
     lines = pl.concat([_drawn(one, rows) for one in fits])

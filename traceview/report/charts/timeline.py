@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 CODE: Final = "timeline"
 HEIGHT: Final = 300
 ROW_HEIGHT: Final = 110  # of one of several traces in a picture
-MOST_POINTS: Final = 1_200  # of more unmaps, stretches of time are points
+MOST_POINTS: Final = 1_000  # of more unmaps, stretches of time are points
 MOST_EXCLUDED: Final = 100  # stretches of time
 MOST_SOURCES: Final = 24
 MOST_ROWS: Final = 6
@@ -53,8 +53,8 @@ PICKED_SOURCE: Final = "picked_source"
 
 def timeline_chart(found: Contents, groups: Groups) -> Chart:
     """The chart, or why there is none."""
-    of = spans(found.analysis)
-    unmaps = placed(groups.of_drawn(), of)
+    whole = spans(found.analysis)
+    unmaps = placed(groups.of_drawn(), whole)
     if unmaps.is_empty():
         why = (
             no_unmaps(found) if groups.unmaps.is_empty()
@@ -63,10 +63,10 @@ def timeline_chart(found: Contents, groups: Groups) -> Chart:
         return Chart(CODE, "Unmaps over time", "", None, why)
     sources = _sources(unmaps)
     shown = unmaps.filter(pl.col("source_id").is_in(sources))
-    of = of.filter(pl.col("source_id").is_in(sources))
+    of = whole.filter(pl.col("source_id").is_in(sources))
     slow = slowest(shown)
-    names = [name for name in groups.drawn if name in set(shown["group"])]
-    out = _excluded(found.analysis.unmaps, spans(found.analysis), sources)
+    names = [name for name in groups.drawn if name in shown["group"].unique()]
+    out = _excluded(found.analysis.unmaps, of)
     drawn = _Drawn(
         excluded=out,
         points=_points(shown, slow, of), slow=_slow(slow), names=names, spans=of,
@@ -156,14 +156,13 @@ def _points(unmaps: pl.DataFrame, slow: pl.DataFrame, of: pl.DataFrame) -> pl.Da
     return rows.with_columns(pl.col("source_id").alias("source")).drop("source_id")
 
 
-def _excluded(unmaps: pl.DataFrame, of: pl.DataFrame, sources: Sequence[int]) -> pl.DataFrame:
+def _excluded(unmaps: pl.DataFrame, of: pl.DataFrame) -> pl.DataFrame:
     """When unmaps began that have no duration to use, those of one moment as one."""
     status = pl.col("status").cast(pl.String)
-    rows = placed(unmaps.filter(status.is_in(["censored", "contaminated"])), of)
-    rows = rows.filter(pl.col("source_id").is_in(sources))
-    return bins(
-        rows.select("source_id", "at_ns", "duration_ns", status.alias("group")), of, MOST_EXCLUDED
-    ).select(
+    used = unmaps.select("source_id", "start_ns", "duration_ns", "status")
+    rows = placed(used.filter(status.is_in(["censored", "contaminated"])), of)
+    rows = rows.select("source_id", "at_ns", "duration_ns", status.alias("group"))
+    return bins(rows, of, MOST_EXCLUDED).select(
         pl.col("source_id").alias("source"), pl.col("group").alias("status"), "at_ns", "unmaps"
     )
 

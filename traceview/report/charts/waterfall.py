@@ -22,8 +22,8 @@ from traceview.report.wording import count, duration, plural
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from traceview.queries.analysis import Analysis
     from traceview.report.charts.chart import Drawing
-    from traceview.report.contents import Contents
 
 CODE: Final = "waterfall"
 ROW: Final = 24
@@ -38,9 +38,9 @@ HAS_ROOM: Final = (
 NAMES: Final = {part.column.removesuffix("_ns"): part.what for part in PARTS}
 
 
-def waterfall_chart(found: Contents, calls: pl.DataFrame) -> Chart:
-    """The chart of *calls* (queries.slow_calls.SLOW_CALLS), the slowest unmap first."""
-    unmaps = found.analysis.unmaps.select("source_id", "unmap_id")
+def waterfall_chart(analysis: Analysis, calls: pl.DataFrame) -> Chart:
+    """The chart of *calls* (queries.slow_calls.SLOW_CALLS), of which the slowest unmap is first."""
+    unmaps = analysis.unmaps.select("source_id", "unmap_id")
     calls = calls.join(unmaps, on=["source_id", "unmap_id"], how="semi", maintain_order="left")
     calls = calls.drop_nulls(["offset_ns", "duration_ns", "depth"])
     if calls.is_empty():
@@ -57,7 +57,7 @@ def waterfall_chart(found: Contents, calls: pl.DataFrame) -> Chart:
         " deep it was called, the unmap itself on top; the colour is the component that its time"
         " counts to.",
         _chart(rows, str(first["unmap"]), depths),
-        subtitle=sentences([*time_words(found.analysis), *_merged(rows)]),
+        subtitle=sentences([*time_words(analysis), *_merged(rows)]),
     )  # fmt: skip
 
 
