@@ -202,18 +202,24 @@ def _merged(base: Sequence[Caveat], with_: Sequence[Caveat]) -> tuple[SideCaveat
 
 
 def joined(found: Compared) -> Analysis:
-    """The sources and diagnostics of both sides under one numbering: base, then with."""
+    """Sources, diagnostics and the compared unmaps of both sides, numbered base, then with."""
     base, with_ = found.wholes
+    kept = found.comparison.base.unmaps, found.comparison.with_.unmaps
     if found.one_set:
-        return base
+        return replace(base, unmaps=pl.concat(kept))
     first = len(base.sources)
-    moved = with_.sources.with_columns((pl.col("source_id") + first).cast(pl.Int32))
     return replace(
-        base, sources=pl.concat([base.sources, moved]),
+        base, sources=pl.concat([base.sources, renumbered(with_.sources, first)]),
+        unmaps=pl.concat([kept[0], renumbered(kept[1], first)]),
         diagnostics=(
             *base.diagnostics, *((first + source, what) for source, what in with_.diagnostics)
         ),
     )  # fmt: skip
+
+
+def renumbered(rows: pl.DataFrame, first: int) -> pl.DataFrame:
+    """*rows* with the number of their source *first* higher."""
+    return rows.with_columns((pl.col("source_id") + first).cast(pl.Int32))
 
 
 def label_of(side: Analysis) -> str:

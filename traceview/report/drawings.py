@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import polars as pl
+
 from traceview.errors import SettingError
 from traceview.report.contents import Contents
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    import polars as pl
-
     from traceview.report.charts.chart import Chart
+    from traceview.report.compared import Compared
     from traceview.report.provenance import Provenance
     from traceview.report.recipe import Found
 
@@ -28,7 +29,7 @@ def page_of(found: Found, calls: SlowCallsOf, provenance: Provenance) -> Iterato
     if isinstance(found, Contents):
         return analysis_page(found, calls("traces", found.analysis.unmaps), provenance)
     if isinstance(found, Compared):
-        return comparison_page(found, provenance)
+        return comparison_page(found, _of_both(found, calls), provenance)
     raise _of_one_side()
 
 
@@ -41,8 +42,23 @@ def charts_of(found: Found, calls: SlowCallsOf) -> list[Chart]:
     if isinstance(found, Contents):
         return analysis_charts(found, calls("traces", found.analysis.unmaps))
     if isinstance(found, Compared):
-        return comparison_charts(found)
+        return comparison_charts(found, _of_both(found, calls))
     raise _of_one_side()
+
+
+def _of_both(found: Compared, calls: SlowCallsOf) -> pl.DataFrame:
+    """The calls of the slowest unmaps of both sides, sources numbered as in joined()."""
+    from traceview.report.compared import joined, renumbered  # noqa: PLC0415 - slow
+
+    if found.one_set:
+        return calls("all", joined(found).unmaps)
+    with_ = calls("with", found.comparison.with_.unmaps)
+    return pl.concat(
+        [
+            calls("base", found.comparison.base.unmaps),
+            renumbered(with_, len(found.wholes[0].sources)),
+        ]
+    )
 
 
 def _of_one_side() -> SettingError:

@@ -12,7 +12,7 @@ import polars as pl
 
 from traceview.report.charts.groups import KEYS, named_groups
 from traceview.report.charts.time_words import time_words
-from traceview.report.compared import label_of
+from traceview.report.compared import joined, label_of
 from traceview.report.dashboard.document import Page, document
 from traceview.report.dashboard.slowest import slow_unmaps
 from traceview.report.terminal import by_label
@@ -60,8 +60,10 @@ def _groups_of_rows(found: Contents) -> list[list[str]]:
     ]
 
 
-def comparison_page(found: Compared, provenance: Provenance) -> Iterator[str]:
-    """The page of `traceview compare`."""
+def comparison_page(
+    found: Compared, slow_calls: pl.DataFrame, provenance: Provenance
+) -> Iterator[str]:
+    """The page of `traceview compare`; *slow_calls*: sources as joined() has them."""
     from traceview.report.charts.comparison import comparison_charts  # noqa: PLC0415 - slow
     from traceview.report.comparison_sections import comparison_sections  # noqa: PLC0415
 
@@ -69,7 +71,8 @@ def comparison_page(found: Compared, provenance: Provenance) -> Iterator[str]:
     page = Page(
         title=f"traceview: {' against '.join(label_of(side) for side in sides)}",
         sections=comparison_sections(found, provenance),
-        charts=comparison_charts(found),
+        charts=comparison_charts(found, slow_calls),
+        unmaps=slow_unmaps(joined(found), slow_calls),
         warnings=time_words(*sides),
     )
     yield from document(page)
