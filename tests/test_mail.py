@@ -524,3 +524,29 @@ def test_times_of_hardware_need_no_aside() -> None:
     text = "".join(mail(analysis_sections(contents(analysis([unmap()])), Provenance(("a",)))))
     assert text.startswith("per_pte, 4K, notifier (1 unmap, 8 leaves): 125 ns per leaf")
     assert "no unmap that was asked for is excluded" in text
+
+
+def test_times_of_one_label_are_not_called_what_those_of_another_are() -> None:
+    of = analysis(
+        [unmap(9000), unmap(1000, source_id=1, evidence="insn")],
+        [
+            source(label="a", origin="hardware"),
+            source(source_id=1, label="b", origin="emulated", path="b.txt"),
+        ],
+    )
+    text = "".join(mail(analysis_sections(contents(of), Provenance(("analyze",)))))
+    assert text.startswith("a, per_pte, 4K, notifier (1 unmap, 8 leaves): 1,125 ns per leaf")
+    table = section_of(text, "Unmaps, by strategy, leaf size and trigger")
+    assert "\n  a:\n" in f"\n{table}"
+    assert "b, in executed instructions:" in table
+    assert "! b: origin emulated: " in text
+
+
+def test_traces_of_one_label_and_of_several_kinds_are_called_so() -> None:
+    of = analysis(
+        [unmap(), unmap(source_id=1, evidence="insn")],
+        [source(label="a"), source(source_id=1, label="a", origin="emulated")],
+    )
+    text = "".join(mail(analysis_sections(contents(of), Provenance(("analyze",)))))
+    assert text.startswith("in times of several kinds, ")
+    assert "! traces of different origin (hardware, emulated), evidence" in text

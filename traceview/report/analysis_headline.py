@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from traceview.report.absent import why_no_unmap
-from traceview.report.caveats import ORIGINS
 from traceview.report.ledger import PLACES
 from traceview.report.samples import DOING
 from traceview.report.split import group_name
 from traceview.report.terminal import leaf_sizes, why_none
-from traceview.report.time_words import time_words
+from traceview.report.time_words import words_of_label
 from traceview.report.tracing import between, nanoseconds
 from traceview.report.wording import clean, count, duration, number, plural, share
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from traceview.queries.analysis import Analysis
     from traceview.report.contents import Contents
-
-INSTRUCTIONS: Final = "times are counts of executed instructions, 1 ns = 1 instruction"
 
 
 def headline(found: Contents) -> str:
@@ -42,23 +37,14 @@ def headline(found: Contents) -> str:
     what = group_name(row, sizes, several=several)
     of = plural(row["count"], "unmap")
     of += "" if row["leaves"] is None else f", {_leaves(row['leaves'])}"
+    label = row["label"] if several else None
+    mine = found.groups.filter(pl.col("label") == row["label"])
     most = ""
-    if len(found.groups) > 1:
-        whole = int(found.groups["duration_ns"].sum())
-        most = (
-            f"{share(row['duration_ns'], whole)} of the time of all unmaps that are counted is in "
-        )
-    return f"{time_words(found.analysis)}{most}{what} ({of}): {_times(row)}"
-
-
-def origins(found: Contents) -> Iterator[str]:
-    """What the times are, unless they are known to be of hardware."""
-    if _is_insn(found.whole):
-        yield INSTRUCTIONS
-    known = set(found.whole.sources["origin"].cast(pl.String).fill_null("unknown"))
-    for origin, text in ORIGINS.items():
-        if origin in known:
-            yield f"origin {origin}: {text}"
+    if len(mine) > 1:
+        part = share(row["duration_ns"], int(mine["duration_ns"].sum()))
+        of_label = "of this label " if several else ""
+        most = f"{part} of the time of all unmaps {of_label}that are counted is in "
+    return f"{words_of_label(found.analysis, label)}{most}{what} ({of}): {_times(row)}"
 
 
 def counted(found: Contents) -> str:
@@ -82,13 +68,6 @@ def lost_events(whole: Analysis) -> str:
     return (
         f"{events}{more} lost in {plural(len(whole.losses), 'hole')}: what is left is no fair"
         " sample, a long unmap meets a hole more often than a short one"
-    )
-
-
-def _is_insn(analysis: Analysis) -> bool:
-    return any(
-        bool((table["evidence"] == "insn").any())
-        for table in (analysis.event_counts, analysis.unmaps)
     )
 
 
@@ -121,9 +100,11 @@ def _times(row: dict[str, Any]) -> str:
 
 def _sampled(found: Contents) -> str:
     row = found.sample_groups.row(0, named=True)
+    label = row["label"] if found.sample_groups["label"].n_unique() > 1 else None
     ends = f"{row['share_low']:.1%} .. {row['share_high']:.1%}"
+    words = words_of_label(found.analysis, label)
+    of = f"{plural(row['of'], 'sample')} ({clean(row['event'])})"
     return (
-        f"{time_words(found.analysis)}{row['share']:.1%} of {plural(row['of'], 'sample')}"
-        f" ({clean(row['event'])}) inside unmaps fell into {DOING[row['operation']]}"
-        f" (95% interval of counting alone {ends}); no unmap was timed"
+        f"{words}{row['share']:.1%} of {of} inside unmaps fell into {DOING[row['operation']]} (95%"
+        f" interval of counting alone {ends}); no unmap was timed"
     )

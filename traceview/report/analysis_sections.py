@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import polars as pl
 
 from traceview.report.absent import why_no_unmap
-from traceview.report.analysis_headline import counted, headline, origins
+from traceview.report.analysis_headline import counted, headline
 from traceview.report.bar import PARTS, corrected_texts, share_texts
 from traceview.report.blocks import Block, Facts, Paragraph, Section
 from traceview.report.bystanders import STALL, about_all, notes, rates, stalls
@@ -34,7 +34,7 @@ from traceview.report.terminal import (
 from traceview.report.terminal import (
     by_label as rows_by_label,
 )
-from traceview.report.time_words import time_title
+from traceview.report.time_words import words_of_label
 from traceview.report.tracing import tracing_blocks
 from traceview.report.verdict import TITLE as HYPOTHESES
 from traceview.report.verdict import WHAT_IF, first_texts, kinds, more_texts
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from traceview.report.provenance import Provenance
 
 MOST_GROUPS: Final = 4  # of which parts and worst cases are told
-SAID_FIRST: Final = ("origin-", "times-are-instructions")  # caveats that the summary begins with
+STRONG: Final = "strong"
 
 
 def analysis_sections(found: Contents, provenance: Provenance) -> list[Section]:
@@ -78,8 +78,9 @@ def _summary(found: Contents) -> Iterator[Block]:
         yield Paragraph(
             counted(found), strong=is_any_excluded(found.ledger) or len(found.whole.losses) > 0
         )
-    for text in origins(found):
-        yield Paragraph(text, strong=True)
+    for one in found.caveats:
+        if one.severity == STRONG:
+            yield Paragraph(one.text, strong=True)
 
 
 def _measured(found: Contents) -> Iterator[Block]:
@@ -111,7 +112,6 @@ def _table(found: Contents) -> Iterator[Block]:
         Column("leaves", right=True), Column("median", right=True), Column("p95", right=True),
         Column("ns/leaf", right=True), *(more[at] for at in order),
     )  # fmt: skip
-    aside = time_title(found.analysis)
     for label, of in rows_by_label(rows, found):
         values = []
         for row in of.iter_rows(named=True):
@@ -121,9 +121,11 @@ def _table(found: Contents) -> Iterator[Block]:
                 count(row["leaves"]), duration(row["median_ns"]), duration(row["p95_ns"]),
                 number(row["ns_per_leaf"]), *(cells[at] for at in order),
             ])  # fmt: skip
-        title = ", ".join(part for part in (label, aside) if part)
+        words = words_of_label(found.analysis, None if label is None else of["label"][0])
+        title = ", ".join(part for part in (label, words.removesuffix(", ")) if part)
         yield from table_blocks(columns, values, title, keys=3)
     empty, values = empty_unmaps(found)
+    aside = words_of_label(found.analysis, None).removesuffix(", ")
     title = f"{EMPTY}, {aside}" if aside else EMPTY
     yield from table_blocks(empty, values, title, keys=2 + (empty[0].title == "label"))
 
@@ -251,11 +253,8 @@ def _ledger(found: Contents) -> Iterator[Block]:
 
 
 def _caveats(found: Contents) -> Iterable[Block]:
-    return bullet_blocks(
-        (one.text, one.severity == "strong")
-        for one in found.caveats
-        if not one.code.startswith(SAID_FIRST)
-    )
+    """The others are in the summary."""
+    return bullet_blocks(one.text for one in found.caveats if one.severity != STRONG)
 
 
 def _diagnostics(found: Contents) -> Iterator[Block]:

@@ -188,9 +188,8 @@ def _interval_note(found: Compared) -> str:
         if interval.low is None
     )
     said = [f"{NO_INTERVAL}, {'; '.join(why)}"] if why else []
-    if found.comparison.plan.standing == "descriptive" and any(
-        one.low is not None for one in intervals
-    ):
+    has_any = any(one.low is not None for one in intervals)
+    if found.comparison.plan.standing == "descriptive" and has_any:
         said.insert(0, "of so few runs, descriptive only")
     return "; ".join(said)
 

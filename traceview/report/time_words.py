@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import polars as pl
+
+from traceview.queries.groups import source_labels
 
 if TYPE_CHECKING:
     from traceview.queries.analysis import Analysis
@@ -26,6 +29,21 @@ def time_words(*sides: Analysis) -> str:
         for origin in side.sources["origin"].cast(pl.String).fill_null("unknown")
     }
     return next((text for origin, text in IN_TIME.items() if origin in origins), "")
+
+
+def words_of_label(of: Analysis, label: str | None) -> str:
+    """The same for the traces of a label (groups.source_labels); of all traces without one."""
+    if label is not None:
+        labels = source_labels(of.sources)
+        ids = labels.filter(pl.col("label") == label)["source_id"]
+        mine = pl.col("source_id").is_in(ids.implode())
+        of = replace(of, sources=of.sources.filter(mine), unmaps=of.unmaps.filter(mine))
+    instructions = of.unmaps["evidence"].drop_nulls() == "insn"
+    if instructions.any() and not instructions.all():
+        return "in times of several kinds, "
+    if of.sources["origin"].cast(pl.String).fill_null("unknown").n_unique() > 1:
+        return "in times of several origins, "
+    return time_words(of)
 
 
 def time_title(*sides: Analysis) -> str:
