@@ -290,4 +290,5 @@ def _input(tables: SourceTables) -> Input:
         Heard.of(tables.traced), stated,
         None if settings.traced is None else tuple(sorted(settings.traced)),
         dict(settings.symbols.probes), digest_of(settings.symbols.kallsyms),
+        tuple(sorted(tables.facts.get("traced") or ())),
     )  # fmt: skip

@@ -151,9 +151,8 @@ class EvidenceFolder:
         wanted = schema_of(table)
         texts = [field.name for field in wanted if _is_text(field.type)]
         try:
-            # Texts are read as what repeats them: a text of a megabyte, a million times, is one.
-            file = pq.ParquetFile(path, read_dictionary=texts)
-            held, rows = file.schema_arrow, file.metadata.num_rows
+            metadata = pq.read_metadata(path)
+            held, rows = metadata.schema.to_arrow_schema(), metadata.num_rows
         except (OSError, pa.ArrowException, ValueError) as err:
             raise self._unreadable(path, err) from err
         if held.names != wanted.names:
@@ -172,7 +171,8 @@ class EvidenceFolder:
                 f"{rows:,} rows in {path.stat().st_size:,} bytes: no table that traceview wrote",
                 path=str(path), reading="a table",
             )  # fmt: skip
-        return file, path
+        # Texts are read as what repeats them: a text of a megabyte, a million times, is one.
+        return pq.ParquetFile(path, read_dictionary=texts), path
 
     def _rows(
         self, file: pq.ParquetFile, path: Path, table: str, group: int | None = None

@@ -24,7 +24,7 @@ from traceview.schema import SCHEMA_VERSION
 from traceview.symbols import Kallsyms, Probe
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
 T = TypeVar("T")
@@ -79,7 +79,8 @@ class Input:
     """A recording that was read: its file, and what was stated about it beside the file.
 
     `sha256` and `bytes` are None of standard input. `stated`, `traced`, `probes`: of the sidecar
-    and options. `kallsyms`: the digest of the symbol table that named addresses.
+    and options. `configured`: the functions that the file says its recorder timed, hit or not.
+    `kallsyms`: the digest of the symbol table that named addresses.
     """
 
     path: str
@@ -92,6 +93,7 @@ class Input:
     traced: tuple[str, ...] | None = None
     probes: dict[str, Probe] = field(default_factory=dict)
     kallsyms: str | None = None
+    configured: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +112,7 @@ def table_file(part: str, table: str) -> str:
     return f"{part}/{table}.parquet"
 
 
-def files_of(parts: Mapping[str, object]) -> tuple[str, ...]:
+def files_of(parts: Iterable[str]) -> tuple[str, ...]:
     """Every file of a folder with these parts, but for the manifest."""
     tables = (table_file(part, table) for part in parts for table in TABLES_OF_PART)
     return (*tables, *REPORTS)
@@ -263,7 +265,7 @@ def _input(of: dict[str, Any]) -> Input:
             _texts(heard, "timed_functions"), visits,
         ),
         stated, None if of.get("traced") is None else _texts(of, "traced"),
-        _each(of, "probes", _probe), _digest(of, "kallsyms"),
+        _each(of, "probes", _probe), _digest(of, "kallsyms"), _texts(of, "configured"),
     )  # fmt: skip
 
 

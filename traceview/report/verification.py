@@ -213,7 +213,7 @@ def _unheard(of: Input, event_counts: pl.DataFrame) -> list[Difference]:
     names = event_counts.select(pl.col("symbol", "name").cast(pl.String))
     known = {strip_suffix(one) for one in names["symbol"].drop_nulls()}
     known |= {one.rpartition(":")[2] for one in names["name"].drop_nulls()}
-    known |= set(of.traced or ()) | {probe.symbol for probe in of.probes.values()}
+    known |= {*(of.traced or ()), *of.configured} | {probe.symbol for probe in of.probes.values()}
     return [
         Difference(f"{name} in the manifest", "traced", "never hit")
         for name in sorted(set(of.heard.functions) - known)[:1]
