@@ -24,8 +24,6 @@ from traceview.schema import STATUS as STATUS_TYPE
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from numpy.typing import NDArray
-
     from traceview.queries.rows import Ints
     from traceview.queries.source_tables import SourceTables
     from traceview.trace import Batch, Trace
@@ -33,8 +31,6 @@ if TYPE_CHECKING:
 UNMAPS: Final = 20
 # Of an unmap with more calls than this the longest are kept, the others merged.
 CALLS: Final = 1_000
-LONGEST: Final = 300
-BINS: Final = 250
 COMPONENT: Final = pl.Enum([*TIMED_COMPONENTS, "rest"])
 
 SLOW_CALLS: Final = {
@@ -46,7 +42,7 @@ SLOW_CALLS: Final = {
     "operation": OPERATION,
     "component": COMPONENT,
     "offset_ns": pl.Int64(),  # from the start of the unmap
-    "duration_ns": pl.Int64(),  # of several: from the first one's start to the last one's end
+    "duration_ns": pl.Int64(),  # of several the sum, as if they had come one behind another
     "self_ns": pl.Int64(),  # not in calls inside; of several the sum
     "depth": pl.Int32(),  # 0: the unmap itself
     "status": STATUS_TYPE,
@@ -93,7 +89,7 @@ class SlowCalls:
         rows = _rows(Chunk(take(calls, inside), {}), tables)
         for at in chosen.tolist():
             unmap_id = int(calls["start_seq"][at])
-            of = _merged(_placed(rows.filter(pl.col("unmap_id") == unmap_id), source_id))
+            of = fewer(_placed(rows.filter(pl.col("unmap_id") == unmap_id), source_id), CALLS)
             self._kept.append(_Kept(int(calls["duration_ns"][at]), source_id, unmap_id, of))
         if self._wanted is None:
             self._kept.sort(key=lambda one: (-one.duration_ns, one.source_id, one.unmap_id))
@@ -171,30 +167,41 @@ def _placed(rows: pl.DataFrame, source_id: int) -> pl.DataFrame:
     )  # fmt: skip
 
 
-def _merged(rows: pl.DataFrame) -> pl.DataFrame:
-    """*rows*, if there are many only the longest; the others by depth, component and time."""
-    if len(rows) <= CALLS:
+def fewer(rows: pl.DataFrame, most: int) -> pl.DataFrame:
+    """The calls of one unmap in about *most* rows of SLOW_CALLS: the longest, the others merged.
+
+    Between calls that are kept, and within a stretch of time, those of one depth and component
+    become one row as long as all of them; the rows of a stretch lie one behind another, in order of
+    their first call, so that widths are times though places are not.
+    """
+    if len(rows) <= most:
         return rows
-    long = rows["duration_ns"].fill_null(0).arg_sort(descending=True)[:LONGEST]
-    is_long: NDArray[np.bool_] = np.zeros(len(rows), dtype=bool)
-    is_long[long.to_numpy()] = True
-    kept = rows.filter(pl.Series(is_long))
-    span = max(1, int(kept["duration_ns"].max() or 1))  # type: ignore[arg-type]
-    parts = (
-        rows.filter(pl.Series(~is_long))
-        .with_columns(
-            (pl.col("offset_ns") * BINS // span).alias("bin"),
-            (pl.col("offset_ns") + pl.col("duration_ns").fill_null(0)).alias("end_ns"),
-        )
-        .group_by("depth", "component", "bin", maintain_order=True)
-        .agg(
-            pl.col("source_id", "unmap_id", "call_id", "cpu", "operation", "status").first(),
-            pl.col("offset_ns").min(),
-            (pl.col("end_ns").max() - pl.col("offset_ns").min()).alias("duration_ns"),
-            pl.col("self_ns").sum(),
-            pl.len().cast(pl.Int64).alias("calls"),
-        )
-        .with_columns(pl.lit(None).alias("parent_id"), pl.lit(None).alias("symbol"))
-        .select(pl.col(name).cast(dtype) for name, dtype in SLOW_CALLS.items())
+    components = rows.select(pl.struct("depth", "component").n_unique()).item()
+    stretches = max(1, most // (2 * components))
+    span = max(1, int(rows["duration_ns"].max() or 1))  # type: ignore[arg-type]
+    place = ["depth", "behind", "stretch"]
+    rows = rows.with_columns(pl.col("duration_ns").fill_null(0)).sort("depth", "offset_ns")
+    rank = pl.col("duration_ns").rank("ordinal", descending=True)
+    rows = rows.with_columns((rank <= most // 4).alias("long")).with_columns(
+        pl.col("long").cum_sum().over("depth").alias("behind"),
+        (pl.col("offset_ns") * stretches // span).alias("stretch"),
     )
-    return pl.concat([kept, parts]).sort("offset_ns", "depth", "call_id")
+    merged = (
+        rows.filter(~pl.col("long"))
+        .group_by(*place, "component", maintain_order=True)
+        .agg(
+            pl.col("source_id", "unmap_id", "call_id", "parent_id", "symbol").first(),
+            pl.col("operation", "status", "cpu").first(),
+            pl.col("offset_ns").min(),
+            pl.col("duration_ns", "self_ns", "calls").sum(),
+        )
+        .with_columns(
+            (
+                pl.col("offset_ns").min() + pl.col("duration_ns").cum_sum() - pl.col("duration_ns")
+            ).over(place),
+            pl.when(pl.col("calls") == 1).then("parent_id").alias("parent_id"),
+            pl.when(pl.col("calls") == 1).then("symbol").alias("symbol"),
+        )
+    )
+    parts = [rows.filter(pl.col("long")).select(*SLOW_CALLS), merged.select(*SLOW_CALLS)]
+    return pl.concat(parts).sort("offset_ns", "depth", "call_id")

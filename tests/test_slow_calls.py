@@ -10,7 +10,7 @@ import pytest
 
 from traceview import open_trace
 from traceview.queries.analysis import Analysis, analyze
-from traceview.queries.slow_calls import CALLS, SLOW_CALLS, UNMAPS, SlowCalls, slow_calls
+from traceview.queries.slow_calls import CALLS, SLOW_CALLS, UNMAPS, SlowCalls, fewer, slow_calls
 from traceview.schema import TIMED_COMPONENTS
 
 SAMPLES = Path(__file__).parent.parent / "sample_traces"
@@ -104,3 +104,18 @@ def test_what_filters_left_is_read_again_where_it_was_not_kept() -> None:
     own = calls.filter(pl.col("depth") == 0)
     assert own["duration_ns"].is_sorted(descending=True)
     assert len(own) == UNMAPS
+
+
+@pytest.mark.parametrize("most", [5, 40, 150])
+def test_merged_calls_lie_one_behind_another(most: int) -> None:
+    _, calls = heard("insn-6.12-max.txt.xz")
+    for _, of in calls.group_by("unmap_id"):
+        left = fewer(of, most)
+        assert left["self_ns"].sum() == of["self_ns"].sum()
+        assert left["calls"].sum() == of["calls"].sum()
+        behind = left.sort("depth", "offset_ns").select(
+            (pl.col("offset_ns") - (pl.col("offset_ns") + pl.col("duration_ns")).shift(1))
+            .over("depth")
+            .alias("gap_ns")
+        )
+        assert (behind["gap_ns"].drop_nulls() >= 0).all()

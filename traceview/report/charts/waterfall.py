@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import altair as alt
 import polars as pl
 
+from traceview.queries.slow_calls import fewer
 from traceview.report.bar import PARTS
 from traceview.report.charts.axes import TIME_LABELS
 from traceview.report.charts.bars import ORDER
@@ -78,8 +79,8 @@ def _title(calls: pl.DataFrame) -> str:
 def _merged(rows: pl.DataFrame) -> Iterator[str]:
     if rows["calls"].count():
         yield (
-            "of unmaps with many calls the short ones of one component and time are one bar, from"
-            " the first's begin to the last's end"
+            "of unmaps with many calls the short ones of one component and stretch of time are one"
+            " bar, as long as all of them together"
         )
 
 
@@ -87,9 +88,7 @@ def _rows(calls: pl.DataFrame) -> pl.DataFrame:
     """The calls with their words; of too many the short ones of each unmap are merged further."""
     keys = ["source_id", "unmap_id"]
     most = max(40, MOST_ROWS // calls.select(keys).n_unique())
-    parts = [
-        _fewer(of, most) for _, of in calls.group_by(keys, maintain_order=True)
-    ]  # fmt: skip
+    parts = [fewer(of, most) for _, of in calls.group_by(keys, maintain_order=True)]
     rows = pl.concat(parts)
     symbol = pl.col("symbol").cast(pl.String).map_elements(_symbol, return_dtype=pl.String)
     symbol = symbol.fill_null(NAMELESS)
@@ -110,36 +109,6 @@ def _rows(calls: pl.DataFrame) -> pl.DataFrame:
 
 def _symbol(text: str) -> str:
     return short(text, LONGEST_SYMBOL)
-
-
-def _fewer(of: pl.DataFrame, most: int) -> pl.DataFrame:
-    """At most about *most* rows: the longest calls, the others merged by component and time."""
-    if len(of) <= most:
-        return of
-    number = of.select(pl.struct("depth", "component").n_unique()).item()
-    longest = most // 2
-    stretches = max(2, (most - longest) // number)
-    span = max(1, int(of["duration_ns"].max() or 1))  # type: ignore[arg-type]
-    rows = of.with_columns(
-        pl.col("duration_ns").rank("ordinal", descending=True).alias("rank"),
-        (pl.col("offset_ns") * stretches // span).alias("stretch"),
-        (pl.col("offset_ns") + pl.col("duration_ns")).alias("end_ns"),
-    )
-    kept = rows.filter(pl.col("rank") <= longest)
-    merged = (
-        rows.filter(pl.col("rank") > longest)
-        .group_by("depth", "component", "stretch", maintain_order=True)
-        .agg(
-            pl.col("source_id", "unmap_id", "call_id", "parent_id", "symbol", "operation").first(),
-            pl.col("offset_ns").min(),
-            (pl.col("end_ns").max() - pl.col("offset_ns").min()).alias("duration_ns"),
-            pl.col("self_ns").sum(),
-            pl.col("status", "cpu").first(),
-            pl.col("calls").sum(),
-        )
-    )
-    found = pl.concat([kept.select(of.columns), merged.select(of.columns)])
-    return found.sort("offset_ns", "depth", maintain_order=True)
 
 
 def _chart(rows: pl.DataFrame, first: str, depths: int) -> Drawing:
