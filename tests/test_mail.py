@@ -355,7 +355,7 @@ def test_digests_of_short_names_are_in_sha256sums_own_format(tmp_path: Path) -> 
 
 
 def test_what_has_no_digest_is_said() -> None:
-    of = analysis([], [source(path="-"), source(path="x", source_id=1)])
+    of = analysis([], [source(path="<stdin>"), source(path="x", source_id=1)])
     said = "".join(mail([reproduce(Provenance(("analyze", "-")), of)]))
     assert "standard input has no digest" in said
     assert "sha256 unknown of 1 of 2 files" in said

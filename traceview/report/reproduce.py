@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from traceview.queries.analysis import Analysis
 
 WIDTH: Final = 72
-STDIN: Final = "-"
+STDIN: Final = "<stdin>"  # parsers/source.py
 END: Final = "END"
 FOLDER: Final = "raw dump"  # the format of folders
 
