@@ -151,7 +151,9 @@ def test_the_same_report_is_the_same_file() -> None:
 def test_a_hostile_name_is_text_wherever_it_stands(name: str) -> None:
     plain, hostile = Parsed(page()), Parsed(page(name=name))
     assert [tag for tag, _ in hostile.tags] == [tag for tag, _ in plain.tags]
-    assert [set(of) for _, of in hostile.tags] == [set(of) for _, of in plain.tags]
+    assert [set(of) - {"class"} for _, of in hostile.tags] == [
+        set(of) - {"class"} for _, of in plain.tags
+    ]
     shown = clean(name)
     places = "".join(plain.words).count("x") - "".join(page_words()).count("x")
     assert "".join(hostile.words).count(shown) >= min(places, 8)
@@ -216,8 +218,7 @@ def test_nothing_that_a_section_says_is_missing_without_scripts() -> None:
 def test_a_chart_without_data_is_a_sentence() -> None:
     absent = Chart("timeline", "Unmaps over time", "", None, "the trace has no times")
     parsed = Parsed(page(charts=[absent]))
-    assert "Unmaps over time" in parsed.said
-    assert "the trace has no times" in parsed.said
+    assert "Unmaps over time: not drawn, the trace has no times" in parsed.said
     assert parsed.of("figure") == []
     assert "pick" not in parsed.attributes("id")
 

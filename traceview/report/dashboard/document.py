@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from traceview.report.blocks import Paragraph
 from traceview.report.charts.theme import theme
-from traceview.report.dashboard.figures import figure, names_in, specification
+from traceview.report.dashboard.figures import Spec, absent, figure, names_in, specification
 from traceview.report.dashboard.script import (
     Inline,
     data,
@@ -123,17 +123,25 @@ def _header(page: Page) -> Iterator[str]:
 def _charts(page: Page) -> Iterator[str]:
     if not page.charts:
         return
-    specs = [specification(chart) for chart in page.charts]
+    specs = {chart.code: spec for chart in page.charts if (spec := specification(chart))}
     yield '<section id="charts" aria-label="charts">\n'
-    yield from _picker(names_in(specs, "group"))
+    yield from _picker(names_in(specs.values(), "group"))
     yield '<div class="charts">\n'
-    for chart, spec in zip(page.charts, specs, strict=True):
-        more = ""
-        if chart.code == WATERFALL and spec:
-            drawn = names_in([spec], "unmap")
-            more = "".join(chooser([one for one in page.unmaps if one.key in drawn]))
-        yield from figure(chart, spec, more=more)
-    yield "</div></section>\n"
+    for chart in page.charts:
+        if chart.code in specs:
+            yield from figure(chart, specs[chart.code], more=_chooser(page, chart, specs))
+    yield "</div>\n"
+    missing = [chart for chart in page.charts if chart.code not in specs]
+    yield from absent(missing) if missing else ()
+    yield "</section>\n"
+
+
+def _chooser(page: Page, chart: Chart, specs: Mapping[str, Spec]) -> str:
+    """The unmaps whose calls the waterfall has, to choose one of them."""
+    if chart.code != WATERFALL:
+        return ""
+    drawn = names_in([specs[chart.code]], "unmap")
+    return "".join(chooser([one for one in page.unmaps if one.key in drawn]))
 
 
 def _picker(groups: Sequence[str]) -> Iterator[str]:

@@ -47,22 +47,27 @@ def _shown(value: object) -> object:
     return clean(value) if isinstance(value, str) else value
 
 
-def names_in(specs: Iterable[Spec | None], field: str) -> list[str]:
+def names_in(specs: Iterable[Spec], field: str) -> list[str]:
     """What *field* of the data of these charts says, in their order."""
     found: dict[str, None] = {}
     for spec in specs:
-        for rows in spec["datasets"].values() if spec else ():
+        for rows in spec["datasets"].values():
             found.update(dict.fromkeys(row[field] for row in rows if row.get(field)))
     return list(found)
 
 
-def figure(of: Chart, spec: Spec | None, *, more: str = "") -> Iterator[str]:
+def absent(charts: Iterable[Chart]) -> Iterator[str]:
+    """Why these are not drawn."""
+    yield '<ul class="absent">\n'
+    for of in charts:
+        yield f'<li id="chart-{text(of.code)}">'
+        yield f"{text(of.title)}: not drawn, {text(of.absent)}</li>\n"
+    yield "</ul>\n"
+
+
+def figure(of: Chart, spec: Spec, *, more: str = "") -> Iterator[str]:
     """The chart *of*; *more* is markup between what it says and where it is drawn."""
     code = text(of.code)
-    if spec is None:
-        yield f'<section class="absent" id="chart-{code}"><h3>{text(of.title)}</h3>'
-        yield f"<p>{text(of.absent)}</p></section>\n"
-        return
     yield f'<figure id="chart-{code}" data-chart="{code}"{_class(of)}>\n'
     below = f"<p>{text(of.subtitle)}</p>" if of.subtitle else ""
     yield f"<figcaption><h3>{text(of.title)}</h3>{below}</figcaption>\n{more}"

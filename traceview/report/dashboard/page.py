@@ -6,6 +6,7 @@ are functions of what was found, as the page is.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -20,6 +21,7 @@ from traceview.report.terminal import by_label
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from traceview.queries.analysis import Analysis
     from traceview.report.compared import Compared
     from traceview.report.contents import Contents
     from traceview.report.provenance import Provenance
@@ -33,7 +35,7 @@ def analysis_page(
     from traceview.report.charts.analysis import analysis_charts  # noqa: PLC0415 - slow
 
     page = Page(
-        title=f"traceview: {label_of(found.whole)}",
+        title=f"traceview: {_name(found.whole)}",
         sections=analysis_sections(found, provenance),
         charts=analysis_charts(found, slow_calls),
         unmaps=slow_unmaps(found.analysis, slow_calls),
@@ -41,6 +43,13 @@ def analysis_page(
         warnings=time_words(found.whole),
     )
     yield from document(page)
+
+
+def _name(whole: Analysis) -> str:
+    """What the traces are called, or their files."""
+    files = [Path(path).name for path in whole.sources["path"]]
+    more = f" and {len(files) - 1} more" if len(files) > 1 else ""
+    return label_of(whole) or f"{files[0]}{more}"
 
 
 def _groups_of_rows(found: Contents) -> list[list[str]]:

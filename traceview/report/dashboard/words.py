@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import html
 from itertools import zip_longest
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from traceview.report.blocks import Bullets, Facts, Paragraph, Table, Verbatim
 from traceview.report.wording import clean
@@ -17,6 +17,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from traceview.report.blocks import Block, Section, TableColumn
+
+
+# Characters, those between columns among them: a wider table wants the whole width of the page.
+HALF_PAGE: Final = 90
+GAP: Final = 2
+# A longer cell is broken into lines.
+LONG_CELL: Final = 36
 
 
 def text(value: object) -> str:
@@ -33,7 +40,9 @@ def section(
     has a button that copies it.
     """
     name = text(of.code)
-    yield f'<section id="{name}" aria-labelledby="{name}-title">\n'
+    most = max((_characters(one) for one in of.blocks if isinstance(one, Table)), default=0)
+    wide = ' class="wide"' if most > HALF_PAGE else ""
+    yield f'<section id="{name}"{wide} aria-labelledby="{name}-title">\n'
     yield f'<h2 id="{name}-title">{text(of.title)}</h2>\n'
     of_tables = iter(groups)
     for at, block in enumerate(of.blocks):
@@ -77,7 +86,7 @@ def table(of: Table, name: str, groups: Sequence[str] = (), *, title: str = "") 
     table for those who do not see what stands above it, where it has no title.
     """
     label = text(of.title or title or of.columns[0].title)
-    yield f'<div class="scroll" role="region" tabindex="0" aria-label="{label}">'
+    yield f'<div class="box"><div class="scroll" role="region" tabindex="0" aria-label="{label}">'
     yield f'<table id="{name}">\n'
     if of.title:
         yield f"<caption>{text(of.title)}</caption>\n"
@@ -91,18 +100,27 @@ def table(of: Table, name: str, groups: Sequence[str] = (), *, title: str = "") 
     notes = [f"{column.title}: {column.note}" for column in of.columns if column.note]
     notes += [of.note] if of.note else []
     if notes:
-        yield f'<p class="note">{text("; ".join(notes))}</p>\n'
+        yield f'<p class="note">{text("; ".join(notes))}</p>'
+    yield "</div>\n"
+
+
+def _characters(of: Table) -> int:
+    """About how wide it is."""
+    titles = tuple(column.title for column in of.columns)
+    longest = [max(map(len, column)) for column in zip(titles, *of.rows, strict=True)]
+    return sum(min(width, LONG_CELL) + GAP for width in longest)
 
 
 def _head(column: TableColumn) -> str:
-    return f'<th scope="col"{_side(column)}>{text(column.title)}</th>'
+    return f'<th scope="col"{_class(column)}>{text(column.title)}</th>'
 
 
 def _cells(of: Table, row: Iterable[str]) -> Iterator[str]:
     for at, (column, value) in enumerate(zip(of.columns, row, strict=True)):
         tag, scope = ("th", ' scope="row"') if at < of.keys else ("td", "")
-        yield f"<{tag}{scope}{_side(column)}>{text(value)}</{tag}>"
+        yield f"<{tag}{scope}{_class(column, value)}>{text(value)}</{tag}>"
 
 
-def _side(column: TableColumn) -> str:
-    return ' class="n"' if column.right else ""
+def _class(column: TableColumn, value: str = "") -> str:
+    names = [*(["n"] if column.right else []), *(["long"] if len(value) > LONG_CELL else [])]
+    return f' class="{" ".join(names)}"' if names else ""
