@@ -95,6 +95,7 @@ def analyze(  # noqa: PLR0913 - one per option
             said = found(recipe, parts)
             reading.finish(said, parts, recipe)
         outputs.report(said, recipe, reading.slow_calls, top=top)
+        reading.say()
 
 
 def _priced(

@@ -127,6 +127,7 @@ def compare(  # noqa: PLR0913 - one per option
             said = found(recipe, parts)
             reading.finish(said, parts, recipe)
         outputs.report(said, recipe, reading.slow_calls)
+        reading.say()
         if isinstance(said, Compared) and any(one.overall == "fails" for one in said.claims):
             raise Stop(FINDING)
 

@@ -35,6 +35,7 @@ class Reading(AbstractContextManager["Reading"]):
         self._held = ExitStack()
         self._parquet: ParquetTables | None = None
         self._evidence: Evidence | None = None
+        self._said: list[str] = []
         self._slow: dict[str, tuple[SlowCalls, Sequence[Trace], dict[str, Any]]] = {}
         if outputs.parquet is not None:
             from traceview.report.parquet import ParquetTables  # noqa: PLC0415 - imports pyarrow
@@ -75,20 +76,25 @@ class Reading(AbstractContextManager["Reading"]):
             )
 
     def finish(self, found: Found, parts: Mapping[str, Analysis], recipe: Recipe) -> None:
-        """Write the tables that did not stream by, and say where they are."""
+        """Write the tables that did not stream by."""
         if self._parquet is not None:
             from traceview.report.contents import Contents  # noqa: PLC0415 - not for --help
 
             assert isinstance(found, Contents)
             written = self._parquet.finish(found.analysis)
             folder = self._outputs.parquet
-            self._outputs.say(f"wrote {len(written)} tables to {folder}/ (docs/schema.md)")
+            self._said.append(f"wrote {len(written)} tables to {folder}/ (docs/schema.md)")
         if self._evidence is not None:
             from traceview.report.evidence import reports_of  # noqa: PLC0415 - imports pyarrow
 
             written = self._evidence.finish(parts, recipe, reports_of(found, recipe))
             folder = self._outputs.evidence
-            self._outputs.say(f"wrote {len(written)} files to {folder}/ (docs/evidence.md)")
+            self._said.append(f"wrote {len(written)} files to {folder}/ (docs/evidence.md)")
+
+    def say(self) -> None:
+        """Say where the tables are."""
+        for text in self._said:
+            self._outputs.say(text)
 
     def _sink(self, part: str) -> Callable[[int, str, pl.DataFrame], None] | None:
         if self._evidence is not None:
