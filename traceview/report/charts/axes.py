@@ -82,9 +82,14 @@ def times(field: str, title: str, low: float, high: float) -> dict[str, Any]:
     return {"shorthand": f"{field}:Q", "scale": scale, "axis": axis}
 
 
-def log_leaves(field: str, title: str, values: Iterable[float]) -> dict[str, Any]:
-    """The same for numbers of leaves, which are powers of two more often than of ten."""
-    low, high = log_ends(values)
-    axis = alt.Axis(title=title, values=power_ticks(low, high), format=",")
+def log_leaves(
+    field: str, title: str, values: Iterable[float], sizes: Iterable[float] | None = None
+) -> dict[str, Any]:
+    """The same for numbers of leaves: with ticks at the *sizes* if few, else at powers of two."""
+    known = list(values)
+    low, high = log_ends(known)
+    few = sorted(set(known if sizes is None else sizes))
+    ticks = few if len(few) <= MOST_TICKS else power_ticks(low, high)
+    axis = alt.Axis(title=title, values=ticks, format=",")
     scale = alt.Scale(type="log", domain=[low, high], nice=False)
     return {"shorthand": f"{field}:Q", "scale": scale, "axis": axis}

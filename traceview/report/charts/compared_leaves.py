@@ -134,7 +134,7 @@ def _not_drawn(lines: list[Line], sides: Sides) -> Iterator[str]:
 def _chart(rows: pl.DataFrame, lines: pl.DataFrame, sides: Sides) -> Drawing:
     names = sides.names
     places = [*rows["place"], *lines["place"]]
-    x = alt.X(**log_leaves("place", "leaves of the unmap (log scale)", places))
+    x = alt.X(**log_leaves("place", "leaves of the unmap (log scale)", places, rows["leaves"]))
     ends = [*rows["per_leaf"], *lines["per_leaf"]]
     y = alt.Y(**log_times("per_leaf", "time per leaf (log scale)", ends))
     color = group_color(names)

@@ -8,7 +8,7 @@ import altair as alt
 import polars as pl
 
 from traceview.queries.matched_unmaps import UNKNOWN_RUN
-from traceview.report.charts.axes import TIME_LABELS
+from traceview.report.charts.axes import log_times, times
 from traceview.report.charts.chart import Chart
 from traceview.report.charts.groups import short
 from traceview.report.charts.marks import (
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 CODE: Final = "timeline"
 HEIGHT: Final = 260
+STRAIGHT: Final = 5  # runs that differ by more stand on a logarithmic axis
 
 
 def runs_chart(sides: Sides) -> Chart:
@@ -118,11 +119,11 @@ def _chart(rows: pl.DataFrame, sides: Sides, title: str, *, known: bool) -> Draw
             labelAngle=0,
         ),
     )
-    y = alt.Y(
-        "estimate:Q",
-        scale=alt.Scale(zero=True, nice=True),
-        axis=alt.Axis(title=title, labelExpr=TIME_LABELS, tickCount=6),
-    )
+    ends = rows["estimate"]
+    if max(ends) > STRAIGHT * min(ends):
+        y = alt.Y(**log_times("estimate", f"{title} (log scale)", ends))
+    else:
+        y = alt.Y(**times("estimate", title, 0, 1.1 * max(ends)))
     base = alt.Chart(values(rows.drop("given"))).encode(x=x, y=y, detail="group:N")
     color = group_color(names)
     line = base.mark_line(strokeWidth=1.5).encode(

@@ -86,7 +86,7 @@ def _drawing(found: Contents) -> Drawing:
         alt.Tooltip("high:Q", title="at most", format=".1%"),
     ]  # fmt: skip
     return alt.layer(
-        base.mark_rect(style="bar").encode(
+        base.mark_rect(style="share").encode(
             x=x("zero"), x2="share:Q", y=y("top"), y2="bottom:Q", tooltip=tooltip
         ),
         base.mark_rule(style="estimate", strokeWidth=2).encode(

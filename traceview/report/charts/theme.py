@@ -77,7 +77,7 @@ def _styles(*, dark: bool) -> dict[str, Any]:
         "letter": {"color": LETTERS, "fontSize": 12, "fontWeight": 600},
         "segment": {"stroke": GROUND[dark], "strokeWidth": 1},
         "unknown": {"color": GRID[dark], "stroke": muted, "strokeDash": [3, 2], "strokeWidth": 1},
-        "bar": {"color": GROUPS[dark][0], "fillOpacity": 0.75},
+        "share": {"color": GROUPS[dark][0], "fillOpacity": 0.75},
         "excluded": {"color": text, "size": 12, "thickness": 1.5},
         "loss": {"color": GROUPS[dark][1], "fillOpacity": 0.25},
         "noise": {"color": muted, "fillOpacity": 0.16},

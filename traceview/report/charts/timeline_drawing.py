@@ -98,8 +98,6 @@ def _layers(of: Timeline, *, chosen: bool = False, titles: bool = True) -> Itera
     if len(of.losses):
         yield _losses(_rows(of.losses, chosen=chosen), x)
     color, shape = group_color(of.groups), group_shape(of.groups)
-    if not titles:
-        color, shape = color.legend(None), shape.legend(None)
     points = _rows(of.points, chosen=chosen).encode(x=alt.X(**x), opacity=dimming(0.85))
     if (of.points["unmaps"] > 1).any():
         yield points.mark_rule(strokeWidth=1).encode(y=alt.Y(**y), y2="max_ns:Q", color=color)

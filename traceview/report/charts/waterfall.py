@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 CODE: Final = "waterfall"
 ROW: Final = 24
-MOST_ROWS: Final = 2_000  # of all unmaps together
+MOST_ROWS: Final = 1_200  # of all unmaps together, but for
+MOST_FIRST: Final = 400  # the slowest, which is shown first
 LONGEST_SYMBOL: Final = 64
 NAMELESS: Final = "a short call"
 # Whether the bar is wider than the name of its call, at 7 pixels a character.
@@ -88,7 +89,10 @@ def _rows(calls: pl.DataFrame) -> pl.DataFrame:
     """The calls with their words; of too many the short ones of each unmap are merged further."""
     keys = ["source_id", "unmap_id"]
     most = max(40, MOST_ROWS // calls.select(keys).n_unique())
-    parts = [fewer(of, most) for _, of in calls.group_by(keys, maintain_order=True)]
+    parts = [
+        fewer(of, most if at else MOST_FIRST)
+        for at, (_, of) in enumerate(calls.group_by(keys, maintain_order=True))
+    ]
     rows = pl.concat(parts)
     symbol = pl.col("symbol").cast(pl.String).map_elements(_symbol, return_dtype=pl.String)
     symbol = symbol.fill_null(NAMELESS)
