@@ -180,6 +180,18 @@ def test_a_report_with_filters_and_words_of_the_users_own_matches(tmp_path: Path
     assert {"report-txt", "report-json"} <= wrong(verified(folder)).keys()
 
 
+def test_scrubbed_evidence_is_compared_with_all_of_its_recordings_scrubbed_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = [str(SWITCH / f"per-leaf-run-01-{kind}.txt.xz") for kind in ("split", "top")]
+    folder = tmp_path / "out"
+    assert run(["analyze", "-q", "--scrub", *paths, "--evidence", str(folder)]) == 0
+    (one, _) = EvidenceFolder(folder).manifest.inputs["traces"]
+    assert (one.path, one.bytes) == ("trace-1.txt.xz", None)
+    assert "and these from the 2 recordings" in said(capsys, folder, *paths)
+    assert "all of them, or none" in said(capsys, folder, paths[0], code=2)
+
+
 # ---- what was changed is found, also where the manifest was made to fit
 
 

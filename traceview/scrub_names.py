@@ -95,6 +95,8 @@ class Categories:
     def __init__(self, change: Callable[[str], str]) -> None:
         """*change* says what a name becomes."""
         self._change = change
+        # While a column of names lives, names keep their numbers; without one they start again.
+        self._alive = pl.Series(["alive"], dtype=NAME)
         self._known = np.zeros(0, dtype=np.bool_)
         self._codes = np.zeros(0, dtype=np.uint32)
 

@@ -83,18 +83,44 @@ def _read_again(
     tables = _symbol_tables(kallsyms)
     inputs = [(part, number, one) for part, several in held.manifest.inputs.items()
               for number, one in enumerate(several)]  # fmt: skip
-    read: list[Input] = []
+    wanted: list[tuple[str, int, Input, Trace]] = []
     for path in traces:
         digest = open_source(path).sha256()
         mine = [(part, number, one) for part, number, one in inputs if one.sha256 == digest]
         if not mine:
             of.checks.append(check("trace", path, [f"none of the recordings: SHA-256 {digest}"]))
-        for part, number, one in mine:
-            trace = _opened(path, one, held, tables)
-            with progress(f"reading {path}", quiet=quiet) as hear:
-                of.checks.append(reread(held, part, number, trace, hear))
-            read.append(one)
-    of.not_read = tuple(one for _, _, one in inputs if one not in read)
+        wanted += [(*which, _opened(path, which[2], held, tables)) for which in mine]
+    if held.manifest.recipe.scrubbed and wanted:
+        wanted = _scrubbed(wanted, inputs, held, quiet=quiet)
+    for part, number, _, trace in wanted:
+        with progress(f"reading {trace.path}", quiet=quiet) as hear:
+            of.checks.append(reread(held, part, number, trace, hear))
+    read = [(part, number) for part, number, _, _ in wanted]
+    of.not_read = tuple(one for part, number, one in inputs if (part, number) not in read)
+
+
+def _scrubbed(
+    wanted: Sequence[tuple[str, int, Input, Trace]],
+    inputs: Sequence[tuple[str, int, Input]],
+    held: EvidenceFolder,
+    *,
+    quiet: bool,
+) -> list[tuple[str, int, Input, Trace]]:
+    """The recordings with the names replaced that were replaced then: by all of them together."""
+    from traceview.errors import SettingError  # noqa: PLC0415 - not needed by --help
+    from traceview.scrub import Scrubber, scrubbed  # noqa: PLC0415
+
+    if len(wanted) != len(inputs):
+        raise SettingError(
+            f"names in this evidence were replaced (--scrub), the same in all of its {len(inputs)}"
+            f" recordings, of which {len(wanted)} are given\nvalid: all of them, or none"
+        )
+    pattern = held.manifest.recipe.step_pattern
+    with progress("looking for names to replace", quiet=quiet) as hear:
+        scrubber = Scrubber(
+            [trace for _, _, _, trace in wanted], step_pattern=pattern, progress=hear
+        )
+    return [(part, number, one, scrubbed(trace, scrubber)) for part, number, one, trace in wanted]
 
 
 def _symbol_tables(paths: Sequence[Path]) -> dict[str | None, Kallsyms]:
@@ -115,7 +141,10 @@ def _opened(
     from traceview.symbols import SymbolSources  # noqa: PLC0415
     from traceview.trace import Settings  # noqa: PLC0415
 
-    if one.kallsyms is not None and one.kallsyms not in tables:
+    table = tables.get(one.kallsyms)
+    if held.manifest.recipe.scrubbed and len(tables) == 1:  # then none is named
+        (table,) = tables.values()
+    if one.kallsyms is not None and table is None:
         raise SettingError(
             f"the addresses of {path} were named by a symbol table that is not in the folder\n"
             "valid: --kallsyms FILE, the copy of /proc/kallsyms that was given then"
@@ -123,6 +152,6 @@ def _opened(
     settings = Settings(
         facts={**one.stated, "sha256": one.sha256},
         traced=None if one.traced is None else frozenset(one.traced),
-        symbols=SymbolSources(one.probes, tables.get(one.kallsyms)),
+        symbols=SymbolSources(one.probes, table),
     )
     return open_trace(path, settings=settings, vocabulary=held.manifest.recipe.vocabulary())

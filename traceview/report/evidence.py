@@ -13,6 +13,7 @@ import hashlib
 import os
 import secrets
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -138,6 +139,9 @@ class Evidence:
         names = files_of(parts)
         inputs = {part: tuple(one for _, one in sorted(self._inputs[part].items()))
                   for part in parts}  # fmt: skip
+        if recipe.scrubbed:  # their paths are no files of this machine
+            inputs = {part: tuple(replace(one, bytes=None) for one in several)
+                      for part, several in inputs.items()}  # fmt: skip
         try:
             files = {name: _file(self._temporary / name) for name in names}
             made = Manifest(recipe, inputs, files, software())

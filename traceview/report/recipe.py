@@ -59,6 +59,11 @@ class Recipe:
         """The command, for a report to repeat."""
         return Provenance(self.arguments, self.version)
 
+    @property
+    def scrubbed(self) -> bool:
+        """Whether names, PIDs and addresses were replaced before anything else."""
+        return "--scrub" in self.arguments
+
     def vocabulary(self) -> Vocabulary:
         """The built-in words and those of the files; raises SettingError where one is none."""
         words = Vocabulary.builtin()
