@@ -10,7 +10,8 @@ from __future__ import annotations
 import difflib
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from itertools import islice
+from typing import TYPE_CHECKING, Final, Literal
 
 import polars as pl
 from polars.exceptions import PanicException, PolarsError
@@ -93,12 +94,52 @@ def schema(answer: pl.LazyFrame) -> Mapping[str, PolarsDataType]:
     return answer.collect_schema()
 
 
+def tables_of(asked: Statement, tables: Mapping[str, pl.LazyFrame]) -> frozenset[str]:
+    """Which of *tables* the query reads: those without which it cannot be planned.
+
+    A word may be the name of a table, and be a column here. Raises QueryError as `plan` does.
+    """
+    plan(asked, tables)
+
+    def is_read(name: str) -> bool:
+        others = {other: rows for other, rows in tables.items() if other != name}
+        try:
+            plan(asked, others)
+        except QueryError:
+            return True
+        return False
+
+    return frozenset(name for name in tables if name in asked.names and is_read(name))
+
+
 def computed(answer: pl.LazyFrame) -> Iterator[pl.DataFrame]:
     """The rows of *answer*, piece by piece in order; raises QueryError where they cannot be had."""
     try:
-        yield from answer.collect_batches(chunk_size=BATCH_ROWS)
+        first, pieces = _begun(answer, "streaming")
+    except FAILED:
+        # What the streaming engine cannot do (polars 2.1: sort by a column and a CASE of
+        # literals), the one in memory may.
+        try:
+            first, pieces = _begun(answer, "in-memory")
+        except FAILED as err:
+            raise QueryError(_failed(err)) from err
+    yield from first
+    try:
+        yield from pieces
     except FAILED as err:
-        raise QueryError(f"the query cannot be computed: {_first(str(err))}") from err
+        raise QueryError(_failed(err)) from err
+
+
+def _begun(
+    answer: pl.LazyFrame, engine: Literal["streaming", "in-memory"]
+) -> tuple[list[pl.DataFrame], Iterator[pl.DataFrame]]:
+    """The first piece, if there is one, and those after it."""
+    pieces = iter(answer.collect_batches(chunk_size=BATCH_ROWS, engine=engine))
+    return list(islice(pieces, 1)), pieces
+
+
+def _failed(err: BaseException) -> str:
+    return f"the query cannot be computed: {_first(str(err))}"
 
 
 def plain(rows: pl.LazyFrame) -> pl.LazyFrame:

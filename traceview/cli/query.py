@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -79,6 +79,7 @@ class Inputs:
     vocabulary: list[Path]
     calibration: list[str]
     steps: dict[str, Any]
+    scrub: bool
     strict: bool
     quiet: bool
 
@@ -92,6 +93,7 @@ def query(  # noqa: PLR0913 - one per option
     output: Output = None,
     rows: Rows = 1000,
     force: Force = False,
+    scrub: opt.Scrub = False,
     strict: opt.Strict = False,
     quiet: opt.Quiet = False,
     origin: opt.Origin = None,
@@ -113,7 +115,8 @@ def query(  # noqa: PLR0913 - one per option
         kind = _kind(format_, output, force=force)
         inputs = Inputs(
             traces, {"origin": origin, "label": label, "run": run}, host, kallsyms,
-            vocabulary or [], calibration or [], steps_of(steps, step_pattern), strict, quiet,
+            vocabulary or [], calibration or [], steps_of(steps, step_pattern), scrub,
+            strict, quiet,
         )  # fmt: skip
         with contextlib.ExitStack() as held:
             answer = _answer(inputs, asked, held)
@@ -124,14 +127,21 @@ def query(  # noqa: PLR0913 - one per option
 
 def _show_ready(name: str | None, words: list[str] | None) -> None:
     from traceview.queries.ready_queries import ready_queries, ready_query  # noqa: PLC0415
+    from traceview.queries.sql import statement, tables_of  # noqa: PLC0415
     from traceview.report.layout import facts  # noqa: PLC0415
+    from traceview.report.queried_tables import no_rows  # noqa: PLC0415
 
     if words:
         raise SettingError("--list and --show take no trace")
     if name is not None:
         show_text([ready_query(name).sql])
         return
-    show(facts([(one.name, one.answers) for one in ready_queries().values()], width()))
+    tables = no_rows(frozenset())
+    said = []
+    for one in ready_queries().values():
+        read = ", ".join(sorted(tables_of(statement(one.sql), tables)))
+        said.append((one.name, f"{one.answers} [{read}]"))
+    show(facts(said, width()))
 
 
 def _asked(words: list[str]) -> tuple[list[str], Statement]:
@@ -203,7 +213,7 @@ def _is_device(path: Path) -> bool:
 
 def _answer(inputs: Inputs, asked: Statement, held: contextlib.ExitStack) -> pl.LazyFrame:
     """The answer, not computed yet; what it needs is held until then."""
-    from traceview.queries.sql import plan  # noqa: PLC0415 - not needed by --help
+    from traceview.queries.sql import plan, tables_of  # noqa: PLC0415 - not for --help
     from traceview.report.queried_tables import (  # noqa: PLC0415
         folder_tables,
         is_folder_of_tables,
@@ -213,28 +223,36 @@ def _answer(inputs: Inputs, asked: Statement, held: contextlib.ExitStack) -> pl.
     folders = [path for path in inputs.traces if is_folder_of_tables(Path(path))]
     if folders and len(inputs.traces) > 1:
         raise SettingError(f"a folder of tables is asked alone: {folders[0]}")
+    if folders and inputs.scrub:
+        raise SettingError("--scrub is refused: a folder of tables is scrubbed when it is written")
     if folders:
         return plan(asked, folder_tables(Path(folders[0]), asked.names))
-    plan(asked, no_rows(asked.names))  # nobody waits for a trace to hear that a word is wrong
-    return plan(asked, _tables(inputs, asked, held))
+    # Nobody waits for a trace to hear that a word is wrong.
+    needed = tables_of(asked, no_rows(asked.names))
+    return plan(asked, _tables(inputs, needed, held))
 
 
 def _tables(
-    inputs: Inputs, asked: Statement, held: contextlib.ExitStack
+    inputs: Inputs, names: frozenset[str], held: contextlib.ExitStack
 ) -> dict[str, pl.LazyFrame]:
     from traceview.report.queried_tables import Streamed, analysis_tables  # noqa: PLC0415
 
     opened = open_traces(
         inputs.traces, stated=inputs.stated, host=inputs.host, kallsyms=inputs.kallsyms,
-        vocabularies=inputs.vocabulary, digest="sources" in asked.names,
+        vocabularies=inputs.vocabulary, digest="sources" in names,
     )  # fmt: skip
     words = opened[0].vocabulary
     plain = open_calibration(
         inputs.calibration, inputs.traces, kallsyms=inputs.kallsyms, vocabulary=words
     )
-    streamed = held.enter_context(Streamed(asked.names))
+    if inputs.scrub:
+        from traceview.cli.scrubbing import scrub_steps, scrub_traces  # noqa: PLC0415
+
+        scrubber, (opened, plain) = scrub_traces((opened, plain), inputs.steps, quiet=inputs.quiet)
+        inputs = replace(inputs, steps=scrub_steps(inputs.steps, scrubber))
+    streamed = held.enter_context(Streamed(names))
     analysis = _analysed(opened, plain, inputs, streamed)
-    return analysis_tables(analysis, asked.names, words) | streamed.tables()
+    return analysis_tables(analysis, names, words) | streamed.tables()
 
 
 def _analysed(opened: list[Trace], plain: list[Trace], inputs: Inputs, streamed: Any) -> Analysis:

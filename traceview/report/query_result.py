@@ -51,7 +51,7 @@ def result_table(columns: Columns, pieces: Pieces, width: int, most: int) -> lis
         for name, dtype in columns.items()
     ]
     rows = [row for part in shown for row in _cells(part)]
-    lines = table(titles, rows, width)
+    lines = table(titles, rows, width, keys=0)
     if seen > kept:
         more = f"... {plural(seen - kept, 'more row')} of {count(seen)} (--rows N shows more)"
         lines += wrapped(Text(more, style="dim"), width, indent=2)
