@@ -24,6 +24,7 @@ from traceview.report.documents import json_of, mail_of
 from traceview.report.manifest import (
     DIAGNOSTICS,
     MANIFEST,
+    REPORTS,
     TABLES_OF_PART,
     File,
     Heard,
@@ -192,6 +193,8 @@ class Evidence:
                 f"{self.directory} holds {held[0]} already\n"
                 "nothing was written; --force replaces older evidence there, and nothing else"
             )
+        if held:  # before the work rather than after it
+            self._refuse_others((*REPORTS, MANIFEST), _older(self._target))
 
     def _place(self, names: tuple[str, ...]) -> None:
         """Give the folder its name; where it holds something, move file by file into it."""
