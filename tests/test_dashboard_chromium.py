@@ -13,9 +13,11 @@ from tests.chromium import Visit, browser, needs_chromium, visit
 from tests.hostile_names import NAMES, hostile, of_file, with_hostile_names
 from traceview.parsers import open_trace
 from traceview.queries import analyze
+from traceview.queries.comparison import compare
 from traceview.queries.slow_calls import SlowCalls
+from traceview.report.compared import compared, renumbered
 from traceview.report.contents import contents
-from traceview.report.dashboard.page import analysis_page
+from traceview.report.dashboard.page import analysis_page, comparison_page
 from traceview.report.new_file import write_file
 from traceview.report.provenance import Provenance
 from traceview.report.wording import clean
@@ -267,6 +269,53 @@ ATTRIBUTES = """[...document.querySelectorAll('*')].flatMap((one) => [...one.att
   .filter(({ name, value }) => /^on|^src$/.test(name) || /^\\s*javascript:/.test(value))
   .filter(({ name }) => !['aria-label', 'data-group'].includes(name))
   .map(({ name, ownerElement }) => [name, ownerElement.tagName])"""
+
+
+def test_both_sides_of_a_comparison_are_drawn_and_picked(chromium: Browser, tmp_path: Path) -> None:
+    folder = ROOT / "sample_traces" / "switch-6.12"
+    names = {"base": "per-leaf-run-01", "with": "deferred-run-02"}
+    slow = {side: SlowCalls() for side in names}
+    read = {
+        side: analyze([open_trace(folder / f"{name}-{kind}.txt.xz") for kind in ("top", "split")],
+                      hear=slow[side].hear)
+        for side, name in names.items()
+    }  # fmt: skip
+    found = compared(compare(read["base"], read["with"]), read)
+    calls = [slow["base"].table(), renumbered(slow["with"].table(), 2)]
+    path = tmp_path / "comparison.html"
+    write_file(path, comparison_page(found, pl.concat(calls), Provenance(("compare",))))
+    with visit(chromium, path, scheme="dark") as opened:
+        page = opened.page
+        assert int(page.locator("html").get_attribute("data-drawn") or 0) >= 5
+        page.locator("#pick button").nth(1).click()
+        page.wait_for_timeout(200)
+        side = opened.says(PRESSED)
+        assert highlighted(opened, "leaves") == set(side)
+        page.locator("#slowest label").last.click()
+        page.wait_for_timeout(200)
+        assert opened.says(DRAWN_UNMAPS) == [opened.says(CHOSEN)]
+        page.set_viewport_size({"width": 390, "height": 800})
+        page.wait_for_timeout(600)
+        assert opened.overflow() == 0
+        assert opened.wrong == []
+
+
+@pytest.mark.parametrize(
+    ("name", "charts"),
+    [("cpuclock-6.12-neoverse-n1.script.txt.zst", 1), ("function-6.12-max.txt.zst", 0)],
+    ids=["samples only", "no durations"],
+)
+def test_a_page_of_little_that_is_known_says_so(
+    chromium: Browser, tmp_path: Path, name: str, charts: int
+) -> None:
+    path, slow = tmp_path / "page.html", SlowCalls()
+    found = contents(analyze(open_trace(ROOT / "sample_traces" / name), hear=slow.hear))
+    write_file(path, analysis_page(found, slow.table(), Provenance(("analyze", name))))
+    with visit(chromium, path, width=390) as opened:
+        assert opened.page.locator("html").get_attribute("data-drawn") == str(charts)
+        assert opened.page.locator("li:has-text('not drawn,')").count() >= 4
+        assert opened.overflow() == 0
+        assert opened.wrong == []
 
 
 def test_hostile_names_stay_text(chromium: Browser, tmp_path: Path) -> None:
