@@ -10,6 +10,7 @@ from __future__ import annotations
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from traceview.errors import SettingError
 from traceview.report.new_file import refuse_existing, write_file
 
 if TYPE_CHECKING:
@@ -37,7 +38,10 @@ def pictures(
     where a file exists and *force* is not given.
     """
     drawn = [(one, directory / f"{one.code}.{kind}") for one in charts if one.chart is not None]
-    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as err:
+        raise SettingError(f"no folder can be made of {directory}: {err.strerror or err}") from err
     for _, path in drawn:
         refuse_existing(path, force=force)
     for one, path in drawn:

@@ -5,7 +5,7 @@ The calls of all unmaps that were kept are in the data; `picked_unmap` says whic
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import altair as alt
 import polars as pl
@@ -159,12 +159,3 @@ def _chart(rows: pl.DataFrame, first: str, depths: int) -> Drawing:
         .properties(width="container", height=ROW * max(depths, 2))
         .add_params(alt.param(name=PICKED_UNMAP, value=first))
     )
-
-
-def waterfall_unmaps(chart: Chart) -> list[str]:
-    """The unmaps whose calls are in the data of *chart*, as `picked_unmap` names them."""
-    drawing: Any = chart.chart
-    if drawing is None:
-        return []
-    rows = drawing.layer[0].data.values
-    return list(dict.fromkeys(row["unmap"] for row in rows))
