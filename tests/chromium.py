@@ -60,12 +60,19 @@ def browser() -> Iterator[Browser]:
 
 @contextmanager
 def visit(
-    of: Browser, path: Path, *, width: int = 1280, scheme: Any = "light", scripts: bool = True
+    of: Browser,
+    path: Path,
+    *,
+    width: int = 1280,
+    scheme: Any = "light",
+    scripts: bool = True,
+    scale: float = 1,
 ) -> Iterator[Visit]:
     """*path* opened as a file, without a network, and drawn."""
     context = of.new_context(
         viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True,
         java_script_enabled=scripts, reduced_motion="reduce",
+        device_scale_factor=scale,
     )  # fmt: skip
     found = Visit(context.new_page())
     page, wrong = found.page, found.wrong

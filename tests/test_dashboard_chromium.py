@@ -112,8 +112,9 @@ def settled(found: Visit, expected: set[str]) -> None:
         assert highlighted(found, code) == expected, code
 
 
-def test_every_chart_is_drawn_and_the_page_asks_nobody(opened: Visit) -> None:
+def test_every_chart_is_drawn_and_the_page_asks_nobody(opened: Visit, dashboard: Path) -> None:
     page = opened.page
+    assert dashboard.stat().st_size < 1_500_000
     assert [it.get_attribute("data-chart") for it in page.locator("figure").all()] == CHARTS
     assert page.locator("html").get_attribute("data-drawn") == str(len(CHARTS))
     assert page.locator("figure svg").count() == len(CHARTS)
