@@ -18,7 +18,6 @@ from google.protobuf.message import DecodeError
 from perfetto.protos.perfetto.trace import perfetto_trace_pb2 as pb
 
 from traceview.parsers.perfetto_bundles import (
-    EVENT_TAG,
     FTRACE_CLOCK,
     event_elements,
     first_ns,
@@ -26,13 +25,13 @@ from traceview.parsers.perfetto_bundles import (
 )
 from traceview.parsers.perfetto_index import BUNDLE, FIELDS, MAX_NESTING, SEQUENCE, ZLIB, ZSTD
 from traceview.parsers.perfetto_packets import Damage, inflated, read_fields, windows
-from traceview.parsers.perfetto_wire import LENGTH, VARINT, field_at
+from traceview.parsers.perfetto_wire import LENGTH, VARINT, follow
 from traceview.parsers.source import drop_pages
 
 if TYPE_CHECKING:
     from traceview.parsers.perfetto_bundles import Bundle
     from traceview.parsers.perfetto_packets import Window
-    from traceview.parsers.perfetto_wire import Blob, Elements
+    from traceview.parsers.perfetto_wire import Blob, Elements, Field
 
 TRACK: Final = FIELDS["track_descriptor"]
 FTRACE_TIMESTAMP: Final = 6
@@ -84,7 +83,7 @@ class Taken:
             if number == BUNDLE:
                 found = found or event_elements(blob)
                 self._bundle(blob, read_bundle(blob, found, start, start + length), place)
-                self._clock(blob, start, start + length)
+                self._clock(follow(blob, found, start, start + length).others)
             elif number == TRACK:
                 self._track(content)
             elif nesting < MAX_NESTING:
@@ -108,15 +107,10 @@ class Taken:
             self.ends.append(place[1])
             self.begins_ns.append(begins_ns)
 
-    def _clock(self, blob: Blob, at: int, stop: int) -> None:
-        """What stands before the events of a bundle."""
-        head: dict[int, int] = {}
-        while at < stop and blob.raw[at] != EVENT_TAG:
-            found = field_at(blob, at, stop)
-            if found is None:
-                return
-            head[found[0].number], at = found[0].value, found[1]
-        self.clocks.add(head.get(FTRACE_CLOCK, 0))
-        ftrace_ns, boot_ns = head.get(FTRACE_TIMESTAMP), head.get(BOOT_TIMESTAMP)
+    def _clock(self, fields: list[Field]) -> None:
+        """The fields of a bundle but its events."""
+        said = {one.number: one.value for one in fields if one.wire == VARINT}
+        self.clocks.add(said.get(FTRACE_CLOCK, 0))
+        ftrace_ns, boot_ns = said.get(FTRACE_TIMESTAMP), said.get(BOOT_TIMESTAMP)
         if ftrace_ns is not None and boot_ns is not None:
             self.snapshots.setdefault(ftrace_ns, boot_ns)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field
+from heapq import merge
 from typing import Any
 
 from perfetto.protos.perfetto.trace import perfetto_trace_pb2 as pb
@@ -39,6 +40,7 @@ class Track:
     slices: list[Slice] = field(default_factory=list)
     instants: list[Slice] = field(default_factory=list)
     values: list[tuple[int, float]] = field(default_factory=list)
+    open: list[Slice] = field(default_factory=list)
 
 
 @dataclass
@@ -85,7 +87,7 @@ def timeline(content: bytes, sequence: int | None = None) -> Timeline:
     for ts, event in sorted(events, key=lambda one: one[0]):
         take(found.tracks[event["track"]], ts, event)
     for track in found.tracks.values():
-        assert all(one.end is not None for one in track.slices), f"{track.name}: never ends"
+        assert not track.open, f"{track.name}: never ends"
     return found
 
 
@@ -130,7 +132,6 @@ def resolved(event: Any, interned: dict[str, dict[int, str]]) -> dict[str, Any]:
 
 
 def take(track: Track, ts: int, event: dict[str, Any]) -> None:
-    open_ = [one for one in track.slices if one.end is None]
     if event["type"] == EVENT.TYPE_COUNTER:
         assert track.is_counter
         assert event["value"] is not None
@@ -139,14 +140,18 @@ def take(track: Track, ts: int, event: dict[str, Any]) -> None:
         return
     assert not track.is_counter
     if event["type"] == EVENT.TYPE_SLICE_END:
-        assert open_, f"{track.name}: an end without a begin"
-        open_[-1].end = ts
+        assert track.open, f"{track.name}: an end without a begin"
+        track.open.pop().end = ts
         return
     assert event["name"]
     made = Slice(
-        event["name"], ts, None, len(open_), event["args"], event["flows"], event["ending"]
+        event["name"], ts, None, len(track.open), event["args"], event["flows"], event["ending"]
     )
-    (track.instants if event["type"] == EVENT.TYPE_INSTANT else track.slices).append(made)
+    if event["type"] == EVENT.TYPE_INSTANT:
+        track.instants.append(made)
+    else:
+        track.slices.append(made)
+        track.open.append(made)
 
 
 def late(content: bytes) -> list[Any]:
@@ -163,16 +168,17 @@ def late(content: bytes) -> list[Any]:
         nonlocal latest
         for queue in queues.values():
             queue.sort(key=lambda one: one[:2])
-        while any(queues.values()):
-            first = min(
-                (queue for queue in queues.values() if queue), key=lambda queue: queue[0][:2]
-            )
-            if first[0][1] >= until:
-                return
-            ts, _, what = first.pop(0)
+        done = dict.fromkeys(queues, 0)
+        numbered = ([(*one, cpu) for one in queue] for cpu, queue in queues.items())
+        for ts, at, what, cpu in merge(*numbered, key=lambda one: one[:2]):
+            if at >= until:
+                break
             if ts < latest:
                 dropped.append(what)
             latest = max(latest, ts)
+            done[cpu] += 1
+        for cpu, count in done.items():
+            del queues[cpu][:count]
 
     for position, packet in enumerate(pb.Trace.FromString(content).packet, 1):
         if packet.HasField("ftrace_events"):

@@ -119,7 +119,7 @@ def _spooled() -> Iterator[str]:
 
     if sys.stdin is None:
         raise ParseError("standard input is closed", path="<stdin>")
-    with tempfile.NamedTemporaryFile(prefix="traceview-") as spool:
+    with tempfile.NamedTemporaryFile(prefix="traceview-stdin-") as spool:
         shutil.copyfileobj(sys.stdin.buffer, spool)
         spool.flush()
         yield spool.name

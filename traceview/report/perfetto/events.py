@@ -138,13 +138,14 @@ class Events:
     def _payload(self, key: Key, rows: pl.DataFrame, arguments: Arguments, at: Ints) -> Part:
         evidence, phase, name, _ = key
         if evidence == "fgraph" and phase in GRAPH and name != "irq":
+            said = [column.present for (arg, _), column in arguments.items() if arg != "overrun"]
+            self.left_out.add("graph_arguments", sum(int(one.sum()) for one in said))
             return self._graph(phase, rows)
         ip = rows["probe_ip"]
         known = ip.is_not_null().to_numpy()
         column = None
         if known.any():
-            said = ip.fill_null(0).reinterpret(signed=True).to_numpy()
-            column = Column(known, said, None)
+            column = Column(known, ip.fill_null(0).reinterpret(signed=True).to_numpy(), None)
         return self.kinds.payload(key, arguments, column, len(at))
 
     def _graph(self, phase: str, rows: pl.DataFrame) -> Part:

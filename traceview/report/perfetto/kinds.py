@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 FIRST_DESCRIBED: Final = 65536  # below are the events that Perfetto knows
 MOST_FIELDS: Final = 31  # trace_processor refuses descriptions with a higher field number
 PROBES: Final = ("kprobe", "fprobe", "insn", "function")
+# Messages of FtraceEvent that say of what kind the event is: no tracepoint of that name is one.
+NO_TRACEPOINTS: Final = ("generic", "kprobe_event", "funcgraph_entry", "funcgraph_exit", "print")
 STATE_LETTERS: Final = "SDTtXZPI"
 PREEMPTED: Final = 1 << len(STATE_LETTERS)
 I32: Final = (-(1 << 31), (1 << 31) - 1)
@@ -173,7 +175,7 @@ def _marker(arguments: Arguments) -> list[Part]:
 def _known_fields(event: str) -> Mapping[str, tuple[int, int]] | None:
     """The fields of an event that Perfetto knows: name -> number and type."""
     known = pb.FtraceEvent.DESCRIPTOR.fields_by_name.get(event)
-    if known is None or known.message_type is None:
+    if known is None or known.message_type is None or event in NO_TRACEPOINTS:
         return None
     return {one.name: (one.number, one.type) for one in known.message_type.fields
             if not one.is_repeated}  # fmt: skip

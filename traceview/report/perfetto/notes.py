@@ -4,27 +4,37 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from traceview.report.wording import count
+from traceview.report.wording import plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 COUNTED: Final = {
-    "samples": "samples of a profiler: not written, they are no ftrace events",
-    "untimed": "events without a time: not written, a timeline has no place for them",
-    "cpus": "events of an unknown CPU: written as events of CPU 0",
-    "backwards": "events that are earlier than the one before them on their CPU: whatever reads"
-    " the file puts them in order of time",
-    "moved": "events of tasks that changed the CPU within one step of the clock: their order is not"
-    " in the file",
-    "fields": "arguments of events with more than 31 of them: not written",
-    "graph_arguments": "arguments and return values of function_graph: not written, Perfetto has no"
-    " place for them",
-    "tasks": "tasks whose process was not recorded: their names are on the tracks of the analysis"
-    " and in sched_switch, Perfetto names no other thread without its process",
-    "undrawn": "unmaps without a time (their entry is not in the trace): not drawn",
-    "merged": "unmaps have so many calls that their components are drawn merged; the names of the"
-    " slices say how",
+    "samples": ("sample", "of a profiler: not written, as no ftrace event is one"),
+    "untimed": ("event", "without a time: not written, a timeline has no place for that"),
+    "cpus": ("event", "of an unknown CPU: written as of CPU 0"),
+    "backwards": (
+        "event",
+        "earlier than the one before on its CPU: whatever reads the file puts it in order of time",
+    ),
+    "moved": (
+        "event",
+        "of a task that changed the CPU within one step of the clock: of unknown order in the file",
+    ),
+    "fields": ("argument", "of events that have more than 31: not written"),
+    "graph_arguments": (
+        "argument",
+        "or return value of function_graph: not written, Perfetto has no place for that",
+    ),
+    "tasks": (
+        "task",
+        "whose process was not recorded: named on our tracks and in sched_switch only",
+    ),
+    "undrawn": ("unmap", "without a time (the entry is not in the trace): not drawn"),
+    "merged": (
+        "unmap",
+        "with so many calls that components are drawn merged; the names of the slices say how",
+    ),
 }
 CLOCKS: Final = {
     "mono": "the clock is mono, which Perfetto's ftrace does not know: its times are written as of"
@@ -34,9 +44,9 @@ CLOCKS: Final = {
 
 def notes(counts: Mapping[str, int], clock: str | None, *, stated: bool) -> Iterator[str]:
     """Sentences; *stated*: the user or a sidecar said something that the file cannot hold."""
-    for code, text in COUNTED.items():
+    for code, (noun, text) in COUNTED.items():
         if counts.get(code):
-            yield f"{count(counts[code])} {text}"
+            yield f"{plural(counts[code], noun)} {text}"
     if clock in CLOCKS:
         yield CLOCKS[clock]
     if stated:
