@@ -168,7 +168,8 @@ class SourceTables:
     # ---- per batch
 
     def _count_events(self, events: pl.DataFrame) -> pl.DataFrame:
-        counts = events.group_by("name", "symbol", "phase", "evidence").len("count")
+        keys = ("name", "symbol", "phase", "evidence")
+        counts = events.group_by(*keys, maintain_order=True).len("count")
         self._part("event_counts", conform("event_counts", counts))
         first, last = events["ts_ns"].min(), events["ts_ns"].max()
         if isinstance(first, int) and isinstance(last, int):
