@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -12,6 +13,8 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.writers.events import Recorder
 from tests.writers.evidence import (
@@ -27,6 +30,7 @@ from tests.writers.evidence import (
     table,
 )
 from traceview.cli.app import run
+from traceview.errors import ParseError
 from traceview.report.evidence_reading import EvidenceFolder
 from traceview.report.verification import DIFFERS, Verification, verification
 
@@ -404,9 +408,6 @@ def test_another_version_is_named_and_its_report_compared_all_the_same(
 # ---- what cannot be read
 
 
-Spoil = "Callable[[Path], object]"
-
-
 def _truncated(folder: Path) -> None:
     path = folder / "traces" / "unmaps.parquet"
     path.write_bytes(path.read_bytes()[:-100])
@@ -451,6 +452,14 @@ def _of_an_unknown_word(folder: Path) -> None:
     fit(folder)
 
 
+def _of_no_text(folder: Path) -> None:
+    path = folder / "traces" / "unmaps.parquet"
+    rows = pq.read_table(path)
+    words = pa.array([b"\xff\xfe"] * len(rows)).view(pa.string())
+    pq.write_table(rows.set_column(rows.column_names.index("step"), "step", words), path)
+    fit(folder)
+
+
 def _of_no_source(folder: Path) -> None:
     forge(folder, "traces/unmaps", lambda rows: rows.with_columns(source_id=pl.lit(7, pl.Int32)))
 
@@ -487,6 +496,7 @@ def _of_another_part(folder: Path) -> None:
         (_without_a_column, "no column 'cmo_ns'"),
         (_of_another_type, "column 'cmo_ns' is double, not int64"),
         (_of_an_unknown_word, "no Parquet that can be read"),
+        (_of_no_text, "no Parquet that can be read"),
         (_of_no_source, "source_id is none of the 1 inputs"),
         (_of_no_end, "no table that traceview wrote"),
         (_elsewhere, "names a file that evidence does not have: '../../etc/passwd'"),
@@ -507,6 +517,24 @@ def test_what_cannot_be_read_is_an_error_that_says_what_and_where(
     text = said(capsys, folder, code=2)
     assert words in text
     assert "in file: " in text
+
+
+@given(st.data())
+@settings(max_examples=60, deadline=None)
+def test_any_damage_of_a_table_is_an_error_or_a_difference_or_of_no_consequence(
+    made: Path, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    folder = tmp_path_factory.mktemp("damaged") / "evidence"
+    shutil.copytree(made, folder)
+    tables = sorted(folder.glob("traces/*.parquet"))
+    path = data.draw(st.sampled_from(tables))
+    content = bytearray(path.read_bytes())
+    for _ in range(data.draw(st.integers(1, 3))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    path.write_bytes(content[: data.draw(st.integers(1, len(content)))])
+    fit(folder)
+    with contextlib.suppress(ParseError):
+        verified(folder)
 
 
 def test_tables_that_contradict_one_another_are_no_defect(

@@ -179,7 +179,9 @@ class EvidenceFolder:
     ) -> pl.DataFrame:
         try:
             read = file.read() if group is None else file.read_row_group(group)
-            rows = pl.from_arrow(read)
+            # Polars trusts what it is given: texts that are none would end the program.
+            read.validate(full=True)
+            rows = pl.from_arrow(_plain(read))
             assert isinstance(rows, pl.DataFrame)  # of a table
             return rows.select(
                 pl.col(name).cast(dtype) for name, dtype in polars_schema(table).items()
@@ -236,6 +238,21 @@ def polars_schema(table: str) -> dict[str, pl.DataType]:
 
 def _is_text(kind: pa.DataType) -> bool:
     return bool(pa.types.is_large_string(kind) or pa.types.is_dictionary(kind))
+
+
+def _plain(read: pa.Table) -> pa.Table:
+    """*read* without what its fields say of themselves (categories, say): only what they hold."""
+    wanted = [
+        pa.large_list(_item(kind)) if pa.types.is_list(kind) or pa.types.is_large_list(kind)
+        else kind
+        for kind in read.schema.types
+    ]  # fmt: skip
+    columns = [column.cast(kind) for column, kind in zip(read.columns, wanted, strict=True)]
+    return pa.table(columns, names=read.column_names)
+
+
+def _item(of: pa.DataType) -> pa.DataType:
+    return pa.large_string() if _kind(of.value_type) == "text" else of.value_type
 
 
 def _kind(kind: pa.DataType) -> str:

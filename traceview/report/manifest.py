@@ -104,7 +104,6 @@ class Manifest:
     inputs: dict[str, tuple[Input, ...]]
     files: dict[str, File]
     software: dict[str, str] = field(default_factory=dict)
-    schema_version: str = SCHEMA_VERSION
 
 
 def table_file(part: str, table: str) -> str:
@@ -207,7 +206,7 @@ def _manifest(document: object) -> Manifest:
         what = "misses a file" if name in wanted else "names a file that evidence does not have"
         raise _WrongError(f"files {what}: {name!r}")
     programs = _each(top, "software", _plain_text)
-    return Manifest(recipe, inputs, files, programs, schema)
+    return Manifest(recipe, inputs, files, programs)
 
 
 def _recipe(top: dict[str, Any]) -> Recipe:
