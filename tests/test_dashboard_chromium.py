@@ -272,19 +272,32 @@ ATTRIBUTES = """[...document.querySelectorAll('*')].flatMap((one) => [...one.att
   .map(({ name, ownerElement }) => [name, ownerElement.tagName])"""
 
 
-def test_both_sides_of_a_comparison_are_drawn_and_picked(chromium: Browser, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def sides() -> tuple[dict[str, Analysis], pl.DataFrame]:
+    """One run a side, and the calls of the slowest unmaps of both."""
     folder = ROOT / "sample_traces" / "switch-6.12"
     names = {"base": "per-leaf-run-01", "with": "deferred-run-02"}
     slow = {side: SlowCalls() for side in names}
     read = {
-        side: analyze([open_trace(folder / f"{name}-{kind}.txt.xz") for kind in ("top", "split")],
-                      hear=slow[side].hear)
+        side: analyze(
+            [open_trace(folder / f"{name}-{kind}.txt.xz") for kind in ("top", "split")],
+            hear=slow[side].hear,
+        )
         for side, name in names.items()
-    }  # fmt: skip
+    }
+    return read, pl.concat([slow["base"].table(), renumbered(slow["with"].table(), 2)])
+
+
+def write_comparison(path: Path, read: dict[str, Analysis], calls: pl.DataFrame) -> None:
     found = compared(compare(read["base"], read["with"]), read)
-    calls = [slow["base"].table(), renumbered(slow["with"].table(), 2)]
+    write_file(path, comparison_page(found, calls, Provenance(("compare",))))
+
+
+def test_both_sides_of_a_comparison_are_drawn_and_picked(
+    chromium: Browser, sides: tuple[dict[str, Analysis], pl.DataFrame], tmp_path: Path
+) -> None:
     path = tmp_path / "comparison.html"
-    write_file(path, comparison_page(found, pl.concat(calls), Provenance(("compare",))))
+    write_comparison(path, *sides)
     with visit(chromium, path, scheme="dark") as opened:
         page = opened.page
         assert int(page.locator("html").get_attribute("data-drawn") or 0) >= 5
@@ -297,6 +310,34 @@ def test_both_sides_of_a_comparison_are_drawn_and_picked(chromium: Browser, tmp_
         assert opened.says(DRAWN_UNMAPS) == [opened.says(CHOSEN)]
         page.set_viewport_size({"width": 390, "height": 800})
         page.wait_for_timeout(600)
+        assert opened.overflow() == 0
+        assert opened.wrong == []
+
+
+def test_hostile_names_of_both_sides_stay_text(
+    chromium: Browser, sides: tuple[dict[str, Analysis], pl.DataFrame], tmp_path: Path
+) -> None:
+    benign, attacked = tmp_path / "benign.html", tmp_path / "hostile.html"
+    write_comparison(benign, *sides)
+    every = {side: with_hostile_names(read) for side, read in sides[0].items()}
+    # Labels tell the sides apart.
+    every["with"] = replace(
+        every["with"],
+        sources=every["with"].sources.with_columns(
+            label=pl.lit(NAMES[1], every["with"].sources.schema["label"])
+        ),
+    )
+    write_comparison(attacked, every, hostile(sides[1]))
+    with visit(chromium, benign) as plain:
+        expected: dict[str, Any] = plain.says(COUNTS)
+    with visit(chromium, attacked) as opened:
+        opened.page.locator("#pick button").first.click()
+        opened.page.locator("#slowest label").last.click()
+        counted = opened.says(COUNTS)
+        for tag in ("img", "script", "style", "iframe", "a", "b", "link", "base", "form", "svg"):
+            assert counted[tag] == expected[tag], tag
+        assert opened.says(ATTRIBUTES) == []
+        assert NAMES[1] in opened.page.locator("body").inner_text()
         assert opened.overflow() == 0
         assert opened.wrong == []
 
