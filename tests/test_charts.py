@@ -271,6 +271,15 @@ def test_the_slowest_unmaps_can_be_told_by_their_ids() -> None:
     assert [row["unmap"] for row in rows] == [f"0:{at}" for at in range(99, 79, -1)]
 
 
+def test_a_short_while_late_in_a_trace_is_seen_from_its_beginning() -> None:
+    late = [unmap(1000, start_ns=2 * 10**9 + 5000 * at) for at in range(3)]
+    axis = next(
+        value for path, value in leaves_of(spec(charts_of(analysis(late))["timeline"]))
+        if path[-3:] == ("x", "axis", "title") and value
+    )  # fmt: skip
+    assert axis == "began, since the first unmap (1.00 s after the trace's first event)"
+
+
 def test_durations_without_times_have_no_timeline() -> None:
     found = charts_of(analysis([unmap(start_ns=None)]))
     assert found["timeline"].absent == "there are no times of the trace, only durations"

@@ -25,7 +25,8 @@ from traceview.report.charts.marks import (
     values,
 )
 from traceview.report.charts.time_words import sentences, time_words
-from traceview.report.wording import count, duration, plural
+from traceview.report.ratio_words import time_text
+from traceview.report.wording import count, plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -117,7 +118,7 @@ def _title(fits: Sequence[Fitted], rows: pl.DataFrame) -> str:
             f" {'leaf' if most == 1 else 'leaves'}"
         )
     said = [_slope(name, line, several=len(fits) > 1) for name, line in having[:2]]
-    more = f", and {len(having) - 2} more groups" if len(having) > 2 else ""
+    more = f", and {plural(len(having) - 2, 'more group')}" if len(having) > 2 else ""
     lines = "line" if len(having) == 1 else "lines"
     return f"By the fitted {lines} a further leaf takes {' and '.join(said)}{more}"
 
@@ -126,9 +127,9 @@ def _slope(name: str, line: RelativeLine, *, several: bool) -> str:
     """The cost of a further leaf, with what the line stands on."""
     on = f"{count(line.points)} unmaps of {line.sizes} sizes"
     return (
-        f"{duration(round(line.slope))} ({name}; {on})"
+        f"{time_text(line.slope)} ({name}; {on})"
         if several
-        else (f"{duration(round(line.slope))} ({on})")
+        else (f"{time_text(line.slope)} ({on})")
     )
 
 

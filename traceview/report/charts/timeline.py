@@ -29,6 +29,7 @@ CODE: Final = "timeline"
 MOST_POINTS: Final = 1_000  # of more unmaps, stretches of time are points
 MOST_EXCLUDED: Final = 100  # stretches of time
 MOST_SOURCES: Final = 24
+SHORT: Final = 20  # times its length, before it
 
 
 def timeline_chart(found: Contents, groups: Groups) -> Chart:
@@ -59,12 +60,15 @@ def _drawn(found: Contents, groups: Groups, unmaps: pl.DataFrame, whole: pl.Data
     points = _points(shown, slow, of)
     present = set(shown["group"].unique())
     losses = loss_bands(found.whole.losses, of).rename({"source_id": "source"})
+    first, last = ends = _time_ends(shown, of, losses)
     times = pl.concat([points["max_ns"], points["median_ns"], slow["duration_ns"]])
+    shortest, longest = int(times.min() or 1), int(times.max() or 1)  # type: ignore[arg-type]
+    origin = first if first > SHORT * (last - first) else 0
     return Timeline(
         points, _slow(slow), _excluded(found.analysis.unmaps, of), losses,
         tuple(name for name in groups.drawn if name in present),
         dict(zip(sources, source_names(found.analysis.sources, sources), strict=True)),
-        _time_ends(shown, of, losses), (int(times.min() or 1), int(times.max() or 1)),  # type: ignore[arg-type]
+        ends, origin, (shortest, longest),
     )  # fmt: skip
 
 
@@ -75,14 +79,12 @@ def _sources(unmaps: pl.DataFrame) -> list[int]:
     return sorted(most["source_id"].to_list())
 
 
-def _time_ends(unmaps: pl.DataFrame, of: pl.DataFrame, losses: pl.DataFrame) -> tuple[float, float]:
+def _time_ends(unmaps: pl.DataFrame, of: pl.DataFrame, losses: pl.DataFrame) -> tuple[int, int]:
     """Of the time axis: the unmaps, and where events were lost the whole trace."""
     if len(losses):
         return 0, int((of["to_ns"] - of["from_ns"]).max() or 1)  # type: ignore[arg-type]
     ends = pl.concat([unmaps["at_ns"], unmaps["at_ns"] + unmaps["duration_ns"]])
-    first, last = int(ends.min() or 0), int(ends.max() or 1)  # type: ignore[arg-type]
-    margin = max(1, (last - first) // 20)
-    return first - margin, last + margin
+    return int(ends.min() or 0), int(ends.max() or 1)  # type: ignore[arg-type]
 
 
 def _title(unmaps: pl.DataFrame) -> str:

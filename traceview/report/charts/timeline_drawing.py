@@ -22,6 +22,7 @@ from traceview.report.charts.marks import (
     values,
 )
 from traceview.report.charts.theme import DIMMED
+from traceview.report.wording import duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,7 +41,7 @@ class Timeline:
     """Tables by `source`: unmaps or stretches of them, the slowest, those without a time, losses.
 
     `groups`, `sources` (id: name) are those that are drawn; `time_ends` and `durations` make the
-    axes, which are the same for every trace.
+    axes, which are the same for every trace; the time axis begins to count at `origin_ns`.
     """
 
     points: pl.DataFrame
@@ -49,7 +50,8 @@ class Timeline:
     losses: pl.DataFrame
     groups: tuple[str, ...]
     sources: dict[int, str]
-    time_ends: tuple[float, float]
+    time_ends: tuple[int, int]
+    origin_ns: int
     durations: tuple[float, float]
 
     def of(self, source: int) -> Timeline:
@@ -92,13 +94,14 @@ def picture(of: Timeline) -> Drawing | None:
 
 def _layers(of: Timeline, *, chosen: bool = False, titles: bool = True) -> Iterator[alt.Chart]:
     """From the ground to the front; *chosen*: only of the trace that is chosen."""
-    begun = "began, since the trace's first event" if titles else ""
-    x = times("at_ns", begun, *of.time_ends)
+    first, last = (end - of.origin_ns for end in of.time_ends)
+    margin = 0 if len(of.losses) else max(1, (last - first) // 20)
+    x = times("x_ns", _began(of) if titles else "", first - margin, last + margin)
     y = log_times("median_ns", "duration (log scale)" if titles else "duration", of.durations)
     if len(of.losses):
-        yield _losses(_rows(of.losses, chosen=chosen), x)
+        yield _losses(_rows(of, of.losses, chosen=chosen), x)
     color, shape = group_color(of.groups), group_shape(of.groups)
-    points = _rows(of.points, chosen=chosen).encode(x=alt.X(**x), opacity=dimming(0.85))
+    points = _rows(of, of.points, chosen=chosen).encode(x=alt.X(**x), opacity=dimming(0.85))
     if (of.points["unmaps"] > 1).any():
         yield points.mark_rule(strokeWidth=1).encode(y=alt.Y(**y), y2="max_ns:Q", color=color)
     yield points.mark_point(filled=True, size=36).encode(
@@ -111,14 +114,25 @@ def _layers(of: Timeline, *, chosen: bool = False, titles: bool = True) -> Itera
     )  # fmt: skip
     # One legend tells colour, filling and shape: Vega-Lite wants them alike.
     fill = group_fill(of.groups).legend(color["legend"])
-    yield _slowest(_rows(of.slow, chosen=chosen), x, y).encode(color=color, shape=shape, fill=fill)
+    yield _slowest(_rows(of, of.slow, chosen=chosen), x, y).encode(
+        color=color, shape=shape, fill=fill
+    )
     if len(of.excluded):
-        yield _without_time(_rows(of.excluded, chosen=chosen), x)
+        yield _without_time(_rows(of, of.excluded, chosen=chosen), x)
 
 
-def _rows(rows: pl.DataFrame, *, chosen: bool) -> alt.Chart:
+def _began(of: Timeline) -> str:
+    if not of.origin_ns:
+        return "began, since the trace's first event"
+    return f"began, since the first unmap ({duration(of.origin_ns)} after the trace's first event)"
+
+
+def _rows(of: Timeline, rows: pl.DataFrame, *, chosen: bool) -> alt.Chart:
+    """*rows* with their place `x_ns` on the time axis."""
     chart = alt.Chart(values(rows))
-    return chart.transform_filter(f"datum.source == {PICKED_SOURCE}") if chosen else chart
+    if chosen:
+        chart = chart.transform_filter(f"datum.source == {PICKED_SOURCE}")
+    return chart.transform_calculate(x_ns=f"datum.at_ns - {of.origin_ns}")
 
 
 def _losses(rows: alt.Chart, x: dict[str, Any]) -> alt.Chart:
