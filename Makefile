@@ -16,11 +16,10 @@ DEMO := sample_traces/fgraph-6.12-neoverse-n1.perfetto
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 15
 
-demo: $(INSTALLED) ## analyse a bundled Perfetto trace; tables and JSON go to traceview-out/
+demo: $(INSTALLED) ## analyse a bundled Perfetto trace; dashboard, mail text and tables go to traceview-out/
 	@mkdir -p $(OUT)
-	@$(BIN)/traceview analyze $(DEMO) --parquet $(OUT) --force
-	@$(BIN)/traceview analyze $(DEMO) --json > $(OUT)/analysis.json
-	@echo "wrote $(OUT)/analysis.json (docs/json.md)"
+	@$(BIN)/traceview analyze $(DEMO) --parquet $(OUT) --html $(OUT)/dashboard.html --force
+	@$(BIN)/traceview analyze $(DEMO) --mail -o $(OUT)/mail.txt --force
 
 test: $(INSTALLED) ## run the tests
 	$(BIN)/pytest -n 2 -rs $(PYTEST_ARGS)

@@ -1,13 +1,11 @@
 """What README.md shows, rendered from the program: `make golden` writes it, a test compares it.
 
 A block of README.md between `<!-- shown: NAME -->` and `<!-- end -->` holds the output of the
-command NAME; docs/summary.svg is the beginning of the summary as a terminal shows it. Nothing is
-rewritten under CI.
+command NAME. Nothing is rewritten under CI.
 """
 
 from __future__ import annotations
 
-import io
 import os
 import re
 import subprocess
@@ -15,23 +13,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from rich.console import Console
-from rich.terminal_theme import SVG_EXPORT_THEME
-from rich.text import Text
-
-from traceview.parsers import open_trace
-from traceview.queries import analyze
-from traceview.report.contents import contents
-from traceview.report.terminal import summary
-
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
-PICTURE = ROOT / "docs" / "summary.svg"
-DEMO = "sample_traces/fgraph-6.12-neoverse-n1.perfetto"
 PAIR = "sample_traces/switch-6.12"
 COMPARE_ENDS_BEFORE = "Operations per unmap"
-PICTURE_WIDTH = 92
-PICTURE_ENDS_BEFORE = "The "  # "The 5 slowest unmaps"
 BLOCK = re.compile(r"(?<=<!-- shown: )(?P<name>[^>]+?) -->\n```text\n(?P<text>.*?)```\n", re.DOTALL)
 
 
@@ -76,32 +61,13 @@ def shown() -> dict[str, str]:
     return {m["name"]: m["text"] for m in BLOCK.finditer(README.read_text(encoding="utf-8"))}
 
 
-def picture() -> str:
-    """The beginning of the summary as SVG, with the reader's own monospace font."""
-    os.chdir(ROOT)
-    lines = summary(contents(analyze(open_trace(DEMO))), PICTURE_WIDTH, blocks=True)
-    end = next(n for n, line in enumerate(lines) if line.plain.startswith(PICTURE_ENDS_BEFORE))
-    console = Console(
-        record=True, width=PICTURE_WIDTH, file=io.StringIO(),
-        force_terminal=True, color_system="truecolor",
-    )  # fmt: skip
-    console.print(Text.assemble(("$ ", "dim"), f"traceview analyze {DEMO}"))
-    for line in lines[: end - 1]:
-        console.print(line, soft_wrap=True)
-    svg = console.export_svg(title="traceview", theme=SVG_EXPORT_THEME)
-    svg = re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)
-    svg = svg.replace("Fira Code, monospace", "monospace")
-    return "\n".join(line.rstrip() for line in svg.splitlines()) + "\n"
-
-
 def main() -> None:
-    """Rewrite README.md and the picture."""
+    """Rewrite README.md."""
     if os.environ.get("CI"):
         raise SystemExit("not under CI: run `make golden` by hand and look at the difference")
     text = README.read_text(encoding="utf-8")
     text = BLOCK.sub(lambda m: f"{m['name']} -->\n```text\n{COMMANDS[m['name']]()}```\n", text)
     README.write_text(text, encoding="utf-8")
-    PICTURE.write_text(picture(), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -74,8 +74,6 @@ class Outputs:
         """
         from traceview.report import documents  # noqa: PLC0415 - not needed by --help
 
-        if self.draws:
-            self._draw(found, recipe, calls)
         if self.document == "mail":
             self.deliver(documents.mail_of(found, recipe.provenance))
         elif self.document == "markdown":
@@ -85,6 +83,8 @@ class Outputs:
                 lambda: documents.json_of(found),
                 lambda width: documents.summary_of(found, width, top=top, blocks=self._blocks()),
             )
+        if self.draws:
+            self._draw(found, recipe, calls)
 
     def _blocks(self) -> bool:
         return self.to is None and blocks()
