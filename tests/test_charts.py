@@ -143,7 +143,7 @@ def test_times_that_are_not_of_hardware_are_called_so_in_every_chart(
 
 def test_the_line_through_the_sizes_is_said_with_what_it_stands_on() -> None:
     chart = charts_of(analysis(sizes((1, 1050), (8, 1400), (64, 4200))))["leaves"]
-    assert chart.title == "By the fitted line a further leaf takes 50 ns (3 unmaps of 3 sizes)"
+    assert chart.title == "By the fitted line a further leaf takes 50.0 ns (3 unmaps of 3 sizes)"
     drawn = [row for row in data(chart) if "line_ns" in row]
     assert {round(row["line_ns"] * row["leaves"] - 1000 - 50 * row["leaves"]) for row in drawn} == {
         0
