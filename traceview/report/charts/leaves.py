@@ -48,6 +48,7 @@ class Fitted:
     group: str
     line: RelativeLine | None
     refused: str = ""
+    unmaps: int = 0
 
 
 def leaves_chart(found: Contents, groups: Groups) -> Chart:
@@ -92,7 +93,7 @@ def _fitted(name: str, unmaps: pl.DataFrame) -> Fitted:
         return Fitted(name, None, f"a size is more than {FITS:.0%} off it")
     if line.slope <= 0:
         return Fitted(name, None, "more leaves do not take longer")
-    return Fitted(name, line)
+    return Fitted(name, line, unmaps=len(unmaps))
 
 
 def _drawn(of: Fitted, rows: pl.DataFrame) -> pl.DataFrame:
@@ -109,7 +110,7 @@ def _drawn(of: Fitted, rows: pl.DataFrame) -> pl.DataFrame:
 
 def _title(fits: Sequence[Fitted], rows: pl.DataFrame) -> str:
     """What a further leaf costs in at most two groups; else what is drawn."""
-    having = [(one.group, one.line) for one in fits if one.line is not None]
+    having = [one for one in fits if one.line is not None]
     if not having:
         fewest, most = rows["fewest"].min(), rows["most"].max()
         leaves = f"{count(fewest)} to {count(most)}" if fewest != most else count(fewest)  # type: ignore[arg-type]
@@ -117,20 +118,17 @@ def _title(fits: Sequence[Fitted], rows: pl.DataFrame) -> str:
             f"Time per leaf of {plural(int(rows['unmaps'].sum()), 'unmap')} with {leaves}"
             f" {'leaf' if most == 1 else 'leaves'}"
         )
-    said = [_slope(name, line, several=len(fits) > 1) for name, line in having[:2]]
+    said = [_slope(one, one.line, several=len(fits) > 1) for one in having[:2] if one.line]
     more = f", and {plural(len(having) - 2, 'more group')}" if len(having) > 2 else ""
     lines = "line" if len(having) == 1 else "lines"
     return f"By the fitted {lines} a further leaf takes {' and '.join(said)}{more}"
 
 
-def _slope(name: str, line: RelativeLine, *, several: bool) -> str:
+def _slope(of: Fitted, line: RelativeLine, *, several: bool) -> str:
     """The cost of a further leaf, with what the line stands on."""
-    on = f"{count(line.points)} unmaps of {line.sizes} sizes"
-    return (
-        f"{time_text(line.slope)} ({name}; {on})"
-        if several
-        else (f"{time_text(line.slope)} ({on})")
-    )
+    on = f"{count(of.unmaps)} unmaps of {line.sizes} sizes"
+    name = f"{of.group}; " if several else ""
+    return f"{time_text(line.slope)} ({name}{on})"
 
 
 def _tracing(groups: Groups) -> Iterator[str]:
