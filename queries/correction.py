@@ -40,9 +40,11 @@ def corrected(analysis: Analysis) -> pl.DataFrame:
         strict=False,
     )
     counts = analysis.traced_calls.drop("traced_calls")
-    rows = analysis.unmaps.join(
-        costs, on=["source_id", "evidence"], how="left", maintain_order="left"
-    ).join(counts, on=["source_id", "unmap_id"], how="left", maintain_order="left")
+    rows = (
+        analysis.unmaps.lazy()
+        .join(costs.lazy(), on=["source_id", "evidence"], how="left", maintain_order="left")
+        .join(counts.lazy(), on=["source_id", "unmap_id"], how="left", maintain_order="left")
+    )
     names: tuple[Bound, ...] = ("", "_low", "_high")
     rows = rows.with_columns(_left(name, which) for name in CORRECTED for which in names)
     rows = rows.with_columns(_whole(which) for which in names)
@@ -50,7 +52,7 @@ def corrected(analysis: Analysis) -> pl.DataFrame:
         *analysis.unmaps.columns,
         *(f"corrected{which}_ns" for which in names),
         *(f"{name}_corrected{which}_ns" for name in CORRECTED for which in names),
-    )
+    ).collect()
 
 
 def _opposite(which: Bound) -> Bound:

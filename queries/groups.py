@@ -85,7 +85,11 @@ def groups(analysis: Analysis, undecided: pl.DataFrame | None = None) -> pl.Data
     median if all of them were shorter, or longer, than every one that is in it (null: no bound).
     """
     labels = source_labels(analysis.sources)
-    named = corrected(analysis).join(labels, on="source_id", how="left", maintain_order="left")
+    named = (
+        corrected(analysis)
+        .drop("separated")
+        .join(labels, on="source_id", how="left", maintain_order="left")
+    )
     rows = named.with_columns(leaf_level(), pl.col("leaves").is_null().alias("no_leaves"))
     unmaps = rows.filter(pl.col("status").is_in(["complete", "point"])).with_columns(
         *_flushes("_ns"), *_flushes(""), *(e for w in BOUNDS for e in _flushes(f"_corrected{w}_ns"))

@@ -33,7 +33,8 @@ def ledger(whole: Analysis, kept: Analysis, filters: Filters | None = None) -> p
     """
     maybe = undecided_unmaps(filters or Filters(), whole).select(*IDS)
     unmaps = (
-        whole.unmaps.join(kept.unmaps.select(*IDS, kept=True), on=IDS, how="left")
+        whole.unmaps.select(*IDS, "status", "duration_ns", "probe_ns", "probe_high_ns")
+        .join(kept.unmaps.select(*IDS, kept=True), on=IDS, how="left")
         .join(maybe.with_columns(maybe=True), on=IDS, how="left")
         .with_columns(_place().alias("place"))
     )

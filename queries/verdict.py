@@ -132,26 +132,28 @@ def verdicts(analysis: Analysis) -> tuple[Verdict, ...]:
 def evidence(analysis: Analysis) -> pl.DataFrame:
     """The unmaps that verdicts stand on: complete, with a duration, and not known to be empty.
 
-    Columns of schema.UNMAPS, TRACED_CALLS and TRACING_COSTS, and `label`, `run`, `origin`, `fwb`,
-    `leaf_level`.
+    Columns of schema.UNMAPS but `separated`, of TRACED_CALLS and TRACING_COSTS, and `label`, `run`,
+    `origin`, `fwb`, `leaf_level`.
     """
     facts = source_labels(analysis.sources).hstack(
         analysis.sources.select("run", "origin", "fwb")
     )  # fmt: skip
     return (
-        analysis.unmaps.filter(pl.col("status") == "complete")
-        .drop_nulls("duration_ns")
+        analysis.unmaps.lazy()
+        .drop("separated")
+        .filter((pl.col("status") == "complete") & pl.col("duration_ns").is_not_null())
         .filter(pl.col("leaves").fill_null(1) > 0)
         .with_columns(leaf_level())
-        .join(facts, on="source_id", how="left", maintain_order="left")
+        .join(facts.lazy(), on="source_id", how="left", maintain_order="left")
         .join(
-            analysis.traced_calls.drop("traced_calls"), on=["source_id", "unmap_id"], how="left",
-            maintain_order="left",
+            analysis.traced_calls.lazy().drop("traced_calls"), on=["source_id", "unmap_id"],
+            how="left", maintain_order="left",
         )
         .join(
-            analysis.tracing_costs.select("source_id", "evidence", *COSTS),
+            analysis.tracing_costs.lazy().select("source_id", "evidence", *COSTS),
             on=["source_id", "evidence"], how="left", maintain_order="left",
         )
+        .collect()
     )  # fmt: skip
 
 

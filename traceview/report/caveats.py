@@ -63,7 +63,8 @@ def caveats(
     recorded = Recorded(analysis, vocabulary)
     found = [*_origins(analysis), *_instruction_times(analysis), *_mixed_hosts(analysis)]
     found += _per_source(analysis, "loss-unknown", _loss_unknown)
-    complete = analysis.unmaps.filter(pl.col("status") == "complete")
+    # Lists are slow to copy, and none of these looks at them.
+    complete = analysis.unmaps.drop("separated").filter(pl.col("status") == "complete")
     if len(analysis.unmaps):
         found += _excluded(analysis.unmaps, lost=len(analysis.losses) > 0)
     if len(complete):
@@ -115,7 +116,8 @@ def _origins(analysis: Analysis) -> Iterable[Caveat]:
 def _instruction_times(analysis: Analysis) -> Iterable[Caveat]:
     """An emulator's clock counts instructions, and every duration is made of it."""
     seen = analysis.event_counts.filter(pl.col("evidence") == "insn")["source_id"].to_list()
-    seen += analysis.unmaps.filter(pl.col("evidence") == "insn")["source_id"].to_list()
+    kinds = analysis.unmaps.select("source_id", "evidence").unique()
+    seen += kinds.filter(pl.col("evidence") == "insn")["source_id"].to_list()
     of = analysis.sources.filter(pl.col("source_id").is_in(seen))
     if len(of):
         text = "times are counts of executed instructions, 1 ns = 1 instruction"
@@ -125,7 +127,9 @@ def _instruction_times(analysis: Analysis) -> Iterable[Caveat]:
 def _mixed_hosts(analysis: Analysis) -> Iterable[Caveat]:
     """Labels under which different machines, or different evidence, are one group."""
     kinds = (
-        analysis.unmaps.drop_nulls("evidence")
+        analysis.unmaps.select("source_id", "evidence")
+        .unique()
+        .drop_nulls("evidence")
         .group_by("source_id")
         .agg(pl.col("evidence").cast(pl.String).unique().sort().str.join("+"))
     )
@@ -194,7 +198,7 @@ def _excluded(unmaps: pl.DataFrame, *, lost: bool) -> Iterable[Caveat]:
             "they overlap a loss of events, or a call in them has no entry or no return",
         ),
     ):
-        number = len(unmaps.filter(pl.col("status") == status))
+        number = int((unmaps["status"] == status).sum())
         if number:
             yield Caveat(
                 f"excluded-{status}",
@@ -207,7 +211,7 @@ def _excluded(unmaps: pl.DataFrame, *, lost: bool) -> Iterable[Caveat]:
             "a long unmap is likelier to meet a loss than a short one, and a whole one may lie in"
             " it: what is left is no fair sample of all unmaps",
         )
-    entries = len(unmaps.filter(pl.col("status") == "point"))
+    entries = int((unmaps["status"] == "point").sum())
     if entries:
         yield Caveat(
             "entries-only",
@@ -217,7 +221,12 @@ def _excluded(unmaps: pl.DataFrame, *, lost: bool) -> Iterable[Caveat]:
 
 
 def _overhead(complete: pl.DataFrame, *, hint: bool) -> Iterable[Caveat]:
-    timed = complete.filter((pl.col("evidence") != "insn") & pl.col("probe_ns").is_null())
+    timed = (
+        complete.lazy()
+        .filter((pl.col("evidence") != "insn") & pl.col("probe_ns").is_null())
+        .select("traced_calls", "leaves")
+        .collect()
+    )
     if timed.is_empty():
         return
     calls, leaves = int(timed["traced_calls"].sum()), int(timed["leaves"].sum())

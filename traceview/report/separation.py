@@ -118,11 +118,13 @@ def hidden(complete: pl.DataFrame, recorded: Recorded) -> Iterator[Hidden]:
             if recorded.entries_only(source_id, component.operation)
         ]
         zero = pl.col("source_id").is_in(entries) & (component.calls > 0)
-        lacking = complete.filter((component.untimed & happened) | zero)
+        # Lazy, as a filter of the whole table copies every column of it.
+        lacking = complete.lazy().filter((component.untimed & happened) | zero)
         reasons: dict[str, int] = {}
-        by_source = lacking.group_by("source_id", maintain_order=True).len()
+        by_source = lacking.group_by("source_id", maintain_order=True).len().collect()
         for source_id, number in by_source.iter_rows():
             why = recorded.why_untimed(source_id, component.operation, component.absent)
             reasons[why] = reasons.get(why, 0) + number
         if reasons:
-            yield Hidden(component.what, len(lacking), len(complete), tuple(reasons.items()))
+            number = int(by_source["len"].sum())
+            yield Hidden(component.what, number, len(complete), tuple(reasons.items()))

@@ -33,11 +33,12 @@ def unknowns(complete: pl.DataFrame, recorded: Recorded) -> Iterable[Caveat]:
         ("trigger", "trigger-unknown", why_no_trigger, ""),
     ):
         value = pl.col(column)
-        lacking = complete.filter(value.is_null() if column == "leaves" else value == "unknown")
+        is_lacking = value.is_null() if column == "leaves" else value == "unknown"
+        lacking = complete.lazy().filter(is_lacking).select("source_id").collect()
         for said, number in _reasons(lacking, recorded, why):
             yield Caveat(code, f"{column} unknown for {plural(number, 'unmap')}: {said}{more}")
     level = pl.coalesce("leaves_l1", "leaves_l2", "leaves_l3")
-    sizeless = len(complete.filter((pl.col("leaves") > 0) & level.is_null()))
+    sizeless = int(complete.select(((pl.col("leaves") > 0) & level.is_null()).sum()).item())
     if sizeless:
         yield Caveat(
             "leaf-size-unknown",
@@ -84,7 +85,7 @@ def _timed(complete: pl.DataFrame) -> bool:
 
 
 def _not_separable(complete: pl.DataFrame) -> Iterable[Caveat]:
-    blurred = len(complete.filter(pl.col("invalidate_ipa_ns").is_not_null()))
+    blurred = len(complete) - complete["invalidate_ipa_ns"].null_count()
     if blurred:
         yield Caveat(
             "leaf-table-not-separable",
