@@ -13,10 +13,14 @@ PROGRAM: Final = "traceview"
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """`arguments`: what stood behind `traceview` on the command line."""
+    """`arguments`: what stood behind `traceview` on the command line.
+
+    `vocabularies`: the names of the files that said what functions are, besides the built-in words.
+    """
 
     arguments: tuple[str, ...]
     version: str = traceview.__version__
+    vocabularies: tuple[str, ...] = ()
 
     @property
     def command(self) -> str:

@@ -57,7 +57,8 @@ class Recipe:
     @property
     def provenance(self) -> Provenance:
         """The command, for a report to repeat."""
-        return Provenance(self.arguments, self.version)
+        names = tuple(name for name, _ in self.vocabularies)
+        return Provenance(self.arguments, self.version, names)
 
     @property
     def scrubbed(self) -> bool:
