@@ -37,7 +37,14 @@ TOKEN: Final = re.compile(
     r"|(?P<other>.)",
     re.DOTALL,
 )
-LONGEST: Final = 100_000  # characters; the parser's stack is not endless
+LONGEST: Final = 100_000  # characters
+# polars goes down one step of its stack for each of these, and ends the program where the stack
+# ends (of polars 2.1: at about 1,000 operators, at 300 parts of a UNION).
+CHAINED: Final = {
+    "operators": (300, frozenset("+-*/%|&^<>=!:~")
+                  | {"AND", "OR", "NOT", "WHEN", "IS", "LIKE", "ILIKE", "BETWEEN", "IN"}),
+    "parts": (100, frozenset({"SELECT", "JOIN"})),
+}  # fmt: skip
 BATCH_ROWS: Final = 50_000
 NO_COLUMN: Final = re.compile(r"""(?:unable to find column "|no column named ')(?P<name>.*?)["']""")
 NO_TABLE: Final = re.compile(r"relation '(?P<name>.*?)' was not found")
@@ -62,6 +69,10 @@ def statement(text: str) -> Statement:
     first = next((match[0] for match in tokens if match[0] != "("), "")
     if first.upper() not in BEGINNINGS:
         raise QueryError(f"a query begins with SELECT or WITH, not with {first!r}")
+    for what, (most, words) in CHAINED.items():
+        found = sum(match[0].upper() in words for match in tokens)
+        if found > most:
+            raise QueryError(f"a query of {found:,} {what}; at most {most:,} can be computed")
     names = [match["word"] or match["quoted"] or match["ticked"] for match in tokens]
     for name, after in zip(names, [*tokens[1:], None], strict=True):
         if name and FILE_FUNCTION.fullmatch(name) and after is not None and after[0] == "(":

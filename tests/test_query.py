@@ -160,7 +160,8 @@ def test_a_column_of_another_table_is_said_to_be_there(demo: Analysis) -> None:
         "SELECT CAST(comm AS INT) FROM unmaps", "SELECT cpu FROM unmaps WHERE comm > 1",
         "SELECT cpu, cpu FROM unmaps", "SELECT sum(comm) + 1 FROM unmaps",
         "SELECT " + "(" * 2000 + "1" + ")" * 2000, "SELECT 1 " + " " * LONGEST,
-        "SELECT comm FROM unmaps GROUP BY cpu",
+        "SELECT comm FROM unmaps GROUP BY cpu", "SELECT " + "+".join(["1"] * 20_000) + " AS x",
+        " UNION ALL ".join(["SELECT cpu FROM unmaps"] * 5000),
     ],
 )  # fmt: skip
 def test_a_wrong_query_is_refused_in_words(sql: str) -> None:
@@ -241,6 +242,16 @@ def test_any_words_are_answered_or_refused(sql: str) -> None:
         ask(sql)
     except TraceviewError:
         return
+
+
+def test_long_queries_are_computed() -> None:
+    assert ask("SELECT " + "+".join(["1"] * 300) + " AS x FROM unmaps LIMIT 1") == [(300,)]
+    cases = " ".join(f"WHEN cpu = {n} THEN {n}" for n in range(140))
+    assert ask(f"SELECT CASE {cases} END AS x FROM unmaps WHERE cpu = 1") == [(1,)]
+    many = ", ".join(map(str, range(5000)))
+    assert ask(f"SELECT count(*) AS n FROM unmaps WHERE cpu IN ({many})") == [(2,)]
+    parts = " UNION ALL ".join(["SELECT cpu FROM unmaps"] * 60)
+    assert len(ask(parts)) == 180
 
 
 def test_the_tables_that_a_query_reads_are_known() -> None:

@@ -33,7 +33,6 @@ HEX: Final = re.compile(r"(?<![0-9A-Za-z])(0[xX])?([89a-fA-F][0-9a-fA-F]{15})(?!
 # Operands of TLBI by virtual address: VA[55:12] in 43:0, of ranges VA[48:12] in 36:0 (DDI 0487).
 BY_VA: Final = r"^va[a-z]*\d"
 BY_VA_RANGE: Final = r"^rva[a-z]*\d"
-BY_IPA: Final = r"^r?ipas2"
 
 
 def is_kernel(addresses: Addresses) -> NDArray[np.bool_]:
