@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
-from traceview.queries.groups import nearest_rank, source_labels
+from traceview.queries.groups import median_ns, p95_ns, source_labels
 
 if TYPE_CHECKING:
     from traceview.queries.analysis import Analysis
@@ -58,8 +58,8 @@ def bystander_groups(analysis: Analysis) -> pl.DataFrame:
             (pl.col("beside") & ~pl.col("during")).sum().cast(pl.Int64).alias("unknown"),
             pl.col("after").sum().cast(pl.Int64).alias("whole"),
             pl.col("vcpus").max(),
-            pl.when(stalls).then(nearest_rank("stall_ns", 50)).alias("median_stall_ns"),
-            pl.when(stalls).then(nearest_rank("stall_ns", 95)).alias("p95_stall_ns"),
+            pl.when(stalls).then(median_ns("stall_ns")).alias("median_stall_ns"),
+            pl.when(stalls).then(p95_ns("stall_ns")).alias("p95_stall_ns"),
             pl.when(stalls).then(pl.col("longest_stall_ns").max()).alias("longest_stall_ns"),
             *(_sum(name, "asked") for name in SUMS),
             *(_sum(name, "after") for name in SUMS_AFTER),

@@ -3,9 +3,9 @@
 Only `complete` unmaps have statistics. Unmaps of a source that records entries only (`point`)
 form groups of their own, without times; `censored` and `contaminated` ones enter no group.
 
-The median and the 95th percentile are nearest ranks: the smallest measured value that at least
-50 or 95 percent of the values do not exceed. So they are whole nanoseconds that were measured,
-never the mean of two neighbours, which a clock that ticks in steps cannot show.
+The median is the middle value, or the mean of the two middle ones, here as in a comparison. Other
+percentiles are nearest ranks: the smallest measured value that at least as many percent of the
+values do not exceed. Of fewer than 20 values the 95th would be the longest, and is not given.
 
 What tracing cost is taken out beside it (correction.py): both are there, raw and corrected.
 """
@@ -32,8 +32,20 @@ BOUNDS: Final = ("", "_low", "_high")
 TOTALS: Final = tuple(
     f"{what}{which}_ns" for what in ("probe", "corrected") for which in BOUNDS
 )  # fmt: skip
+ENOUGH_FOR_P95: Final = 20
 # Of these the same fact is known of an unmap that is in no statistics, or is unknown.
 BELONGS: Final = ("strategy", "leaf_level", "trigger")
+
+
+def median_ns(column: str) -> pl.Expr:
+    """The median of the non-null values of *column* to the nanosecond, null where there is none."""
+    return pl.col(column).median().round().cast(pl.Int64)
+
+
+def p95_ns(column: str) -> pl.Expr:
+    """The 95th percentile of the non-null values of *column*, null of fewer than ENOUGH_FOR_P95."""
+    enough = pl.col(column).count() >= ENOUGH_FOR_P95
+    return pl.when(enough).then(nearest_rank(column, 95))
 
 
 def nearest_rank(column: str, percent: int) -> pl.Expr:
@@ -106,8 +118,8 @@ def groups(analysis: Analysis, undecided: pl.DataFrame | None = None) -> pl.Data
         pl.len().cast(pl.Int64).alias("count"),
         _sum_of_all("leaves"),
         _sum_of_all("duration_ns"),
-        nearest_rank("duration_ns", 50).alias("median_ns"),
-        nearest_rank("duration_ns", 95).alias("p95_ns"),
+        median_ns("duration_ns").alias("median_ns"),
+        p95_ns("duration_ns").alias("p95_ns"),
         pl.col("duration_ns").min().alias("min_ns"),
         pl.col("duration_ns").max().alias("max_ns"),
         pl.col("excluded").first(),
@@ -152,23 +164,34 @@ def _may_belong(keys: pl.DataFrame, out: pl.DataFrame) -> pl.DataFrame:
 
 
 def _worst_medians() -> list[pl.Expr]:
-    """Nearest ranks among the durations, with those excluded below, or above, all of them."""
+    """The medians with those excluded below, or above, all durations.
+
+    One that is below all may be nothing, one that is above all anything.
+    """
     times = pl.col("duration_ns").drop_nulls().sort()
     out = pl.col("excluded").first()
     size = pl.col("duration_ns").count().cast(pl.Int64)
-    rank = (size + out + 1) // 2
-    low = times.get((rank - out - 1).clip(lower_bound=0), null_on_oob=True)
-    high = times.get((rank - 1).clip(lower_bound=0), null_on_oob=True)
+    middle = ((size + out + 1) // 2, (size + out) // 2 + 1)  # ranks, from 1
+
+    def at(rank: pl.Expr) -> pl.Expr:
+        return times.get((rank - 1).clip(lower_bound=0), null_on_oob=True)
+
+    low = [pl.when(rank <= out).then(0).otherwise(at(rank - out)) for rank in middle]
+    high = [at(rank) for rank in middle]
     return [
-        pl.when((size > 0) & (rank <= out)).then(0).otherwise(low).alias("median_worst_low_ns"),
-        pl.when(rank <= size).then(high).alias("median_worst_high_ns"),
+        pl.when(size > 0).then(_mean(*low)).alias("median_worst_low_ns"),
+        pl.when(middle[1] <= size).then(_mean(*high)).alias("median_worst_high_ns"),
     ]
+
+
+def _mean(one: pl.Expr, other: pl.Expr) -> pl.Expr:
+    return ((one + other) / 2).round().cast(pl.Int64)
 
 
 def _corrected_medians() -> list[pl.Expr]:
     return [
         pl.when(pl.col(f"corrected{which}_ns").null_count() == 0)
-        .then(nearest_rank(f"corrected{which}_ns", 50))
+        .then(pl.col(f"corrected{which}_ns").median())
         .alias(f"corrected_median{which}_ns")
         for which in BOUNDS
     ]
@@ -251,9 +274,9 @@ def trigger_groups(analysis: Analysis) -> pl.DataFrame:
             (~known).sum().cast(pl.Int64).alias("unknown"),
             pl.when(known.any()).then(pl.col("unmaps").sum()).alias("unmaps"),
             pl.when(timed.any()).then(pl.col("duration_ns").sum()).alias("duration_ns"),
-            nearest_rank("duration_ns", 50).alias("median_ns"),
-            nearest_rank("duration_ns", 95).alias("p95_ns"),
-            nearest_rank("between_ns", 50).alias("between_ns"),
+            median_ns("duration_ns").alias("median_ns"),
+            p95_ns("duration_ns").alias("p95_ns"),
+            median_ns("between_ns").alias("between_ns"),
         )
         .sort("duration_ns", "count", descending=True, nulls_last=True, maintain_order=True)
     )

@@ -1,7 +1,7 @@
 """What unmaps cost by their number of leaves: a few points per group, and the line through them.
 
-Percentiles are nearest ranks, as in groups.py. Beyond MOST_SIZES distinct numbers of leaves in a
-group, numbers within an eighth of an octave are one point.
+Other percentiles than the median are nearest ranks, as in groups.py. Beyond MOST_SIZES distinct
+numbers of leaves in a group, numbers within an eighth of an octave are one point.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
-from traceview.queries.groups import nearest_rank
+from traceview.queries.groups import median_ns, nearest_rank
 from traceview.queries.relative_line import relative_line
 from traceview.queries.run_estimates import MIN_SIZES
 
@@ -43,10 +43,10 @@ def leaf_costs(unmaps: pl.DataFrame) -> pl.DataFrame:
             pl.col("leaves").min().alias("fewest"),
             pl.col("leaves").max().alias("most"),
             nearest_rank("leaves", 50).alias("leaves"),
-            nearest_rank("per_leaf", 50).alias("median_ns"),
+            pl.col("per_leaf").median().alias("median_ns"),
             nearest_rank("per_leaf", 5).alias("p5_ns"),
             nearest_rank("per_leaf", 95).alias("p95_ns"),
-            nearest_rank("duration_ns", 50).alias("duration_ns"),
+            median_ns("duration_ns").alias("duration_ns"),
         )
         .drop("place")
         .sort("group", "leaves", maintain_order=True)

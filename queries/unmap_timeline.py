@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
-from traceview.queries.groups import nearest_rank
+from traceview.queries.groups import median_ns
 
 if TYPE_CHECKING:
     from traceview.queries.analysis import Analysis
@@ -65,7 +65,7 @@ def bins(unmaps: pl.DataFrame, of: pl.DataFrame, number: int) -> pl.DataFrame:
     return rows.group_by("source_id", "group", "bin", maintain_order=True).agg(
         ((pl.col("at_ns").min() + pl.col("at_ns").max()) // 2).alias("at_ns"),
         pl.len().cast(pl.Int64).alias("unmaps"),
-        nearest_rank("duration_ns", 50).alias("median_ns"),
+        median_ns("duration_ns").alias("median_ns"),
         pl.col("duration_ns").max().alias("max_ns"),
     )
 

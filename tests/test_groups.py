@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.writers.analyses import analysis, source, unmap
 from traceview.queries.correction import CORRECTED
-from traceview.queries.groups import groups, nearest_rank, trigger_groups
+from traceview.queries.groups import groups, median_ns, nearest_rank, p95_ns, trigger_groups
 from traceview.schema import COMPONENTS, TIMED_COMPONENTS
 
 
@@ -36,9 +36,17 @@ def test_the_nearest_rank_of_nothing_is_null() -> None:
     assert got["v"].to_list() == [None, 5]
 
 
-def test_an_even_count_has_no_averaged_median() -> None:
-    frame = pl.DataFrame({"v": [10, 20]})
-    assert frame.select(nearest_rank("v", 50)).item() == 10
+def test_the_median_of_an_even_number_is_the_mean_of_the_two_middle_ones() -> None:
+    frame = pl.DataFrame({"v": [10, 30, 21, 40, None]})
+    assert frame.select(median_ns("v")).item() == 26
+    nothing = pl.DataFrame({"v": [None]}, schema={"v": pl.Int64})
+    assert nothing.select(median_ns("v")).item() is None
+
+
+def test_of_few_values_there_is_no_95th_percentile() -> None:
+    few = pl.DataFrame({"v": range(19)})
+    assert few.select(p95_ns("v")).item() is None
+    assert pl.DataFrame({"v": range(20)}).select(p95_ns("v")).item() == 18
 
 
 def test_only_complete_unmaps_enter_the_statistics() -> None:
@@ -53,7 +61,7 @@ def test_only_complete_unmaps_enter_the_statistics() -> None:
         )
     )
     assert found.select("count", "leaves", "duration_ns", "median_ns", "p95_ns").rows() == [
-        (2, 16, 4000, 1000, 3000)
+        (2, 16, 4000, 2000, None)
     ]
     assert found["ns_per_leaf"].to_list() == [250.0]
 

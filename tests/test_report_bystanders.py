@@ -41,7 +41,7 @@ def text(found: Analysis, width: int = 120) -> str:
 def test_stalls_and_faults_stand_beside_those_outside() -> None:
     said = text(made({}, {"stall_ns": 0, "stalls": 0, "stalled_ns": 0}))
     stalls = next(line for line in said.splitlines() if "per_pte" in line)
-    assert " ".join(stalls.split()) == "per_pte 2 2 3 0 ns 600.0 us 400.0 us 25.0% 100.0 us"
+    assert " ".join(stalls.split()) == "per_pte 2 2 3 300.0 us 400.0 us 25.0% 100.0 us"
     rates = [line for line in said.splitlines() if "per_pte" in line][1]
     assert " ".join(rates.split()) == "per_pte 15.0% 4.0% 1,000 5,000 400 4.0"
     assert "upper bound" in said

@@ -91,7 +91,7 @@ def test_what_cannot_be_known_is_a_dash_and_never_a_zero() -> None:
     lines = text(analysis([unmap(500, None)])).splitlines()
     at = next(i for i, line in enumerate(lines) if "ns/leaf" in line and "strategy" in line)
     assert lines[at + 1].split() == [
-        "per_pte", "-", "notifier", "1", "-", "500", "ns", "500", "ns", "-",
+        "per_pte", "-", "notifier", "1", "-", "500", "ns", "-",
     ]  # fmt: skip
 
 

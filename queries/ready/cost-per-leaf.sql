@@ -1,11 +1,11 @@
 -- What a leaf costs, by how many an unmap cleared and how it invalidated them.
 --
 -- unmaps       complete ones that cleared so many leaves; empty ones have no cost per leaf
--- median_ns    of one unmap: the shortest time that half of them do not exceed
+-- median_ns    of one unmap: the of the middle one, or the mean of the two middle ones
 -- per_leaf_ns  time of all of them / leaves of all of them, tracing included
 -- least_ns, most_ns   the same of single unmaps
 SELECT source_id AS source, strategy, leaves, count(*) AS unmaps,
-       quantile_disc(duration_ns, 0.5) AS median_ns,
+       median(duration_ns) AS median_ns,
        round(sum(duration_ns) / sum(leaves), 1) AS per_leaf_ns,
        round(min(duration_ns / leaves), 1) AS least_ns,
        round(max(duration_ns / leaves), 1) AS most_ns

@@ -11,7 +11,7 @@ import polars as pl
 from rich.text import Text
 
 from traceview.queries.filters import there
-from traceview.queries.groups import BOUNDS, nearest_rank, source_labels
+from traceview.queries.groups import BOUNDS, median_ns, p95_ns, source_labels
 from traceview.report.absent import why_no_unmap
 from traceview.report.bystanders import bystanders
 from traceview.report.layout import Column, bullets, heading, table, tables, wrapped
@@ -90,7 +90,7 @@ def _unmaps(found: Contents, width: int) -> list[Text]:
     columns = (
         Column("strategy"), Column("leaf"), Column("trigger"), Column("count", right=True),
         Column("leaves", right=True), Column("median", right=True),
-        Column("p95", right=True, drop=4 if traced(rows) else 0), Column("ns/leaf", right=True),
+        Column("p95", right=True, drop=4), Column("ns/leaf", right=True),
         *corrected_columns(rows),
     )  # fmt: skip
     sizes = leaf_sizes(found.analysis.sources)
@@ -292,7 +292,7 @@ def _functions(title: str, rows: pl.DataFrame, width: int) -> list[Text]:
         return []
     columns = (
         Column("function"), Column("count", right=True), Column("median", right=True),
-        Column("p95", right=True),
+        Column("p95", right=True, drop=1),
     )  # fmt: skip
     values = [
         [clean(row["symbol"]), count(row["count"]), duration(row["median"]), duration(row["p95"])]
@@ -309,8 +309,8 @@ def _times_by(rows: pl.DataFrame, column: str) -> Iterator[dict[str, Any]]:
         timed.group_by(column, maintain_order=True)
         .agg(
             pl.len().alias("count"),
-            nearest_rank("duration_ns", 50).alias("median"),
-            nearest_rank("duration_ns", 95).alias("p95"),
+            median_ns("duration_ns").alias("median"),
+            p95_ns("duration_ns").alias("p95"),
         )
         .sort("count", descending=True, maintain_order=True)
         .iter_rows(named=True)

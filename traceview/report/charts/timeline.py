@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
-from traceview.queries.groups import nearest_rank
+from traceview.queries.groups import median_ns
 from traceview.queries.unmap_timeline import bins, loss_bands, placed, slowest, spans
 from traceview.report.charts.chart import Chart
 from traceview.report.charts.groups import no_unmaps, source_names
@@ -89,7 +89,7 @@ def _time_ends(unmaps: pl.DataFrame, of: pl.DataFrame, losses: pl.DataFrame) -> 
 
 def _title(unmaps: pl.DataFrame) -> str:
     longest, median = unmaps.select(
-        pl.col("duration_ns").max(), nearest_rank("duration_ns", 50).alias("median")
+        pl.col("duration_ns").max(), median_ns("duration_ns").alias("median")
     ).row(0)
     if len(unmaps) == 1:
         return f"One unmap, of {duration(longest)}"
