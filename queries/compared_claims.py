@@ -29,6 +29,7 @@ STANDINGS: Final = {
     "descriptive": "fewer than 5 runs a side permit no inference",
     "effect_only": "one run on a side permits no inference",
     "confounded": "drift is confounded with side",
+    "no_spread": "the runs of a side gave the same times: one observation",
 }
 
 

@@ -65,6 +65,8 @@ COUNTS: Final = (
 
 # A line further than this from the median of a size, relative to it, does not describe its run.
 FITS: Final = 0.25
+# Times of more steps of the clock than this are never the same twice on a real host.
+SAME: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +183,9 @@ def _compared(
         runs, matched = _only_paired(matched, pairs)
     setup = Setup(plan, pairs, quantum)
     sizes = _sizes(matched, setup, by_run)
+    if plan.standing in {"inference", "descriptive"} and _without_spread(sizes):
+        plan = replace(plan, standing="no_spread")
+        setup = replace(setup, plan=plan)
     lines = _lines(matched, setup)
     headline = _headline(lines, sizes)
     facts = {name: (_known(base, name), _known(with_, name)) for name in FACTS}
@@ -193,7 +198,7 @@ def _compared(
         why_not or decompose(matched.base_detailed, matched.with_detailed, pairs),
         (_agreement(matched.base, matched.base_detailed, alone=matched.alone),
          _agreement(matched.with_, matched.with_detailed, alone=matched.alone)),
-        *_power(headline, paired=pairs is not None),
+        *_power(None if plan.standing == "no_spread" else headline, paired=pairs is not None),
         facts, quantum,
     )  # fmt: skip
 
@@ -215,7 +220,7 @@ def compare_strategies(of: Analysis, whole: Analysis | None = None) -> Compariso
             )
     wholes = (base, with_) if whole is None else _by_strategy(whole, names)
     found = _compared(base, with_, wholes)
-    if found.plan.allows_inference and not _balanced(of):
+    if found.plan.standing in {"inference", "no_spread"} and not _balanced(of):
         text = "inside the runs, one strategy was used before the other: drift is confounded"
         plan = replace(found.plan, kind="sequential", standing="confounded", text=text)
         return replace(found, plan=plan)
@@ -296,6 +301,22 @@ def _recorded(side: Name, of: Analysis, runs: Sequence[str]) -> list[RecordedRun
     )
     by_run = {run: (order, at) for run, order, at in stated.iter_rows()}
     return [RecordedRun(side, *by_run[run]) for run in runs]
+
+
+def _without_spread(sizes: Sequence[Size]) -> bool:
+    """Whether the runs of either side gave the same times, size by size.
+
+    A coarse clock makes equal times of short unmaps; of one that takes SAME steps of the clock, or
+    so many nanoseconds, no two runs of a real host agree to the last one.
+    """
+    ratios = [one.ratio for one in sizes if one.ratio is not None]
+    same = all(max(runs) - min(runs) <= 1e-9 * max(runs) for of in ratios for runs in of.estimates)
+    long = any(
+        min(runs) > SAME * max(step, 1.0)
+        for of in ratios
+        for runs, step in zip(of.estimates, of.quantum, strict=True)
+    )
+    return same and long
 
 
 def _keys(side: Name, runs: Iterable[str]) -> list[tuple[Name, str]]:

@@ -51,7 +51,8 @@ Kind = Literal["paired_concurrent", "interleaved", "sequential", "unbalanced", "
 # What the numbers of a comparison may be used for.
 # inference: intervals and p-values count. descriptive: intervals of fewer than FEWEST runs.
 # effect_only: one run on a side, no interval. confounded: the order refuses inference.
-Standing = Literal["inference", "descriptive", "effect_only", "confounded"]
+# no_spread: the runs of a side gave the same times, so none of them says what another would give.
+Standing = Literal["inference", "descriptive", "effect_only", "confounded", "no_spread"]
 
 FEWEST: Final = 5  # runs a side (pairs) below which intervals only describe
 NEAR: Final = 0.25

@@ -483,7 +483,7 @@ def test_the_title_of_the_ratios_is_the_headline_and_its_basis_stands_below(
     six_runs: dict[str, Chart],
 ) -> None:
     chart = six_runs["ratios"]
-    assert chart.title.startswith("With (after) is faster: per leaf, over 4 sizes, base (before)")
+    assert chart.title.startswith("With (after) is faster: per further leaf, over 4 sizes, base (before)")
     assert chart.subtitle.startswith("95% interval ")
     rows = [row for row in data(chart) if "ratio" in row]
     assert [row["headline"] for row in rows] == [True, False, False, False, False]

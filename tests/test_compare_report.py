@@ -72,7 +72,9 @@ def bounded(of: Analysis, call_high_ns: float = 300.0) -> Analysis:
 
 def test_runs_in_turn_permit_inference_and_the_effect_comes_first() -> None:
     said = text_of(in_turn())
-    effect = said.index("with (b) is faster: per leaf, over 4 sizes, base (a) takes 4.46 times as")
+    effect = said.index(
+        "with (b) is faster: per further leaf, over 4 sizes, base (a) takes 4.46 times as"
+    )
     assert effect < said.index("By size, 4K leaves, notifier") < said.index("What it stands on")
     assert "95% interval 4.25 .. 4.68; 6 runs a side; Welch's t, log scale" in said
     assert "intervals and p-values permit inference" in said
@@ -97,7 +99,10 @@ def test_few_runs_describe_and_permit_no_inference() -> None:
 def test_one_run_a_side_gives_effect_sizes_alone() -> None:
     of = found(side(PER_PTE_NS, runs=1), with_side(runs=1))
     said = text_of(of)
-    assert "in these runs base (a) took 4.39 times as long as with (b), per leaf, over 4" in said
+    assert (
+        "in these runs base (a) took 4.39 times as long as with (b), per further leaf, over 4"
+        in said
+    )
     assert "whether that is noise is not known (1 pair of runs)" in said
     assert "is faster" not in said
     assert "one run a side: effect sizes only, no inference" in said
@@ -172,15 +177,16 @@ def test_without_leaves_nothing_is_said_per_leaf() -> None:
     said = text_of(found(sides[0], sides[1]))
     assert "no headline: leaves are not known, so no ratio below stands for the others" in said
     assert "not split: leaves are not known, so nothing can be told per leaf" in said
-    assert "per leaf, over" not in said
+    assert "per further leaf, over" not in said
 
 
 def test_runs_that_do_not_differ_give_no_interval() -> None:
     said = text_of(in_turn("at least 3x", factors=None))
     assert "in these runs, with (b) is faster" in said
-    assert "all runs of a side gave the same value; no spread, so no interval (runs that do" in said
-    assert "inference would be permitted, but there is no interval to infer from" in said
-    assert '"at least 3x": headline open' in said
+    assert "(6 runs a side; all runs of a side gave the same times: no interval)" in said
+    assert "one observation a side, no inference, and no interval" in said
+    assert '"at least 3x"' in said
+    assert "the runs of a side gave the same times: one observation" in said
     assert "which says nothing of what others would" in said
 
 
@@ -198,7 +204,7 @@ def test_a_ratio_that_runs_of_one_side_differ_by_is_not_called_faster_nor_slower
     first, second = [range(6), range(6, 12)], [range(3), range(3, 6)]
     near: dict[str, Any] = {"strategy": "per_pte", "per_leaf_ns": 1930}
     said = text_of(found(base_side(orders=first[0]), with_side(orders=first[1], **near)))
-    assert "in these runs base (a) took 1.01 times as long as with (b), per leaf" in said
+    assert "in these runs base (a) took 1.01 times as long as with (b), per further leaf" in said
     assert "runs of one side differ by as much: their halves by up to 1.0" in said
     assert "is faster" not in said
     assert "is slower" not in said
@@ -211,7 +217,10 @@ def test_a_ratio_that_runs_of_one_side_differ_by_is_not_called_faster_nor_slower
 def test_few_runs_whose_interval_includes_one_are_not_called_faster() -> None:
     near = with_side(1930, runs=3, orders=[1, 2, 5], strategy="per_pte")
     said = text_of(found(base_side(runs=3, orders=[0, 3, 4]), near))
-    assert "times as long as with (b), per leaf, over 4 sizes; runs of one side differ by" in said
+    assert (
+        "times as long as with (b), per further leaf, over 4 sizes; runs of one side differ by"
+        in said
+    )
 
 
 def test_a_size_whose_interval_includes_one_is_called_not_decided() -> None:
@@ -220,7 +229,7 @@ def test_a_size_whose_interval_includes_one_is_called_not_decided() -> None:
         with_side(1930, orders=IN_TURN[1], strategy="per_pte"),
     ]
     said = text_of(found(sides[0], sides[1]), 140)
-    assert "not decided, no difference is shown: per leaf" in said
+    assert "not decided, no difference is shown: per further leaf" in said
     assert "not decided, whatever tracing cost: base / with" in said
     assert "not decided, the interval includes 1: 16 leaves of 4K" in said
     assert "0.960 .. 1.06 not decided 1.000" in said
@@ -241,7 +250,7 @@ def test_an_interval_is_never_dropped_and_notes_are_of_columns_that_are_shown(wi
 def test_sides_that_are_the_same_are_not_called_faster() -> None:
     sides = [side(PER_PTE_NS, orders=IN_TURN[0]), side(PER_PTE_NS, label="b", orders=IN_TURN[1])]
     said = text_of(found(sides[0], sides[1]))
-    assert "in these runs, both sides take the same time per leaf" in said
+    assert "in these runs, both sides take the same time per further leaf" in said
     assert "per leaf these runs do not differ" in said
     assert "is faster" not in said
 
@@ -252,7 +261,10 @@ def test_a_difference_that_noise_explains_is_not_shown() -> None:
         with_side(1930, orders=IN_TURN[1], strategy="per_pte"),
     ]
     said = text_of(found(sides[0], sides[1], "at least 3x"))
-    assert "no difference is shown: per leaf, over 4 sizes, base (a) takes 1.01 times as" in said
+    assert (
+        "no difference is shown: per further leaf, over 4 sizes, base (a) takes 1.01 times as"
+        in said
+    )
     assert "so no part pays for one" in said
     assert 'fails "at least 3x": headline fails' in said
 
@@ -263,10 +275,13 @@ def test_a_slower_side_is_called_slower_and_its_interval_turned() -> None:
         base_side(19270, orders=IN_TURN[1]),
     ]
     said = text_of(found(sides[0], sides[1]))
-    assert "with (a) is slower: per leaf, over 4 sizes, it takes 44.6 times as long as base" in said
+    assert (
+        "with (a) is slower: per further leaf, over 4 sizes, it takes 44.6 times as long as base"
+        in said
+    )
     assert "95% interval 42.5 .. 46.8" in said
     assert "ratio seen (0.0224)" in said
-    assert "of the loss is more time in the rest of the walk" in said
+    assert "is more time in the rest of the walk" in said
 
 
 def test_no_size_in_every_run_leaves_no_ratio_and_no_split() -> None:
@@ -441,7 +456,7 @@ def test_two_strategies_of_one_set_are_called_by_their_names() -> None:
     })  # fmt: skip
     of = compared(compare_strategies(both), {"all": both})
     said = text_of(of)
-    assert "deferred_range is faster: per leaf, over 4 sizes, per_pte takes" in said
+    assert "deferred_range is faster: per further leaf, over 4 sizes, per_pte takes" in said
     assert "base per_pte of a: 6 runs, 6 captures" in said
     assert len(document_of(of)["sources"]) == 12
     assert of.unassigned == 0
@@ -463,6 +478,9 @@ def test_a_recorded_ratio_is_called_so_also_where_tracing_does_not_change_its_di
         bounded(with_side(alone=False, orders=IN_TURN[1]), call_high_ns=100.0),
     ]
     said = text_of(found(sides[0], sides[1]))
-    assert "as recorded, with (b) is faster: per leaf, over 4 sizes, base (a) takes 3.46" in said
+    assert (
+        "as recorded, with (b) is faster: per further leaf, over 4 sizes, base (a) takes 3.46"
+        in said
+    )
     assert "tracing does not change that: base / with is" in said
     assert "robust" not in said.lower()

@@ -445,7 +445,7 @@ def test_strategies_inside_one_set_are_two_sides() -> None:
 
 
 def test_one_strategy_before_the_other_inside_every_run_is_confounded() -> None:
-    one = side(2000, alone=False, label="x", runs=6)
+    one = side(2000, alone=False, label="x", factors=noisy(6, 7))
     other = relabeled(deferring(500, alone=False, runs=6), label="x")
     in_turn = pl.concat([one.unmaps, other.unmaps]).sort("source_id", maintain_order=True)
     mixed = pl.concat([one.unmaps, other.unmaps]).with_columns(

@@ -1,7 +1,7 @@
 -- What a leaf costs, by how many an unmap cleared and how it invalidated them.
 --
 -- unmaps       complete ones that cleared so many leaves; empty ones have no cost per leaf
--- median_ns    of one unmap: the of the middle one, or the mean of the two middle ones
+-- median_ns    of one unmap: the middle one, or the mean of the two middle ones
 -- per_leaf_ns  time of all of them / leaves of all of them, tracing included
 -- least_ns, most_ns   the same of single unmaps
 SELECT source_id AS source, strategy, leaves, count(*) AS unmaps,

@@ -10,7 +10,7 @@ from traceview.queries.calibration import FITS, FITS_WORST
 from traceview.report.compared import SIDES
 from traceview.report.layout import Column, bullets, heading, table
 from traceview.report.ratio_words import ratio_text
-from traceview.report.wording import UNKNOWN, clean, count, number
+from traceview.report.wording import UNKNOWN, clean, count, number, step
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,6 +60,13 @@ def noise_texts(found: Compared) -> Iterator[str]:
     of = comparison.headline
     if of is None:
         yield "without a headline there is no noise to judge it by"
+        return
+    if comparison.plan.standing == "no_spread":
+        yield (
+            "how much a ratio must be to be found is not known, and there is no noise floor: the"
+            " runs of a side do not differ, which says nothing of what others would"
+        )
+        yield from _quantum(found)
         return
     runs = (len(comparison.base_runs), len(comparison.with_runs))
     for name, floor, many in zip(SIDES, comparison.noise, runs, strict=True):
@@ -114,14 +121,12 @@ def _quantum(found: Compared) -> Iterator[str]:
     steps = found.comparison.quantum_ns
     if not any(steps):
         return
-    said = ", ".join(
-        f"{name} {number(step)} ns" for name, step in zip(SIDES, steps, strict=True) if step
-    )
+    said = ", ".join(f"{name} {step(ns)}" for name, ns in zip(SIDES, steps, strict=True) if ns)
     undecided = 0.0 if found.comparison.headline is None else (
         found.comparison.headline.interval.undecided
     )  # fmt: skip
-    wider = f"; it widens the headline's interval by {undecided:.2%}" if undecided else ""
-    yield f"durations are multiples of a step of the clock: {said}{wider}"
+    wider = f"; they widen the headline's interval by {undecided:.2%}" if undecided else ""
+    yield f"steps of the durations: {said}{wider}"
 
 
 # ---- exclusions

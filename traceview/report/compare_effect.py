@@ -45,7 +45,12 @@ def effect(found: Compared, width: int) -> list[Text]:
     first = [*label_texts(found), *origin_texts(found)]
     lines += bullets([Text(text, style="bold") for text in first], width)
     lines += bullets(
-        [*tracing_effect_texts(found), *plan_texts(found), *no_line_texts(found)],
+        [
+            *size_texts(found),
+            *tracing_effect_texts(found),
+            *plan_texts(found),
+            *no_line_texts(found),
+        ],
         width,
     )
     for claim in found.claims:
@@ -101,6 +106,8 @@ def plan_texts(found: Compared) -> Iterator[str]:
         "descriptive": f"{recorded}; fewer than 5 runs a side: intervals describe these runs and"
         " permit no inference",
         "confounded": f"{recorded}{confounded}: no inference, and no interval",
+        "no_spread": f"{recorded}: all runs of a side gave the same times to the clock's step, as"
+        " only a deterministic machine does: one observation a side, no inference, and no interval",
         "effect_only": f"{_one_run(plan)}: effect sizes only, no inference{confounded}"
         + (f" ({plan.text})" if drift else ""),
     }[plan.standing]
@@ -127,13 +134,37 @@ def tracing_effect_texts(found: Compared) -> Iterator[str]:
         return
     if ratio.variant == "corrected":
         yield (
-            "times are without what tracing cost; as recorded, base / with is"
+            f"times are without what tracing cost; as {_recorded_by(found)}, base / with is"
             f" {ratio_text(ratio.raw)}"
         )
     else:
         yield "times are as recorded: they contain what tracing cost, of which there is no estimate"
         yield from misfit_texts(found)
     yield robustness_text(ratio, plan, _why_unknown(found))
+
+
+def _recorded_by(found: Compared) -> str:
+    """Detailed captures record other ratios: more calls are traced in them."""
+    alone = found.comparison.matched.alone
+    return "captures of the unmap alone recorded it" if alone else "recorded"
+
+
+def size_texts(found: Compared) -> Iterator[str]:
+    """What the ratio is size by size, where the headline is that of lines through them."""
+    line = found.headline_line
+    if line is None:
+        return
+    ratios = [
+        one.ratio.interval.value
+        for one in found.comparison.sizes
+        if one.ratio is not None and one.cell["leaves"]
+    ]
+    low, high = (ratio_text(end) for end in (min(ratios), max(ratios)))
+    whole = f"is {low}" if low == high else f"is {low} to {high}"
+    yield (
+        f"whole unmaps, size by size: base / with {whole}; the lines are at most {line.misfit:.0%}"
+        " off the median of a size"
+    )
 
 
 def misfit_texts(found: Compared) -> Iterator[str]:

@@ -68,7 +68,7 @@ def headline_of(found: Compared) -> str:
     """What the headline is a ratio of."""
     line = found.headline_line
     if line is not None:
-        return f"per leaf, over {len(line.sizes)} sizes"
+        return f"per further leaf, over {len(line.sizes)} sizes"
     of = found.comparison.headline
     cell = next((size.cell for size in found.comparison.sizes if size.ratio is of), {})
     return f"for {cell_words(cell, found.leaf_sizes)}"
@@ -99,6 +99,8 @@ def _comparison(found: Compared, ratio: Ratio) -> str:
 def noise_text(found: Compared, ratio: Ratio) -> str | None:
     """Why these runs cannot call a side faster; None where what is known of noise is less."""
     plan, interval = found.comparison.plan, given(ratio.interval, found.comparison.plan)
+    if plan.standing == "no_spread":
+        return None
     if interval.low is not None and interval.high is not None:
         if plan.allows_inference or not interval.low <= 1 <= interval.high:
             return None
@@ -132,12 +134,9 @@ def _stands_on(ratio: Ratio, plan: Plan, *, turned: bool) -> str:
     interval = given(ratio.interval, plan)
     runs = runs_text(interval.base_runs, interval.with_runs, paired=plan.paired)
     if interval.low is None:
-        why = (
-            f"; {no_interval(ratio.interval)}"
-            if plan.standing in {"inference", "descriptive"}
-            else ""
-        )
-        return runs + why
+        if plan.standing in {"inference", "descriptive"}:
+            return f"{runs}; {no_interval(ratio.interval)}"
+        return f"{runs}; {interval.method}" if plan.standing == "no_spread" else runs
     shown = inverse(interval) if turned else interval
     if plan.standing == "descriptive":
         return f"{runs}; interval of so few runs, descriptive only: {ratio_ends(shown)}"

@@ -14,7 +14,7 @@ from traceview.report.ratio_words import given, ns_ends
 from traceview.report.wording import UNKNOWN, count, number
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from rich.text import Text
 
@@ -31,7 +31,6 @@ NAMES: Final = {
 }  # fmt: skip
 TITLE: Final = "What the difference is made of (ns per leaf)"
 MOST: Final = 0.5  # of the difference: what makes a part the one that pays
-NEARLY_ALL: Final = 0.8
 NOTABLE: Final = 0.05
 
 
@@ -136,10 +135,10 @@ def split_texts(of: Decomposition, plan: Plan) -> Iterator[str]:
     main = max(decided, key=lambda part: shares[part.name], default=None)
     if main is not None and shares[main.name] >= MOST:
         sure = _least_share(main, whole) >= MOST
-        most = "the" if shares[main.name] >= NEARLY_ALL else "most of the"
-        text = f"{most} {name} is {_what(main, gain=gain)}: {_of(main, whole, plan)}"
+        text = f"of the {name}, {_of(main, whole, plan)} is {_what(main, gain=gain)}"
         unsure = "; what tracing can have cost leaves that open"
         yield f"{said}{text if sure else f'as estimated, {text}{unsure}'}"
+        yield from _open_text(own, whole, plan)
     else:
         yield f"no part is known to make up half of the {name}"
     for part in decided:
@@ -147,6 +146,26 @@ def split_texts(of: Decomposition, plan: Plan) -> Iterator[str]:
             more = "more" if gain else "less"
             where = _in_sentence(part)
             yield f"{said}against it, {more} time in {where}: {_of(part, whole, plan)}"
+
+
+def _open_text(own: Sequence[Part], whole: Part, plan: Plan) -> Iterator[str]:
+    """The parts that may add or take much, and are not known to."""
+    amount = abs(whole.difference.value)
+    left = [
+        _in_sentence(part)
+        for part in own
+        if not is_decided(part, plan) and _most(part, plan) >= NOTABLE * amount
+    ]
+    if left:
+        yield f"what {' and '.join(left)} add to that or take from it is not determined"
+
+
+def _most(part: Part, plan: Plan) -> float:
+    """The largest difference that a part may have, either way."""
+    interval = given(part.difference, plan)
+    ends = [part.difference.value, *(_by_tracing(part) or ())]
+    ends += [end for end in (interval.low, interval.high) if end is not None]
+    return float(max(map(abs, ends)))
 
 
 def _least_share(part: Part, whole: Part) -> float:
@@ -217,12 +236,12 @@ def _tracing_text(of: Decomposition, plan: Plan) -> Iterator[str]:
     if share > 1:
         yield (
             f"{said}{fewer} traced calls are {number(abs(value))} ns per leaf, more than the whole"
-            f" recorded {name} of {number(abs(total))}"
+            f" {name} of {number(abs(total))} that the detailed captures recorded"
         )
     elif share >= NOTABLE:
         yield (
-            f"{said}{share:.0%} of the recorded {name} is {fewer} traced calls:"
-            f" {number(abs(value))} of {number(abs(total))} ns per leaf"
+            f"{said}{share:.0%} of the {name} that the detailed captures recorded is {fewer} traced"
+            f" calls: {number(abs(value))} of {number(abs(total))} ns per leaf"
         )
 
 
@@ -258,6 +277,6 @@ def notes(of: Decomposition, found: Compared) -> Iterator[str]:
     matched = found.comparison.matched
     where = " of the detailed captures" if matched.alone else ""
     yield (
-        f"means over runs, of {count(of.leaves)} leaves{where}, every size weighing alike on both"
-        " sides; parts sum to the whole"
+        f"means over runs, of {count(of.leaves)} leaves{where}: weighted by leaves, with the same"
+        " mix of sizes on both sides; parts sum to the whole"
     )

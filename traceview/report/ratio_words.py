@@ -21,7 +21,12 @@ if TYPE_CHECKING:
 MOST_DIGITS: Final = 10
 NO_SPREAD: Final = "runs that do not differ"  # run_intervals.py
 ONE: Final = (1.0,)
-CONFOUNDED: Final = "drift is confounded with side: no interval"
+# Why there is no interval, by what the plan permits.
+WITHOUT: Final = {
+    "confounded": "drift is confounded with side: no interval",
+    "effect_only": "one run on a side: no interval",
+    "no_spread": "all runs of a side gave the same times: no interval",
+}
 
 
 def ratio_text(value: float, bounds: Iterable[float] = ONE) -> str:
@@ -63,15 +68,14 @@ def inverse(interval: Interval) -> Interval:
 def given(interval: Interval, plan: Plan) -> Interval:
     """What of *interval* the plan permits to show: no p-value without inference.
 
-    Where drift is confounded with side, and with one run on a side, the value alone.
+    Where drift is confounded with side, with one run on a side, and where the runs of a side do not
+    differ, the value alone.
     """
     if plan.standing == "inference":
         return interval
     if plan.standing == "descriptive":
         return replace(interval, p_value=None)
-    return interval.value_alone(
-        CONFOUNDED if plan.standing == "confounded" else "one run on a side: no interval"
-    )
+    return interval.value_alone(WITHOUT[plan.standing])
 
 
 def no_interval(interval: Interval) -> str:
