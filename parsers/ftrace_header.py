@@ -76,9 +76,9 @@ class Header:
             self.facts["cpus"] = int(match[1])
 
     def _entries(self, kept: int, written: int) -> None:
-        # The function_graph tracer prints no such line of its own; its latency header counts
-        # the entries of all events, but its text says nothing where events are missing.
-        self.facts["loss_known"] = self.tracer != "function_graph"
+        # The function_graph tracer prints no such line of its own. Its latency header counts all
+        # entries, but its text says nothing where events are missing: it knows only that none is.
+        self.facts["loss_known"] = self.tracer != "function_graph" or kept == written
         self.overwritten = max(self.overwritten, written - kept)
 
     def _clock(self, line: str, clock: str) -> None:
