@@ -28,7 +28,8 @@ def first_differences(
 ) -> list[Difference]:
     """The first row of each column that differs; of tables of other lengths, the lengths.
 
-    Rows stand beside each other as they come. Floating point may differ by rounding.
+    Rows stand beside each other as they come. Floating point may differ by rounding; what is
+    infinite, or no number, rounds to nothing else.
     """
     if len(stated) != len(found):
         return [Difference(f"rows of {table}", len(stated), len(found))]
@@ -39,7 +40,9 @@ def first_differences(
         one, other = comparable(stated[name]), comparable(found[name])
         differs = one.ne_missing(other)
         if one.dtype.is_float():
-            differs &= ~((one - other).abs() <= ROUNDING * one.abs()).fill_null(value=False)
+            finite = one.is_finite() & other.is_finite()  # polars: NaN <= NaN, and so inf
+            near = finite & ((one - other).abs() <= ROUNDING * one.abs())
+            differs &= ~near.fill_null(value=False)
         at = differs.arg_max() if differs.any() else None
         if at is not None:
             differences.append(Difference(f"{name} in row {at} of {table}", one[at], other[at]))

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.writers.sides import relabeled, side
-from traceview.cli.compare import _by_side
+from traceview.cli.compare import by_side
 from traceview.errors import QueryError
 from traceview.queries.filters import Filters
 from traceview.queries.like_sides import (
@@ -55,7 +55,7 @@ def test_the_labels_of_a_side_are_all_of_them() -> None:
 
 def test_two_values_for_two_sides_are_one_for_each() -> None:
     sides = {"base": ["x", "y", "z"], "with": ["u"]}
-    assert _by_side(["a", "b"], sides) == ["a", "a", "a", "b"]
-    assert _by_side(["a"], sides) == ["a"]
-    assert _by_side(None, sides) is None
-    assert _by_side(["a", "b"], {"all": ["x", "y", "z"]}) == ["a", "b"]
+    assert by_side(["a", "b"], sides) == ["a", "a", "a", "b"]
+    assert by_side(["a"], sides) == ["a"]
+    assert by_side(None, sides) is None
+    assert by_side(["a", "b"], {"all": ["x", "y", "z"]}) == ["a", "b"]

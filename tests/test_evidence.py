@@ -188,7 +188,8 @@ heards = st.builds(Heard, texts, texts, texts, texts, st.booleans())
 inputs = st.builds(
     Input, names, names, st.none() | digests, st.none() | st.integers(0, 2**62),
     st.sampled_from([4096, 65536]), heards,
-    st.dictionaries(names, names | st.integers(0, 2**31) | st.booleans(), max_size=3),
+    st.fixed_dictionaries({}, optional={"label": names, "order": st.integers(0, 9),
+                                        "fwb": st.booleans()}),
     st.none() | texts, st.dictionaries(names, st.builds(Probe, names, names, names), max_size=2),
     st.none() | digests, texts,
 )  # fmt: skip
@@ -209,13 +210,14 @@ def manifests(draw: st.DrawFn) -> Manifest:
     recipe = draw(
         st.builds(
             Recipe, st.just(form), texts, filters, texts,
-            st.lists(st.tuples(names, names), max_size=2).map(tuple), steps, names, names,
+            st.lists(st.tuples(names, names), max_size=2).map(tuple), steps, names,
+            st.sampled_from(["0.1.0", "1.2rc1", "0.1.0.dev3+gabcdef1.d20260101", "2.0+deb12u1"]),
         )
     )  # fmt: skip
     parts = [*FORMS[form], *(FORMS[form].values() if draw(st.booleans()) else ())]
     of = {part: tuple(draw(st.lists(inputs, min_size=1, max_size=2))) for part in parts}
     files = {name: File(draw(digests), draw(st.integers(0, 9))) for name in files_of(of)}
-    return Manifest(recipe, of, files, draw(st.dictionaries(names, names, max_size=2)))
+    return Manifest(recipe, of, files, {"polars": draw(st.sampled_from(["2.1.0", ""]))})
 
 
 @given(manifests())
@@ -266,6 +268,48 @@ def test_what_is_no_manifest_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / MANIFEST).write_bytes(content)
     with pytest.raises(ParseError):
         read_manifest(tmp_path / MANIFEST)
+
+
+@pytest.mark.parametrize(
+    "version",
+    [
+        "", "0.1.0 (times checked on hardware by Arm)", "0.1.0+checked.by.arm", "0.1.0\n",
+        "\u0661.0", "0.1.0+hardware1.ok", "1" * 50, 3,
+    ],
+)  # fmt: skip
+def test_a_version_has_no_room_for_words(tmp_path: Path, version: object) -> None:
+    path = made(tmp_path / "out") / MANIFEST
+    document = json.loads(path.read_text(encoding="utf-8")) | {"traceview_version": version}
+    path.write_text(json.dumps(document), encoding="utf-8")
+    with pytest.raises(ParseError, match="traceview_version"):
+        read_manifest(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"audited_by": "Arm"}, "no manifest that traceview wrote says 'audited_by' in manifest"),
+        ({"software": {"polars": "2.1.0 on real hardware"}}, "'polars' is no version"),
+        ({"software": {"host": "hardware"}}, "no software of ours: 'host'"),
+        ({"command": "traceview analyze --strict trace"}, "command is 'traceview analyze --strict"),
+    ],
+)
+def test_a_manifest_says_nothing_more_than_it_means(
+    tmp_path: Path, change: dict[str, str], words: str
+) -> None:
+    path = made(tmp_path / "out") / MANIFEST
+    document = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps(document | change), encoding="utf-8")
+    with pytest.raises(ParseError, match=words):
+        read_manifest(path)
+
+
+def test_a_member_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+    path = made(tmp_path / "out") / MANIFEST
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace('"document"', '"form": "runs", "document"'), encoding="utf-8")
+    with pytest.raises(ParseError, match="twice"):
+        read_manifest(path)
 
 
 def test_a_newer_layout_is_named(tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ from tests.writers.evidence import (
 from traceview.cli.app import run
 from traceview.errors import ParseError
 from traceview.report.evidence_reading import EvidenceFolder
+from traceview.report.parquet_pages import inflated_bytes
 from traceview.report.verification import DIFFERS, Verification, verification
 
 if TYPE_CHECKING:
@@ -121,7 +122,10 @@ def test_evidence_of_every_form_of_comparison_matches(
     last = next(reversed(paths.values()))[-1]
     text = said(capsys, folder, last)
     inputs = sum(map(len, paths.values()))
-    assert text.endswith(f"matches: so do 1 of {inputs} recordings, read again")
+    assert text.endswith(
+        f"{inputs - 1} of {inputs} recordings were not read; matches: the report follows from the"
+        " tables, and 1 recording, read again, made the same rows"
+    )
 
 
 def test_evidence_of_a_calibrated_trace_matches(
@@ -151,8 +155,10 @@ def test_what_was_stated_beside_a_trace_is_stated_again(
         trace,
         settings=replace(trace.settings, facts=facts, traced=frozenset({"kvm_s2_put_page", "f"})),
     )
-    folder = evidence(tmp_path / "out", {"traces": [trace]})
-    assert "read again" in said(capsys, folder, GRAPH)
+    options = ("--label", "patched", "--run", "r7")
+    folder = evidence(tmp_path / "out", {"traces": [trace]}, arguments=("analyze", GRAPH, *options))
+    elsewhere = shutil.copy(GRAPH, tmp_path / "trace")  # without its sidecar
+    assert "read again" in said(capsys, folder, elsewhere)
 
 
 def test_a_loss_an_unmap_cut_off_and_one_off_the_cpu_add_up_again(tmp_path: Path) -> None:
@@ -166,7 +172,9 @@ def test_a_loss_an_unmap_cut_off_and_one_off_the_cpu_add_up_again(tmp_path: Path
         recorder.leave("kvm_pgtable_stage2_unmap")
     recorder.enter("kvm_pgtable_stage2_unmap")
     recorder.losses.append({"kind": "lost_events", "from_seq": 7, "to_seq": 8, "cpu": 0})
-    of = verified(evidence(tmp_path / "out", {"traces": [recorder.trace()]}))
+    trace = recorder.trace()
+    trace = replace(trace, settings=replace(trace.settings, facts={"sha256": "0" * 64}))
+    of = verified(evidence(tmp_path / "out", {"traces": [trace]}))
     assert wrong(of) == {}
     assert "within that time" in next(one.text for one in of.checks if one.code == "unmaps")
 
@@ -464,6 +472,27 @@ def _of_no_source(folder: Path) -> None:
     forge(folder, "traces/unmaps", lambda rows: rows.with_columns(source_id=pl.lit(7, pl.Int32)))
 
 
+def _of_no_severity(folder: Path) -> None:
+    rows = pl.DataFrame(
+        [(0, "c", "verified by Arm", "m", 1)],
+        schema=table(folder, "traces/diagnostics").schema, orient="row",
+    )  # fmt: skip
+    forge(folder, "traces/diagnostics", lambda _: rows)
+
+
+def _of_an_origin_that_is_none(folder: Path) -> None:
+    edit(folder, lambda of: of["inputs"]["traces"][0]["stated"].update(origin="checked"))
+
+
+def _of_too_many_cpus(folder: Path) -> None:
+    edit(folder, lambda of: of["inputs"]["traces"][0]["stated"].update(cpus=2**70))
+
+
+def _of_nested_words(folder: Path) -> None:
+    text = "a=" + "[" * 5000
+    edit(folder, lambda of: of.update(vocabularies=[{"name": "v", "text": text}]))
+
+
 def _of_no_end(folder: Path) -> None:
     schema = pq.read_schema(folder / "traces" / "losses.parquet").remove_metadata()
     names = list(schema.names)
@@ -499,6 +528,10 @@ def _of_another_part(folder: Path) -> None:
         (_of_no_text, "no Parquet that can be read"),
         (_of_no_source, "source_id is none of the 1 inputs"),
         (_of_no_end, "no table that traceview wrote"),
+        (_of_no_severity, "no code, message or severity"),
+        (_of_an_origin_that_is_none, "'origin' is stated as 'checked'"),
+        (_of_too_many_cpus, "'cpus' is stated as"),
+        (_of_nested_words, "vocabulary is not TOML"),
         (_elsewhere, "names a file that evidence does not have: '../../etc/passwd'"),
         (_absolute, "'/etc/passwd'"),
         (_of_another_part, "inputs of a report of the form analysis are not ['base']"),
@@ -517,6 +550,24 @@ def test_what_cannot_be_read_is_an_error_that_says_what_and_where(
     text = said(capsys, folder, code=2)
     assert words in text
     assert "in file: " in text
+
+
+def test_a_table_that_inflates_beyond_reason_is_refused_before_it_is_read(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = folder / "traces" / "diagnostics.parquet"
+    rows = {"source_id": [0] * 20, "code": ["c"] * 20, "severity": ["info"] * 20,
+            "message": ["x" * (1 << 17)] * 20, "count": [1] * 20}  # fmt: skip
+    schema = pq.read_schema(path).remove_metadata()
+    pq.write_table(pa.table(rows, schema=schema), path, use_dictionary=False, compression="zstd")
+    metadata = pq.read_metadata(path)
+    pages = inflated_bytes(path, metadata)  # which no footer can belittle
+    assert pages[0] == pytest.approx(metadata.row_group(0).total_byte_size, rel=0.001)
+    assert pages[0] > 20 << 17
+    fit(folder)
+    said(capsys, folder, code=1)
+    monkeypatch.setattr("traceview.report.evidence_reading.LEAST_BYTES", 1 << 20)
+    assert "bytes of tables in" in said(capsys, folder, code=2)
 
 
 @given(st.data())

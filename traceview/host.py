@@ -18,6 +18,8 @@ from traceview.schema import ORIGINS
 from traceview.symbols import KERNEL_BEGINS, SymbolSources, parse_kprobe_events, read_kallsyms
 from traceview.trace import Settings
 
+SIDECAR_SUFFIX = ".host.json"
+
 TEXT, WHOLE, BOOL, LINES = "a string", "a whole number", "true or false", "a string or strings"
 
 SOURCE_KEYS = {
@@ -49,7 +51,7 @@ def sidecar_path(trace: str | os.PathLike[str]) -> Path:
     path = Path(trace)  # without slashes at its end
     if path.name in ("", ".."):
         path = path.resolve()
-    return Path(f"{path}.host.json")
+    return Path(f"{path}{SIDECAR_SUFFIX}")
 
 
 # An option must not make evidence of what somebody stated to be none.

@@ -200,6 +200,7 @@ def scrubbed(trace: Trace, scrubber: Scrubber) -> Trace:
         return (_batch(batch, scrubber) for batch in batches)
 
     settings = trace.settings
+    table = settings.symbols.kallsyms
     # Definitions of probes say which of them return; addresses have got their names.
     probes = {scrubber.text.addresses(name): of for name, of in settings.symbols.probes.items()}
     return replace(
@@ -207,7 +208,9 @@ def scrubbed(trace: Trace, scrubber: Scrubber) -> Trace:
         path=scrubber.path(trace.path),
         read=read,
         settings=replace(
-            settings, facts=scrubber.facts(settings.facts), symbols=SymbolSources(probes)
+            settings,
+            facts=scrubber.facts(settings.facts),
+            symbols=SymbolSources(probes, None, None if table is None else table.names_sha256),
         ),
     )
 

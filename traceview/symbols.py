@@ -8,6 +8,7 @@ and tracefs `kprobe_events` (Documentation/trace/kprobetrace.rst).
 
 from __future__ import annotations
 
+import hashlib
 import io
 import re
 from dataclasses import dataclass, field
@@ -62,6 +63,12 @@ class Kallsyms:
 
     addresses: np.ndarray
     names: np.ndarray
+
+    @property
+    def names_sha256(self) -> str:
+        """The digest of the names in order, which does not tell where the kernel was."""
+        names = "\n".join(self.names.tolist())
+        return hashlib.sha256(names.encode("utf-8", "surrogateescape")).hexdigest()
 
     def resolve(self, addresses: pl.Series) -> pl.DataFrame:
         """One row per address (UInt64): `symbol` and `offset` in bytes, null outside the table."""
@@ -124,10 +131,14 @@ class TableCheck:
 
 @dataclass(frozen=True, slots=True)
 class SymbolSources:
-    """What names a probe: definitions by event name, and a symbol table for addresses."""
+    """What names a probe: definitions by event name, and a symbol table for addresses.
+
+    `names_sha256`: of the names of a table that named addresses before these were replaced.
+    """
 
     probes: Mapping[str, Probe] = field(default_factory=dict)
     kallsyms: Kallsyms | None = None
+    names_sha256: str | None = None
 
 
 def parse_kprobe_events(text: str) -> dict[str, Probe]:

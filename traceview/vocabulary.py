@@ -131,7 +131,7 @@ def _builtin() -> Vocabulary:
 def _parse(text: str, path: str) -> Vocabulary:
     try:
         tables = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as err:
+    except (tomllib.TOMLDecodeError, RecursionError) as err:
         raise SettingError(f"vocabulary is not TOML: {err}\nin file: {path}") from err
     _only(tables, {"function", "event"}, path)
     functions, events = tables.get("function", []), tables.get("event", [])

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from traceview.queries.analysis import Analysis
+    from traceview.queries.filters import Filters
     from traceview.trace import Trace
 
 SAMPLES = Path(__file__).parent.parent.parent / "sample_traces"
@@ -43,7 +44,9 @@ def evidence(
     **asked: Any,
 ) -> Path:
     """A folder of evidence of these traces."""
-    recipe = Recipe(form, ("analyze", "trace"), **asked, **(steps or {}))
+    if "arguments" not in asked:
+        asked["arguments"] = command(form, sides, calibrations or {}, **asked)
+    recipe = Recipe(form, **asked, **(steps or {}))
     with Evidence(folder, force=force) as writer:
 
         def read(part: str, traces: Sequence[Trace]) -> Analysis:
@@ -57,6 +60,35 @@ def evidence(
         parts = parts_of(form, whole, known)
         writer.finish(parts, recipe, reports_of(found(recipe, parts), recipe))
     return folder
+
+
+def command(
+    form: str,
+    sides: Mapping[str, Sequence[Trace]],
+    calibrations: Mapping[str, Sequence[Trace]],
+    *,
+    claims: Sequence[str] = (),
+    vocabularies: Sequence[tuple[str, str]] = (),
+    filters: Filters | None = None,
+) -> tuple[str, ...]:
+    """The arguments that ask for this; of filters those by trigger."""
+    found = ["analyze" if form == "analysis" else "compare"]
+    found += {"runs": ["--aa"], "strategies": ["--group", "strategy"]}.get(form, [])
+    options = {"traces": "", "all": "", "base": "--base", "with": "--with"}
+    for options_of, of in (
+        (options, sides),
+        ({"traces": "--calibration", "all": "--base-calibration",
+          "base": "--base-calibration", "with": "--with-calibration"}, calibrations),
+    ):  # fmt: skip
+        for name, traces in of.items():
+            for trace in traces:
+                found += [one for one in (options_of[name], trace.path) if one]
+    for option, values in (
+        ("--claim", claims), ("--vocabulary", [name for name, _ in vocabularies]),
+        ("--trigger", filters.triggers if filters else ()),
+    ):  # fmt: skip
+        found += [word for value in values for word in (option, value)]
+    return tuple(found)
 
 
 def table(folder: Path, name: str) -> pl.DataFrame:

@@ -84,7 +84,7 @@ def compare(  # noqa: PLR0913 - one per option
             json=json, mail=mail, markdown=markdown, output=output, html=html, png=png, svg=svg,
             evidence=evidence, force=force, quiet=quiet,
         )  # fmt: skip
-        sides = _sides(traces, base, with_, group, one_side=aa)
+        sides = sides_of(traces, base, with_, group, one_side=aa)
         _refuse_unfit(sides, with_calibration, claim if aa else None)
         form = "runs" if aa else "strategies" if group else "comparison"
         with Reading(outputs) as reading:
@@ -96,11 +96,11 @@ def compare(  # noqa: PLR0913 - one per option
             opened = _by_name(sides, open_traces(
                 [path for paths in sides.values() for path in paths],
                 stated={
-                    "origin": _by_side(origin, sides), "label": _by_side(label, sides), "run": run,
+                    "origin": by_side(origin, sides), "label": by_side(label, sides), "run": run,
                     "order": order,
                 },
                 host=host,
-                kallsyms=_by_side(kallsyms, sides),
+                kallsyms=by_side(kallsyms, sides),
                 vocabularies=vocabulary or (),
                 digest=outputs.lasting,
             ))  # fmt: skip
@@ -132,7 +132,7 @@ def compare(  # noqa: PLR0913 - one per option
             raise Stop(FINDING)
 
 
-def _sides(
+def sides_of(
     traces: list[str] | None,
     base: list[str] | None,
     with_: list[str] | None,
@@ -171,7 +171,7 @@ def _sides(
     return {"all": traces}
 
 
-def _by_side(values: Sequence[T] | None, sides: dict[str, list[str]]) -> Sequence[T] | None:
+def by_side(values: Sequence[T] | None, sides: dict[str, list[str]]) -> Sequence[T] | None:
     """Two values for two sides are that of --base and that of --with, for all of their traces."""
     many = [len(paths) for paths in sides.values()]
     if values is None or len(values) != 2 or len(many) != 2:

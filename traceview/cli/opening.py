@@ -43,18 +43,14 @@ def open_traces(
     for more in vocabularies:
         words = words.extended(more)
     paths = list(paths)
+    refuse_sidecars(paths)
     _refuse_twins(paths)
     opened = []
-    by_name = {
-        # One position for all would say that they were recorded at once.
-        name: _for_each(f"--{name}", values, paths, one_for_all=name != "order")
-        for name, values in stated.items()
-    }
-    hosts = _for_each("--host", host, paths, one_for_all=False)
-    tables = _for_each("--kallsyms", kallsyms, paths)
+    by_trace = stated_of(stated, paths)
+    hosts = for_each("--host", host, paths, one_for_all=False)
+    tables = for_each("--kallsyms", kallsyms, paths)
     for at, path in enumerate(paths):
-        facts = {name: values[at] for name, values in by_name.items()}
-        facts["sha256"] = _sha256(path) if digest else None
+        facts = {**by_trace[at], "sha256": _sha256(path) if digest else None}
         settings = read_settings(path, sidecar=hosts[at], stated=facts, kallsyms=tables[at])
         opened.append(open_trace(path, settings=settings, vocabulary=words))
     return opened
@@ -78,6 +74,7 @@ def open_calibration(
     from traceview.parsers import open_trace  # noqa: PLC0415
 
     paths = list(paths)
+    refuse_sidecars(paths)
     digests = cache(_sha256)
     for one, other in product(paths, traces):
         if _same_trace(one, other, digests):
@@ -95,7 +92,19 @@ def open_calibration(
     return opened
 
 
-def _for_each(
+def stated_of(
+    stated: Mapping[str, Sequence[Any] | None], paths: Sequence[str]
+) -> list[dict[str, Any]]:
+    """What the options *stated* say of each trace; raises SettingError as `for_each`."""
+    by_name = {
+        # One position for all would say that they were recorded at once.
+        name: for_each(f"--{name}", values, paths, one_for_all=name != "order")
+        for name, values in stated.items()
+    }
+    return [{name: values[at] for name, values in by_name.items()} for at in range(len(paths))]
+
+
+def for_each(
     option: str, values: Sequence[T] | None, paths: Sequence[str], *, one_for_all: bool = True
 ) -> Sequence[T | None]:
     """The value of *option* for each trace."""
@@ -113,6 +122,19 @@ def _for_each(
         f"{option} is given {plural(len(values), 'time')} for {plural(len(paths), 'trace')}\n"
         f"valid: {wanted}; or a sidecar TRACE.host.json beside each (docs/sidecar.md)"
     )
+
+
+def refuse_sidecars(paths: Iterable[str]) -> None:
+    """Raise SettingError where a sidecar is given as a trace, as globs do that catch both."""
+    from traceview.errors import SettingError  # noqa: PLC0415 - not needed by --help
+    from traceview.host import SIDECAR_SUFFIX  # noqa: PLC0415
+
+    for path in paths:
+        if path.endswith(SIDECAR_SUFFIX):
+            raise SettingError(
+                f"that is a sidecar: give the trace itself: {path}\n"
+                f"valid: {path.removesuffix(SIDECAR_SUFFIX)}, whose sidecar is read with it"
+            )
 
 
 def _refuse_twins(paths: list[str]) -> None:

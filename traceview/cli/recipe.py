@@ -33,7 +33,8 @@ def recipe_of(
     texts = []
     for path in vocabularies or ():
         try:
-            texts.append((str(path), path.read_text(encoding="utf-8")))
+            # As it is: its digest shall be that of the file.
+            texts.append((str(path), path.read_bytes().decode("utf-8")))
         except (OSError, UnicodeDecodeError) as err:
             raise SettingError(f"vocabulary cannot be read: {path}: {err}") from err
     return Recipe(form, tuple(arguments), filters, wanted, tuple(texts), **steps)

@@ -291,11 +291,12 @@ def _input(tables: SourceTables) -> Input:
         if value is not None and name != "sha256"
     }  # fmt: skip
     path = Path(trace.path)
+    table = digest_of(settings.symbols.kallsyms) or settings.symbols.names_sha256
     return Input(
         trace.path, trace.format, settings.facts.get("sha256"),
         path.stat().st_size if path.is_file() else None, tables.page_bytes,
         Heard.of(tables.traced), stated,
         None if settings.traced is None else tuple(sorted(settings.traced)),
-        dict(settings.symbols.probes), digest_of(settings.symbols.kallsyms),
+        dict(settings.symbols.probes), table,
         tuple(sorted(tables.facts.get("traced") or ())),
     )  # fmt: skip

@@ -28,6 +28,7 @@ from traceview.report.manifest import (
     read_manifest,
     table_file,
 )
+from traceview.report.parquet_pages import inflated_bytes
 from traceview.schema import TABLES
 from traceview.trace import Diagnostic
 
@@ -39,7 +40,11 @@ if TYPE_CHECKING:
 MOST_ROWS_OF_GROUP: Final = 20_000_000
 # A row differs from the one before it in its number at least.
 MOST_ROWS_OF_BYTE: Final = 8
+# Numbers of unmaps that resemble one another pack well; into less than this they never did.
+LEAST_BYTES: Final = 1 << 30
+MOST_INFLATED: Final = 64
 MOST_NAMED: Final = 5
+SEVERITIES: Final = ("info", "warning", "error")  # trace.py: Diagnostic
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +115,12 @@ class EvidenceFolder:
             )  # fmt: skip
         for name, rows in (*tables.items(), (DIAGNOSTICS, said)):
             self._known_sources(part, name, rows, len(sources))
+        known = said.drop_nulls(["code", "severity", "message"])
+        if len(known) != len(said) or not said["severity"].is_in(SEVERITIES).all():
+            raise ParseError(
+                "no code, message or severity", path=table_file(part, DIAGNOSTICS),
+                reading="a table",
+            )  # fmt: skip
         diagnostics = tuple(
             (source, Diagnostic(code, severity, message, count))
             for source, code, severity, message, count in said.iter_rows()
@@ -171,8 +182,27 @@ class EvidenceFolder:
                 f"{rows:,} rows in {path.stat().st_size:,} bytes: no table that traceview wrote",
                 path=str(path), reading="a table",
             )  # fmt: skip
+        self._refuse_inflation(table, metadata, path)
         # Texts are read as what repeats them: a text of a megabyte, a million times, is one.
         return pq.ParquetFile(path, read_dictionary=texts), path
+
+    def _refuse_inflation(self, table: str, metadata: pq.FileMetaData, path: Path) -> None:
+        """Raise ParseError where far more would have to be held than a file of this size says."""
+        try:
+            inflated = inflated_bytes(path, metadata)
+        except (OSError, ValueError) as err:
+            raise self._unreadable(path, err) from err
+        groups = [metadata.row_group(at) for at in range(metadata.num_row_groups)]
+        width = sum(map(_bytes_of, schema_of(table).types))
+        held = [max(size, one.num_rows * width) for size, one in zip(inflated, groups, strict=True)]
+        # Calls are read a group at a time, anything else whole.
+        needed = max(held, default=0) if table == "calls" else sum(held)
+        size = path.stat().st_size
+        if needed > max(LEAST_BYTES, MOST_INFLATED * size):
+            raise ParseError(
+                f"{needed:,} bytes of tables in {size:,}: no table that traceview wrote",
+                path=str(path), reading="a table",
+            )  # fmt: skip
 
     def _rows(
         self, file: pq.ParquetFile, path: Path, table: str, group: int | None = None
@@ -249,6 +279,11 @@ def _plain(read: pa.Table) -> pa.Table:
     ]  # fmt: skip
     columns = [column.cast(kind) for column, kind in zip(read.columns, wanted, strict=True)]
     return pa.table(columns, names=read.column_names)
+
+
+def _bytes_of(kind: pa.DataType) -> int:
+    """What a value of a column takes in memory, a text by its number."""
+    return kind.bit_width // 8 if pa.types.is_primitive(kind) else 4
 
 
 def _item(of: pa.DataType) -> pa.DataType:

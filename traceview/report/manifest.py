@@ -9,10 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+import re
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version as installed
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+import polars as pl
+
+import traceview
 from traceview.errors import ParseError, SettingError, UnsupportedError
 from traceview.queries.analysis import KEPT
 from traceview.queries.breakdown import Traced
@@ -20,7 +24,7 @@ from traceview.queries.filters import Filters
 from traceview.queries.steps import StepIntervals
 from traceview.report.json_document import header
 from traceview.report.recipe import FORMS, Recipe
-from traceview.schema import SCHEMA_VERSION
+from traceview.schema import SCHEMA_VERSION, TABLES
 from traceview.symbols import Kallsyms, Probe
 
 if TYPE_CHECKING:
@@ -37,7 +41,18 @@ TABLES_OF_PART: Final = (*KEPT, "tracing_costs", "calls", DIAGNOSTICS)
 EVIDENCE_VERSION: Final = 1
 LARGEST_BYTES: Final = 64 << 20
 SHA256_DIGITS: Final = 64
+# What can be stated of a recording, as JSON has it.
+FACTS: Final = {
+    name: int if kind.is_integer() else bool if kind == pl.Boolean else str
+    for name, kind in TABLES["sources"].items()
+}
+LONGEST_VERSION: Final = 40
 SOFTWARE: Final = ("polars", "numpy", "scipy")
+# Versions as PEP 440 has them; of a local one what git and distributions add, and no words.
+VERSION: Final = re.compile(
+    r"[0-9]{1,4}(\.[0-9]{1,8}){0,3}((a|b|rc)[0-9]{1,4})?(\.post[0-9]{1,4})?(\.dev[0-9]{1,6})?"
+    r"(\+(g[0-9a-f]{4,40}|[a-z]{0,6}[0-9]{1,8}[a-z]?[0-9]{0,4})(\.d?[0-9]{1,8})?)?"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +95,8 @@ class Input:
 
     `sha256` and `bytes` are None of standard input. `stated`, `traced`, `probes`: of the sidecar
     and options. `configured`: the functions that the file says its recorder timed, hit or not.
-    `kallsyms`: the digest of the symbol table that named addresses.
+    `kallsyms`: the digest of the symbol table that named addresses; of its names where addresses
+    were replaced.
     """
 
     path: str
@@ -160,17 +176,19 @@ def read_manifest(path: Path) -> Manifest:
     except OSError as err:
         raise ParseError(f"cannot be read: {err.strerror or err}", path=str(path)) from err
     try:
-        document = json.loads(text, parse_constant=_no_number)
+        document = json.loads(text, parse_constant=_no_number, object_pairs_hook=_once_each)
     except (ValueError, RecursionError) as err:
         raise ParseError(f"not JSON: {err}", path=str(path), reading="the manifest") from err
     try:
-        return _manifest(document)
+        found = _manifest(document)
+        _refuse_more(document, json.loads(manifest_text(found)), "manifest")
     except _WrongError as err:
         raise ParseError(str(err), path=str(path), reading="the manifest") from err
     except (SettingError, UnicodeError) as err:
         raise ParseError(f"{err}", path=str(path), reading="the manifest") from err
     except _NewerError as err:
         raise UnsupportedError(str(err), path=str(path), reading="the manifest") from err
+    return found
 
 
 class _WrongError(Exception):
@@ -185,6 +203,28 @@ def _no_number(name: str) -> None:
     raise ValueError(f"{name} is no number")
 
 
+def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON; of a name that is there twice, readers take one or the other."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name is there twice")
+    return found
+
+
+def _refuse_more(held: object, known: object, where: str) -> None:
+    """Refuse what no manifest says, and what says otherwise what it says elsewhere (command)."""
+    if isinstance(held, dict) and isinstance(known, dict):
+        for name in held:
+            if name not in known:
+                raise _WrongError(f"no manifest that traceview wrote says {name!r} in {where}")
+            _refuse_more(held[name], known[name], name)
+    elif isinstance(held, list) and isinstance(known, list) and len(held) == len(known):
+        for one, other in zip(held, known, strict=True):
+            _refuse_more(one, other, where)
+    elif held != known:
+        raise _WrongError(f"{where} is {held!r}, and would be {known!r} of this manifest")
+
+
 def _manifest(document: object) -> Manifest:
     top = _object(document, "it")
     if _text(top, "document") != "evidence":
@@ -192,7 +232,7 @@ def _manifest(document: object) -> Manifest:
     layout, schema = _whole(top, "evidence_version"), _text(top, "schema_version")
     if layout != EVIDENCE_VERSION or schema != SCHEMA_VERSION:
         raise _NewerError(
-            f"written by traceview {_text(top, 'traceview_version')}, of layout {layout} and schema"
+            f"written by traceview {_version(top)}, of layout {layout} and schema"
             f" {schema}; this one knows layout {EVIDENCE_VERSION} and schema {SCHEMA_VERSION}"
         )
     recipe = _recipe(top)
@@ -205,7 +245,7 @@ def _manifest(document: object) -> Manifest:
     for name in sorted(wanted ^ set(files))[:1]:
         what = "misses a file" if name in wanted else "names a file that evidence does not have"
         raise _WrongError(f"files {what}: {name!r}")
-    programs = _each(top, "software", _plain_text)
+    programs = _each(top, "software", _program)
     return Manifest(recipe, inputs, files, programs)
 
 
@@ -220,7 +260,7 @@ def _recipe(top: dict[str, Any]) -> Recipe:
         _texts(top, "claims"),
         tuple((_text(one, "name"), _text(one, "text")) for one in vocabularies),
         None if steps is None else _steps(steps), _text(top, "step_pattern"),
-        _text(top, "traceview_version"),
+        _version(top),
     )  # fmt: skip
 
 
@@ -254,7 +294,7 @@ def _input(of: dict[str, Any]) -> Input:
         raise _WrongError("visits is neither true nor false")
     stated = _object(of.get("stated"), "stated")
     for name, value in stated.items():
-        if not isinstance(value, (str, int)):
+        if type(value) is not FACTS.get(name) or not _fits(name, value):
             raise _WrongError(f"{name!r} is stated as {value!r}")
     return Input(
         _text(of, "path"), _text(of, "format"), _digest(of, "sha256"),
@@ -268,6 +308,15 @@ def _input(of: dict[str, Any]) -> Input:
     )  # fmt: skip
 
 
+def _fits(name: str, value: object) -> bool:
+    """Whether a column of sources can hold *value*: an origin that there is, a number in range."""
+    try:
+        pl.Series([value], dtype=TABLES["sources"][name], strict=True)
+    except (pl.exceptions.PolarsError, TypeError, OverflowError):
+        return False
+    return True
+
+
 def _probe(value: object, name: str) -> Probe:
     of = _object(value, f"the probe {name!r}")
     return Probe(_text(of, "symbol"), _text(of, "phase"), _text(of, "evidence"))
@@ -279,6 +328,16 @@ def _file(value: object, name: str) -> File:
     if digest is None:
         raise _WrongError(f"the file {name!r} has no sha256")
     return File(digest, size)
+
+
+def _program(value: object, name: str) -> str:
+    """The version of something that computed: no place for words either."""
+    if name not in {"python", "machine", *SOFTWARE}:
+        raise _WrongError(f"no software of ours: {name!r}")
+    text = _plain_text(value, name)
+    if len(text) > LONGEST_VERSION or " " in text:
+        raise _WrongError(f"{name!r} is no version: {text!r}")
+    return text
 
 
 def _plain_text(value: object, name: str) -> str:
@@ -306,6 +365,14 @@ def _list(of: dict[str, Any], key: str) -> list[Any]:
 
 def _text(of: dict[str, Any], key: str) -> str:
     return _plain_text(of.get(key), key)
+
+
+def _version(top: dict[str, Any]) -> str:
+    """The version that wrote it: no place for words, because verify and the report repeat it."""
+    text = _text(top, "traceview_version")
+    if text != traceview.__version__ and VERSION.fullmatch(text) is None:
+        raise _WrongError(f"'traceview_version' is no version: {text!r}")
+    return text
 
 
 def _texts(of: dict[str, Any], key: str) -> tuple[str, ...]:

@@ -6,6 +6,8 @@ about it (sidecar, options) is in the manifest and is stated again; its path is 
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
@@ -44,8 +46,9 @@ def reread(
     heard: dict[str, Any] = {}
 
     def hear(_source: int, _batch: object, _chunk: object, tables: SourceTables) -> None:
-        heard["of"] = Heard.of(tables.traced)
+        heard["heard"] = Heard.of(tables.traced)
         heard["page_bytes"] = tables.page_bytes
+        heard["configured"] = tuple(sorted(tables.facts.get("traced") or ()))
 
     found = analyze(
         trace, sink=calls.hear, hear=hear, progress=progress, step_pattern=recipe.step_pattern,
@@ -62,13 +65,14 @@ def reread(
             table, one_side, other, besides=NOT_OF_THE_FILE.get(table, ())
         )
     differences += _diagnostics(stated, found, number, (one.path, trace.path))
+    path = Path(trace.path)
+    if one.bytes is not None and path.is_file():
+        heard["bytes"] = path.stat().st_size
     differences += [
-        Difference(f"{name} of the manifest", said, now)
-        for name, said, now in (
-            ("heard", one.heard, heard["of"]), ("page_bytes", one.page_bytes, heard["page_bytes"]),
-        )
-        if said != now
-    ]  # fmt: skip
+        Difference(f"{name} of the manifest", getattr(one, name), now)
+        for name, now in heard.items()
+        if getattr(one, name) != now
+    ]
     where = f"{part}, source {number}"
     text = f"{where}, read again: {len(KEPT)} tables, diagnostics and {plural(calls.seen, 'call')}"
     return check("trace", text, [words(one, f"{where}: ") for one in differences])
@@ -120,8 +124,12 @@ def _diagnostics(
 ) -> list[Difference]:
     one = [what for source, what in stated.diagnostics if source == number]
     other = [what for _, what in found.diagnostics]
-    texts = [
-        [(what.code, what.severity, what.message.replace(path, ""), what.count) for what in of]
-        for of, path in zip((one, other), paths, strict=True)
-    ]
-    return [] if texts[0] == texts[1] else [Difference("diagnostics", texts[0], texts[1])]
+    then, now = paths
+    if len(one) == len(other) and all(
+        a in (b, replace(b, message=b.message.replace(now, then)))
+        for a, b in zip(one, other, strict=True)
+    ):
+        return []
+    texts = [[(what.code, what.severity, what.message, what.count) for what in of]
+             for of in (one, other)]  # fmt: skip
+    return [Difference("diagnostics", texts[0], texts[1])]

@@ -7,6 +7,7 @@ A step that fails does not end the others, so that a reader sees how far a chang
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, field
 from itertools import zip_longest
@@ -31,12 +32,20 @@ if TYPE_CHECKING:
     from traceview.report.evidence_reading import EvidenceFolder
     from traceview.report.manifest import Input, Manifest
 
+STDIN: Final = "<stdin>"  # parsers/source.py; it can be read once only
+# What the traces of a side are called where nobody says (cli/compare.py).
+SIDES: Final = {
+    ("comparison", "base"): "base", ("comparison", "with"): "with", ("runs", "all"): "one side",
+}  # fmt: skip
 MATCHES: Final = "matches"
 DIFFERS: Final = "differs"
 UNCHECKED: Final = "not checked"
 MOST_SAID: Final = 8
 SHOWN: Final = 160
-NUMBER: Final = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?")
+# What a line of JSON is made of: texts, which are compared as they are, and numbers.
+JSON_TOKEN: Final = re.compile(
+    r'"(?:[^"\\]|\\.)*"|(?P<number>-?[0-9]+(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?)'
+)
 PROBE: Final = ("probe_ns", "probe_low_ns", "probe_high_ns")
 # What tables that contradict each other can end in.
 CONTRADICTION: Final = (
@@ -57,11 +66,12 @@ class Check:
 
 @dataclass(slots=True)
 class Verification:
-    """The steps that were taken, and the recordings that were not given."""
+    """The steps that were taken, the tables, and the recordings that were not given."""
 
     manifest: Manifest
     checks: list[Check] = field(default_factory=list)
     unlisted: tuple[str, ...] = ()
+    parts: Mapping[str, Analysis] = field(default_factory=dict)
     not_read: tuple[Input, ...] = ()
 
     @property
@@ -82,6 +92,7 @@ def verification(folder: EvidenceFolder) -> Verification:
         of.checks.append(Check("report", UNCHECKED, "nothing was recomputed: a file is missing"))
         return of
     parts = {name: folder.part(name) for name in folder.manifest.inputs}
+    of.parts = parts
     of.checks.append(_inputs(folder.manifest, parts))
     of.checks.append(_pricing(folder.manifest, parts))
     of.checks.append(_unmaps(folder, parts))
@@ -120,10 +131,34 @@ def _inputs(manifest: Manifest, parts: Mapping[str, Analysis]) -> Check:
                 f" {shortened(str(getattr(one, name)))} in the manifest"
                 for name in ("path", "format", "sha256") if row[name] != getattr(one, name)
             ]  # fmt: skip
+            facts = {"label": SIDES.get((manifest.recipe.form, part)), **one.stated}
+            said += [
+                f"{part}/sources row {number}: {name} is {shortened(str(row[name]))}, and"
+                f" {shortened(str(value))} is stated in the manifest"
+                for name, value in facts.items() if row[name] != value
+            ]  # fmt: skip
+    said += dict.fromkeys(_twins(manifest))
     inputs = sum(map(len, manifest.inputs.values()))
     return check(
         "inputs", f"{plural(inputs, 'recording')} named alike by tables and manifest", said
     )
+
+
+def _twins(manifest: Manifest) -> Iterator[str]:
+    """A recording that counts twice, or that nothing identifies: no command takes either."""
+    sides = FORMS[manifest.recipe.form]
+    sets = [list(sides), *([side, fewer] for side, fewer in sides.items())]
+    for parts in sets:
+        seen: dict[str | None, str] = {}
+        for part in parts:
+            for number, one in enumerate(manifest.inputs.get(part, ())):
+                where = f"{part}, source {number}"
+                if one.sha256 in seen:
+                    yield f"{where}: the recording of {seen[one.sha256]} again"
+                elif one.sha256 is None and one.path != STDIN:
+                    yield f"{where}: no SHA-256"
+                elif one.sha256 is not None:
+                    seen[one.sha256] = where
 
 
 def _pricing(manifest: Manifest, parts: Mapping[str, Analysis]) -> Check:
@@ -249,12 +284,13 @@ def _as_bytes(pieces: Iterable[str], manifest: Manifest) -> Iterator[bytes]:
 
 def _report(name: str, stated: Iterable[bytes], again: Iterable[bytes]) -> Check:
     said: list[str] = []
+    may_round = name.endswith(".json")  # of the text, every letter counts
     rounded = differing = lines = 0
     for number, (one, other) in enumerate(zip_longest(stated, again), start=1):
         lines += 1
         if one == other:
             continue
-        if one is not None and other is not None and _rounds_to(one, other):
+        if may_round and one is not None and other is not None and _rounds_to(one, other):
             rounded += 1
             continue
         differing += 1
@@ -282,14 +318,24 @@ def _lines_that_differ(number: int, one: bytes | None, other: bytes | None) -> l
 
 
 def _rounds_to(one: bytes, other: bytes) -> bool:
-    """Whether two lines differ in nothing but the last digits of fractions."""
-    texts = [line.decode("utf-8", "replace") for line in (one, other)]
-    if NUMBER.split(texts[0]) != NUMBER.split(texts[1]):
+    """Whether two lines of JSON differ in nothing but the last digits of fractions."""
+    try:
+        texts = [line.decode("utf-8") for line in (one, other)]
+    except UnicodeDecodeError:
         return False
-    for stated, again in zip(*(NUMBER.findall(text) for text in texts), strict=True):
-        exact = not any(mark in number for number in (stated, again) for mark in ".eE")
-        if stated != again and (
-            exact or abs(float(stated) - float(again)) > ROUNDING * abs(float(stated))
-        ):
-            return False
-    return True
+    found: list[list[str]] = [[], []]
+    for numbers, text in zip(found, texts, strict=True):
+        numbers += [match["number"] for match in JSON_TOKEN.finditer(text) if match["number"]]
+    rest = [JSON_TOKEN.sub(lambda match: "0" if match["number"] else match[0], text)
+            for text in texts]  # fmt: skip
+    pairs = list(zip(*found, strict=False))
+    return rest[0] == rest[1] and all(a == b or _is_rounding(a, b) for a, b in pairs)
+
+
+def _is_rounding(stated: str, again: str) -> bool:
+    """Whether two numbers, as JSON writes them, are fractions as good as equal."""
+    if not all(set(".eE") & set(number) for number in (stated, again)):
+        return False
+    one, other = float(stated), float(again)
+    near = abs(one - other) <= ROUNDING * abs(one)
+    return math.isfinite(one) and math.isfinite(other) and near

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING, Final
 
 from rich.text import Text
@@ -15,6 +16,7 @@ from traceview.report.wording import clean, plural
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from traceview.report.manifest import Manifest
     from traceview.report.verification import Verification
 
 STYLES: Final = {MATCHES: "green", DIFFERS: "bold red", UNCHECKED: "yellow"}
@@ -32,6 +34,18 @@ OF_THE_HOST: Final = (
     "what was stated about the recordings (origin, host, label, run, which functions were traced):"
     " sidecars and options say so, no recording proves it"
 )
+NO_DIGEST: Final = (
+    "which recordings were read from standard input: no digest names them, and none can be given"
+)
+OWN_WORDS: Final = (
+    "that functions mean what the own vocabulary says: it decides which calls are CMO, TLBI or"
+    " anything else, here as in the report; its text is in the manifest"
+)
+OWN_PROBES: Final = (
+    "that probes are on the functions that sidecars say: that decides what their events count as"
+)
+OWN_SYMBOLS: Final = "that the symbol table which named addresses is of the traced kernel and boot"
+OWN_STEPS: Final = "that steps were when the file of --steps says; it is in the manifest"
 OF_THE_FILES: Final = "that the recordings are what somebody says they are, of that host and kernel"
 
 
@@ -42,6 +56,8 @@ def verify_report(of: Verification, folder: str, width: int) -> list[Text]:
         ("evidence", clean(folder)), ("of", clean(recipe.provenance.command)),
         ("written by", f"traceview {clean(recipe.version)}"),
         ("recordings", plural(sum(map(len, of.manifest.inputs.values())), "file")),
+        *(("own vocabulary", f"{clean(one['name'])} ({one['sha256']})")
+          for one in vocabularies(of.manifest)),
     ]  # fmt: skip
     lines = facts(pairs, width) + heading("Checked", width)
     for check in of.checks:
@@ -62,6 +78,7 @@ def limits(of: Verification) -> Iterator[str]:
         yield FORGED
         yield NOT_FROM_CALLS
     yield OF_THE_HOST
+    yield from _meanings(of)
     if not of.not_read:
         yield OF_THE_FILES
     if of.manifest.recipe.version != traceview.__version__:
@@ -77,6 +94,32 @@ def limits(of: Verification) -> Iterator[str]:
         )
 
 
+def vocabularies(of: Manifest) -> list[dict[str, str]]:
+    """Name and digest of each file that says what functions are."""
+    return [
+        {
+            "name": name,
+            "sha256": hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest(),
+        }
+        for name, text in of.recipe.vocabularies
+    ]
+
+
+def _meanings(of: Verification) -> Iterator[str]:
+    """What decides what is counted as what, and came from whoever made the report."""
+    several = [one for inputs in of.manifest.inputs.values() for one in inputs]
+    if of.manifest.recipe.vocabularies:
+        yield OWN_WORDS
+    if any(one.sha256 is None for one in several):
+        yield NO_DIGEST
+    if any(one.probes for one in several):
+        yield OWN_PROBES
+    if any(one.kallsyms for one in several):
+        yield OWN_SYMBOLS
+    if of.manifest.recipe.steps is not None:
+        yield OWN_STEPS
+
+
 def conclusion(of: Verification) -> str:
     """The one sentence to quote."""
     if not of.matches:
@@ -85,9 +128,13 @@ def conclusion(of: Verification) -> str:
     inputs = sum(map(len, of.manifest.inputs.values()))
     read = inputs - len(of.not_read)
     if not read:
-        return "matches: the report follows from the tables; no recording was read"
+        return "no recording was read; matches: the report follows from the tables"
     if of.not_read:
-        return f"matches: so do {read:,} of {plural(inputs, 'recording')}, read again"
+        return (
+            f"{len(of.not_read):,} of {plural(inputs, 'recording')} were not read; matches: the"
+            f" report follows from the tables, and {plural(read, 'recording')}, read again, made"
+            " the same rows"
+        )
     return (
         f"matches: the report follows from the tables, and these from the"
         f" {plural(inputs, 'recording')}, read again"
@@ -104,6 +151,7 @@ def verify_json(of: Verification, folder: str) -> Iterator[str]:
             "written_by": of.manifest.recipe.version,
             "matches": of.matches,
             "conclusion": conclusion(of),
+            "vocabularies": vocabularies(of.manifest),
             "checks": [
                 {
                     "code": one.code, "outcome": one.outcome, "text": one.text,
