@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import struct
 import xml.etree.ElementTree as ET
+from importlib import import_module, resources
 from typing import TYPE_CHECKING
 
 import altair as alt
@@ -14,9 +15,17 @@ from tests.test_charts import HOSTILE, calls, hostile
 from tests.writers.analyses import analysis, source, unmap
 from traceview.errors import SettingError
 from traceview.report.charts.analysis import analysis_charts
-from traceview.report.charts.chart import Chart
+from traceview.report.charts.chart import CODES, Chart
 from traceview.report.contents import contents
-from traceview.report.pictures import PADDING, SCALE, WIDTH, pictures, rendered, specification
+from traceview.report.pictures import (
+    PADDING,
+    SCALE,
+    WIDTH,
+    pictures,
+    refuse_pictures,
+    rendered,
+    specification,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -82,10 +91,41 @@ def test_an_existing_file_is_not_overwritten_and_nothing_else_is_written(
     assert there.read_text().startswith("<svg")
 
 
-def test_a_folder_that_cannot_be_made_is_refused(charts: list[Chart], tmp_path: Path) -> None:
+@pytest.mark.parametrize("code", CODES)
+def test_a_picture_of_any_chart_is_refused_before_the_work(code: str, tmp_path: Path) -> None:
+    (tmp_path / f"{code}.png").write_text("mine")
+    with pytest.raises(SettingError, match=f"{code}.png exists already"):
+        refuse_pictures(tmp_path, "png", force=False)
+    refuse_pictures(tmp_path, "png", force=True)
+    refuse_pictures(tmp_path, "svg", force=False)
+
+
+def test_asking_makes_no_folder(tmp_path: Path) -> None:
+    refuse_pictures(tmp_path / "made" / "later", "png", force=False)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("below", ["", "sub", "sub/sub"])
+def test_a_folder_that_cannot_be_made_is_refused(
+    charts: list[Chart], below: str, tmp_path: Path
+) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(SettingError, match="no folder can be made of"):
-        pictures(charts, tmp_path / "file", "png")
+    for write in (
+        lambda path: pictures(charts, path, "png"),
+        lambda path: refuse_pictures(path, "png", force=True),
+    ):
+        with pytest.raises(SettingError, match="no folder can be made of"):
+            write(tmp_path / "file" / below)
+
+
+def test_every_code_of_a_chart_is_known() -> None:
+    folder = resources.files("traceview.report") / "charts"
+    modules = [
+        import_module(f"traceview.report.charts.{file.name.removesuffix('.py')}")
+        for file in folder.iterdir() if file.name.endswith(".py")
+    ]  # fmt: skip
+    said = [getattr(one, name, "") for one in modules for name in ("CODE", "RECORDED")]
+    assert sorted(CODES) == sorted({str(code) for code in said if code})
 
 
 def test_hostile_names_are_text_in_a_picture() -> None:

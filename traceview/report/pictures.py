@@ -11,6 +11,7 @@ from textwrap import wrap
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from traceview.errors import SettingError
+from traceview.report.charts.chart import CODES
 from traceview.report.new_file import refuse_existing, write_file
 
 if TYPE_CHECKING:
@@ -29,24 +30,43 @@ TITLE_CHARACTERS: Final = 92
 SUBTITLE_CHARACTERS: Final = 128
 
 
+def refuse_pictures(directory: Path, kind: Kind, *, force: bool) -> None:
+    """Raise SettingError where no folder can be made of *directory*, or it has a picture already.
+
+    Asked before the work begins, of every chart that there is: which of them the data has
+    something for is not known by then. With *force* pictures may be there.
+    """
+    try:
+        there = next(one for one in (directory, *directory.absolute().parents) if one.exists())
+        if not there.is_dir():
+            raise SettingError(f"no folder can be made of {directory}: {there} is none")
+        for path in [directory / f"{code}.{kind}" for code in CODES if there == directory]:
+            refuse_existing(path, force=force)
+    except OSError as err:
+        raise _no_folder(directory, err) from err
+
+
 def pictures(
     charts: Sequence[Chart], directory: Path, kind: Kind, *, force: bool = False
 ) -> list[Path]:
     """Write DIRECTORY/CODE.KIND of each chart that has something to draw; the files written.
 
-    The directory is made where it is missing. Raises SettingError, before anything is written,
-    where a file exists and *force* is not given.
+    The directory is made where it is missing. Raises SettingError, before anything is written, as
+    refuse_pictures() does.
     """
+    refuse_pictures(directory, kind, force=force)
     drawn = [(one, directory / f"{one.code}.{kind}") for one in charts if one.chart is not None]
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as err:
-        raise SettingError(f"no folder can be made of {directory}: {err.strerror or err}") from err
-    for _, path in drawn:
-        refuse_existing(path, force=force)
+        raise _no_folder(directory, err) from err
     for one, path in drawn:
         write_file(path, [rendered(one, kind)], force=force)
     return [path for _, path in drawn]
+
+
+def _no_folder(directory: Path, err: OSError) -> SettingError:
+    return SettingError(f"no folder can be made of {directory}: {err.strerror or err}")
 
 
 def rendered(chart: Chart, kind: Kind, *, dark: bool = False) -> str | bytes:

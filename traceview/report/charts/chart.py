@@ -12,17 +12,23 @@ comparison the side), `picked_unmap` names an unmap as `source_id:unmap_id` (fie
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     import altair as alt
 
     Drawing = alt.LayerChart | alt.Chart | alt.FacetChart | alt.VConcatChart | alt.HConcatChart
 
+# Of all charts that there are, of an analysis and of a comparison.
+CODES: Final = (
+    "ratios", "split", "split-recorded", "leaves", "ecdf", "shift", "timeline", "samples",
+    "waterfall",
+)  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """`code` is a stable kebab-case name (of its file, its place in the page).
+    """`code`, one of CODES, is a stable name (of its file, its place in the page).
 
     `title` says what the chart says, `subtitle` what its reader must know at once (what the times
     are, what is not drawn), `description` what is drawn, in words for those who do not see it.
