@@ -47,7 +47,8 @@ def _cpuid(session: Session, section: Section) -> None:
 
 def _cmdline(session: Session, section: Section) -> None:
     words = [section.string() for _ in range(section.u32())]
-    session.facts["tracer_options"] = " ".join(words)
+    if len(words) > 1:  # the name of the program alone is no option
+        session.facts["tracer_options"] = " ".join(words)
 
 
 def _event_desc(session: Session, section: Section) -> None:

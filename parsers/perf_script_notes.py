@@ -90,7 +90,7 @@ class Notes:
             self.facts["cpus"] = int(value)
         elif key == "cpuid" and MIDR.fullmatch(value):
             self.facts["midr"] = value
-        elif key == "cmdline":
+        elif key == "cmdline" and " " in value.strip():  # the program alone is no option
             self.facts["tracer_options"] = value
         elif key == "reference time" and (match := WALL.search(value)):
             at = datetime.fromtimestamp(int(match[1]), UTC)

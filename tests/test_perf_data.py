@@ -64,6 +64,12 @@ def test_the_header_says_what_the_host_is() -> None:
         }  # fmt: skip
 
 
+def test_the_name_of_the_program_alone_is_no_option() -> None:
+    features = {11: struct.pack("<I", 1) + w.string("/usr/bin/perf")}
+    recording = w.Recording([CLOCK], w.record(82), features)
+    assert "tracer_options" not in read(recording.file()).facts
+
+
 @pytest.mark.parametrize(
     ("flags", "clockid", "clock"),
     [(0, 1, "perf"), (w.USE_CLOCKID, 1, "mono"), (w.USE_CLOCKID, 7, "boot"),

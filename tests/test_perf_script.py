@@ -281,6 +281,11 @@ def test_the_header_gives_facts() -> None:
     }  # fmt: skip
 
 
+def test_the_name_of_the_program_alone_is_no_option() -> None:
+    text = "# ========\n# cmdline : /usr/bin/perf \n# ========\n#\n"
+    assert "tracer_options" not in read(text + one_line("kvm:x", "")).facts
+
+
 def test_the_clock_is_that_of_perf_unless_the_header_says_another() -> None:
     event = "# event : name = cycles, , id = { 1 }, type = 0 (X), size = 144, sample_id_all = 1\n"
     assert read(event + one_line("kvm:x", "")).facts["clock"] == "perf"

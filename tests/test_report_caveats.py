@@ -218,7 +218,7 @@ def test_a_coarse_clock_is_said_where_leaves_are_unknown() -> None:
     said = texts(analysis([unmap(10**6, None, evidence="kprobe", **parts)], coarse))[
         "clock-resolution"
     ]
-    assert said.endswith("coarse beside the medians of 1.00 us per table release")
+    assert said.endswith(": 1.00 us per table release (mean of each unmap)")
 
 
 def test_durations_that_the_format_states_do_not_depend_on_its_times() -> None:

@@ -25,6 +25,33 @@ ADVICE: Final = (
 )
 
 
+def unknown_because(analysis: Analysis) -> str:
+    """Why it is not known how many unmaps there were, where none was recorded as such."""
+    counts = analysis.event_counts
+    unmaps = Recorded(analysis).hits(analysis.sources["source_id"], "unmap")
+    if not int(counts["count"].sum()):
+        why = "there is no event at all"
+    elif len(analysis.samples):
+        why = "samples fell inside them, which do not tell how many there were"
+    elif any(what.code == "unnamed-samples" for _, what in analysis.diagnostics):
+        why = "samples have no function names"
+    elif len(_nameless(counts)):
+        why = "what the probes are of is not known"
+    elif unmaps:
+        why = f"no call of {names(unmaps)} was recorded, only points inside it"
+    else:
+        why = "kvm_pgtable_stage2_unmap was not traced, or nothing was unmapped"
+    return f"unknown ({why})"
+
+
+def _nameless(counts: pl.DataFrame) -> pl.DataFrame:
+    """Events of probes of functions without the name of these."""
+    return counts.filter(
+        pl.col("evidence").is_in(FUNCTIONS),
+        pl.col("symbol").is_null() & (pl.col("evidence") != "insn"),
+    )
+
+
 def why_no_unmap(analysis: Analysis) -> Iterator[str]:
     """Paragraphs about the traces of *analysis*, in which there is no unmap."""
     counts = analysis.event_counts
@@ -35,7 +62,7 @@ def why_no_unmap(analysis: Analysis) -> Iterator[str]:
         return
     recorded = Recorded(analysis)
     functions = counts.filter(pl.col("evidence").is_in(FUNCTIONS))
-    nameless = functions.filter(pl.col("symbol").is_null() & (pl.col("evidence") != "insn"))
+    nameless = _nameless(counts)
     unmaps = recorded.hits(analysis.sources["source_id"], "unmap")
     if len(analysis.samples):
         inside = plural(len(analysis.samples), "sample")
@@ -89,7 +116,7 @@ def _most(counts: pl.DataFrame) -> str:
     rows = (
         named.group_by("of", maintain_order=True)
         .agg(pl.col("count").sum())
-        .sort("count", descending=True, maintain_order=True)
+        .sort("count", "of", descending=[True, False])
     )
     said = [f"{count(number)} {clean(of)}" for of, number in rows.head(SHOWN).iter_rows()]
     more = len(rows) - SHOWN

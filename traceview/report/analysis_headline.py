@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from traceview.report.absent import why_no_unmap
+from traceview.report.absent import unknown_because, why_no_unmap
 from traceview.report.ledger import PLACES
 from traceview.report.samples import DOING
 from traceview.report.split import group_name
 from traceview.report.terminal import leaf_sizes, why_none
-from traceview.report.time_words import words_of_label
-from traceview.report.tracing import between, nanoseconds
-from traceview.report.wording import clean, count, duration, number, plural, share
+from traceview.report.time_units import Unit, unit_of
+from traceview.report.time_words import of_label, words_of_label
+from traceview.report.tracing import between
+from traceview.report.wording import clean, count, number, plural, share
 
 if TYPE_CHECKING:
     from traceview.queries.analysis import Analysis
@@ -38,17 +39,21 @@ def headline(found: Contents) -> str:
     of = plural(row["count"], "unmap")
     of += "" if row["leaves"] is None else f", {_leaves(row['leaves'])}"
     label = row["label"] if several else None
+    unit = unit_of(of_label(found.analysis, label))
     mine = found.groups.filter(pl.col("label") == row["label"])
     most = ""
     if len(mine) > 1:
         part = share(row["duration_ns"], int(mine["duration_ns"].sum()))
-        of_label = "of this label " if several else ""
-        most = f"{part} of the time of all unmaps {of_label}that are counted is in "
-    return f"{words_of_label(found.analysis, label)}{most}{what} ({of}): {_times(row)}"
+        where = "of this label " if several else ""
+        most = f"{part} of the {unit.whole} of all unmaps {where}that are counted is in "
+    return f"{words_of_label(found.analysis, label)}{most}{what} ({of}): {_times(row, unit)}"
 
 
 def counted(found: Contents) -> str:
     """How many unmaps the statistics stand on, and what became of the others."""
+    if found.whole.unmaps.is_empty():
+        unknown = f"unmaps: {unknown_because(found.whole)}"
+        return "; ".join(said for said in (unknown, lost_events(found.whole)) if said)
     sums = {name: int(found.ledger[name].sum()) for name in PLACES}
     began, kept = sums.pop("began"), sums.pop("counted")
     others = [f"{count(number)} {PLACES[name]}" for name, number in sums.items() if number]
@@ -75,16 +80,20 @@ def _leaves(number: int) -> str:
     return f"{number:,} {'leaf' if number == 1 else 'leaves'}"
 
 
-def _times(row: dict[str, Any]) -> str:
+def _times(row: dict[str, Any], unit: Unit) -> str:
     """Per leaf, else per unmap: as recorded, and without tracing as far as that is known."""
+
+    def rounded(ns: float) -> str:
+        return unit.named(round(ns))
+
     if row["ns_per_leaf"] is None:
-        said = f"median {duration(row['median_ns'])} as recorded"
+        said = f"median {unit.named(row['median_ns'])} as recorded"
         keys = [f"corrected_median{which}_ns" for which in ("", "_low", "_high")]
         value, low, high = (row[key] for key in keys)
-        ends = between(low, high, nanoseconds)
-        value = None if value is None else nanoseconds(value)
+        ends = between(low, high, rounded)
+        value = None if value is None else rounded(value)
     else:
-        said = f"{number(row['ns_per_leaf'])} ns per leaf as recorded"
+        said = f"{number(row['ns_per_leaf'])} {unit.name} per leaf as recorded"
         keys = [f"corrected{which}_ns_per_leaf" for which in ("", "_low", "_high")]
         value, low, high = (row[key] for key in keys)
         ends = between(low, high, number)

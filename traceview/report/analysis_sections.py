@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
 
-from traceview.report.absent import why_no_unmap
+from traceview.report.absent import unknown_because, why_no_unmap
 from traceview.report.analysis_headline import counted, headline
 from traceview.report.bar import PARTS, corrected_texts, share_texts
 from traceview.report.blocks import Block, Facts, Paragraph, Section
@@ -14,7 +14,13 @@ from traceview.report.bystanders import STALL, about_all, notes, rates, stalls
 from traceview.report.bystanders import TITLE as COST_TO_OTHERS
 from traceview.report.host_facts import by_label, events_text, host_facts, traces_text
 from traceview.report.layout import Column
-from traceview.report.ledger import is_any_excluded, places, worst_medians, worst_text
+from traceview.report.ledger import (
+    count_column,
+    is_any_excluded,
+    places,
+    worst_medians,
+    worst_text,
+)
 from traceview.report.operation_names import COUNT_NOTES, COUNTED, SHORT
 from traceview.report.reproduce import reproduce
 from traceview.report.samples import COLUMNS, HOW_TO_READ, sampled
@@ -34,11 +40,12 @@ from traceview.report.terminal import (
 from traceview.report.terminal import (
     by_label as rows_by_label,
 )
-from traceview.report.time_words import words_of_label
+from traceview.report.time_units import Unit, unit_of
+from traceview.report.time_words import of_label, words_of_label
 from traceview.report.tracing import tracing_blocks
 from traceview.report.verdict import TITLE as HYPOTHESES
 from traceview.report.verdict import WHAT_IF, first_texts, kinds, more_texts
-from traceview.report.wording import clean, count, duration, number, plural
+from traceview.report.wording import clean, count, number, plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -57,7 +64,7 @@ def analysis_sections(found: Contents, provenance: Provenance) -> list[Section]:
     calibrations = [] if found.calibration is None else [found.calibration]
     sections = [
         Section("summary", "Summary", tuple(_summary(found))),
-        Section("measured", "What was measured, and how", tuple(_measured(found))),
+        Section("measured", "What was measured, and how", tuple(_measured(found, provenance))),
         Section("table", "Unmaps, by strategy, leaf size and trigger", tuple(_table(found))),
         Section("split", "Where the time went", tuple(_split(found))),
         Section("counts", "Operations in these unmaps", tuple(_counts(found))),
@@ -83,17 +90,23 @@ def _summary(found: Contents) -> Iterator[Block]:
             yield Paragraph(one.text, strong=True)
 
 
-def _measured(found: Contents) -> Iterator[Block]:
+def _measured(found: Contents, provenance: Provenance) -> Iterator[Block]:
     whole = found.whole
     pairs = [("traces" if len(whole.sources) > 1 else "trace", traces_text(whole))]
     if len(whole.sources) == 1:
-        row = whole.sources.row(0, named=True)
-        label, run = (clean(row[name]) if row[name] else "unknown" for name in ("label", "run"))
-        pairs.append(("label", f"{label}, run {run}"))
+        label = whole.sources["label"][0]
+        pairs.append(("label", clean(label) if label else "unknown"))
     pairs += host_facts(by_label(whole))
     pairs.append(("events", events_text(whole)))
-    pairs += [("only", clean(found.filters))] if found.filters else []
+    pairs += asked(found.filters, provenance)
     yield Facts(tuple(pairs))
+
+
+def asked(filters: object, provenance: Provenance) -> list[tuple[str, str]]:
+    """What the reader of a trace was asked for, besides the trace."""
+    pairs = [("only", clean(filters))] if filters else []
+    names = ", ".join(map(clean, provenance.vocabularies))
+    return pairs + ([("own vocabulary", names)] if names else [])
 
 
 def _table(found: Contents) -> Iterator[Block]:
@@ -107,24 +120,26 @@ def _table(found: Contents) -> Iterator[Block]:
     more = corrected_columns(rows)
     # The bounds first: a reader who sees no further has them.
     order = sorted(range(len(more)), key=lambda at: more[at].title != "untraced")
-    columns = (
-        Column("strategy"), Column("leaf"), Column("trigger"), Column("count", right=True),
-        Column("leaves", right=True), Column("median", right=True), Column("p95", right=True),
-        Column("ns/leaf", right=True), *(more[at] for at in order),
-    )  # fmt: skip
     for label, of in rows_by_label(rows, found):
+        raw = None if label is None else of["label"][0]
+        unit = unit_of(of_label(found.analysis, raw))
+        columns = (
+            Column("strategy"), Column("leaf"), Column("trigger"), count_column(found.ledger),
+            Column("leaves", right=True), Column("median", right=True), Column("p95", right=True),
+            Column(unit.per_leaf, right=True), *(more[at] for at in order),
+        )  # fmt: skip
         values = []
         for row in of.iter_rows(named=True):
             cells = corrected_cells(row, rows)
             values.append([
                 row["strategy"], sizes[row["leaf_level"]], row["trigger"], count(row["count"]),
-                count(row["leaves"]), duration(row["median_ns"]), duration(row["p95_ns"]),
+                count(row["leaves"]), unit.amount(row["median_ns"]), unit.amount(row["p95_ns"]),
                 number(row["ns_per_leaf"]), *(cells[at] for at in order),
             ])  # fmt: skip
-        words = words_of_label(found.analysis, None if label is None else of["label"][0])
+        words = words_of_label(found.analysis, raw)
         title = ", ".join(part for part in (label, words.removesuffix(", ")) if part)
         yield from table_blocks(columns, values, title, keys=3)
-    empty, values = empty_unmaps(found)
+    empty, values = empty_unmaps(found, unit_of(found.analysis))
     aside = words_of_label(found.analysis, None).removesuffix(", ")
     title = f"{EMPTY}, {aside}" if aside else EMPTY
     yield from table_blocks(empty, values, title, keys=2 + (empty[0].title == "label"))
@@ -135,7 +150,8 @@ def _split(found: Contents) -> Iterator[Block]:
     sizes = leaf_sizes(found.analysis.sources)
     several = found.groups["label"].n_unique() > 1
     for row in rows.head(MOST_GROUPS).iter_rows(named=True):
-        yield from _parts(row, group_title(row, sizes, several=several))
+        unit = unit_of(of_label(found.analysis, row["label"] if several else None))
+        yield from _parts(row, group_title(row, sizes, several=several, unit=unit), unit)
     if len(rows) > MOST_GROUPS:
         yield Paragraph(
             f"and {plural(len(rows) - MOST_GROUPS, 'smaller group')} (--json has them all)"
@@ -146,11 +162,11 @@ def _split(found: Contents) -> Iterator[Block]:
             yield from table_blocks(COLUMNS, values, title)
 
 
-def _parts(row: dict[str, Any], title: str) -> list[Block]:
+def _parts(row: dict[str, Any], title: str, unit: Unit) -> list[Block]:
     """The parts of a group: as recorded, and without tracing where that is known."""
     values = {part.column: row[part.column] or 0 for part in PARTS}
     left = {part.column: said for part, said in corrected_texts(row)}
-    per_leaf = "ns/leaf" if row["leaves"] else ""
+    per_leaf = unit.per_leaf if row["leaves"] else ""
     has_left = bool(row["probe_high_ns"]) and len(left) > 1
     note = "share, and ns per leaf" if row["leaves"] else "share, and time"
     if row["corrected_ns"] is None:
@@ -177,7 +193,7 @@ def _counts(found: Contents) -> Iterator[Block]:
     several = rows["label"].n_unique() > 1
     columns = (
         *([Column("label")] if several else []), Column("strategy"), Column("leaf"),
-        Column("trigger"), Column("unmaps", right=True), Column("leaves", right=True),
+        Column("trigger"), count_column(found.ledger, "unmaps"), Column("leaves", right=True),
         *(
             Column(SHORT.get(name, COUNTED[name]), right=True, note=COUNT_NOTES.get(name, ""))
             for name in names
@@ -232,18 +248,19 @@ def verdict_blocks(found: Sequence[Verdict], sizes: dict[str, str]) -> Iterator[
     yield from map(Paragraph, more_texts(found))
 
 
-def ledger_blocks(ledger: pl.DataFrame) -> Iterator[Block]:
-    """Where every unmap is, also where none is excluded."""
+def ledger_blocks(ledger: pl.DataFrame, whole: Analysis) -> Iterator[Block]:
+    """Where every unmap of *whole* is, also where none is excluded."""
+    if not int(ledger["began"].sum()):
+        yield Paragraph(f"unmaps: {unknown_because(whole)}")
+        return
     columns, values = places(ledger)
     yield from table_blocks(columns, values, "unmaps", keys=int(columns[0].title == "label"))
-    if not int(ledger["began"].sum()):
-        yield Paragraph("no unmap is in the traces as such: none was excluded")
-    elif not is_any_excluded(ledger):
+    if not is_any_excluded(ledger):
         yield Paragraph("no unmap that was asked for is excluded")
 
 
 def _ledger(found: Contents) -> Iterator[Block]:
-    yield from ledger_blocks(found.ledger)
+    yield from ledger_blocks(found.ledger, found.whole)
     worst, rows = worst_medians(found, leaf_sizes(found.analysis.sources))
     if rows:
         yield Paragraph(f"{worst_text(found)}:")

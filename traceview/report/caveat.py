@@ -10,9 +10,11 @@ class Caveat:
     """`code` is a stable name; `sources` the source_ids that it is about, none if about all.
 
     `severity` is `strong` where the numbers are not what they look like, else `plain`.
+    `counts`: the text says how many unmaps it is about.
     """
 
     code: str
     text: str
     sources: tuple[int, ...] = ()
     severity: str = "plain"
+    counts: bool = False

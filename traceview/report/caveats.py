@@ -102,6 +102,7 @@ def left_out(undecided: dict[str, int]) -> Iterable[Caveat]:
             "left-out-by-filter",
             f"{plural(number, 'unmap')} without a known {what} {was} left out by the filter:"
             f" {belongs} to what it keeps",
+            counts=True,
         )
 
 
@@ -204,6 +205,7 @@ def _excluded(unmaps: pl.DataFrame, *, lost: bool) -> Iterable[Caveat]:
                 f"excluded-{status}",
                 f"{plural(number, 'unmap')} of {began:,} ({share(number, began)}) {status}"
                 f" ({why}): in no statistics",
+                counts=True,
             )
     if lost:
         yield Caveat(
@@ -217,6 +219,7 @@ def _excluded(unmaps: pl.DataFrame, *, lost: bool) -> Iterable[Caveat]:
             "entries-only",
             f"{plural(entries, 'unmap')} of {began:,} recorded by their entry only: no durations,"
             " and nothing can be placed inside them",
+            counts=True,
         )
 
 
@@ -258,7 +261,7 @@ def _resolution(complete: pl.DataFrame) -> Callable[[dict[str, Any]], str | None
             return None
         of = timed.filter(pl.col("source_id") == source["source_id"])
         short = [
-            f"{duration(round(median))} per {what}"
+            f"{duration(round(median))} {what}"
             for what, median, steps in _medians(of)
             if median < steps * resolution
         ]
@@ -266,20 +269,24 @@ def _resolution(complete: pl.DataFrame) -> Callable[[dict[str, Any]], str | None
             return None
         return (
             f"times are multiples of {step(resolution)}: no call is timed more finely, and short"
-            f" calls may read 0; coarse beside the medians of {', '.join(short)}"
+            f" calls may read 0; coarse beside medians over unmaps: {', '.join(short)}"
         )
 
     return says
 
 
 def _medians(unmaps: pl.DataFrame) -> Iterable[tuple[str, float, int]]:
-    """What is shown of *unmaps*: its name, its median, how many steps of the clock it should be."""
-    shown = [("unmap", pl.col("duration_ns"), STEPS_OF_AN_UNMAP)]
+    """What is shown of *unmaps*: its name, its median, how many steps of the clock it should be.
+
+    Of calls it is the median over unmaps of what a call took in each in the mean: single calls are
+    in no table.
+    """
+    shown = [("per unmap", pl.col("duration_ns"), STEPS_OF_AN_UNMAP)]
     per_leaf = pl.when(pl.col("leaves") > 0).then(pl.col("duration_ns") / pl.col("leaves"))
-    shown.append(("leaf", per_leaf, STEPS_OF_A_CALL))
+    shown.append(("per leaf (mean of each unmap)", per_leaf, STEPS_OF_A_CALL))
     for name, what in CALLS:
         per_call = pl.when(pl.col(name) > 0).then(pl.col(f"{name}_ns") / pl.col(name))
-        shown.append((what, per_call, STEPS_OF_A_CALL))
+        shown.append((f"per {what} (mean of each unmap)", per_call, STEPS_OF_A_CALL))
     for what, value, steps in shown:
         median = unmaps.select(value.median()).item()
         if median is not None:

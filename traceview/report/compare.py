@@ -152,4 +152,6 @@ def caveat_texts(found: Compared) -> Iterator[tuple[str, bool]]:
         if one.caveat.code in SAID or one.caveat.code.startswith("overhead"):
             continue
         side = "" if one.side is None else f"{one.side}: "
+        if one.side is None and one.caveat.counts:
+            side = "of each side: "
         yield side + one.caveat.text, one.caveat.severity == "strong"

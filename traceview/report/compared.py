@@ -39,7 +39,7 @@ OF_SPLIT: Final = frozenset({
 
 @dataclass(frozen=True, slots=True)
 class SideCaveat:
-    """A caveat and the side that it is about; None: both."""
+    """A caveat and the side that it is about; None: both, of each of which it holds by itself."""
 
     side: str | None
     caveat: Caveat

@@ -18,7 +18,7 @@ from traceview.report.json_document import document, header, rows, source_counts
 from traceview.report.layout import Column, bullets, facts, heading, table
 from traceview.report.ratio_words import ratio_text, time_text
 from traceview.report.terminal import SAID_AS_CAVEATS, diagnostics, leaf_sizes
-from traceview.report.wording import UNKNOWN, clean, count, number, plural
+from traceview.report.wording import UNKNOWN, clean, count, plural, step
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -144,7 +144,7 @@ def notes(found: ComparedRuns) -> Iterator[str]:
         frozenset({"raw"}): "times are as recorded, what tracing cost included",
     }.get(frozenset(variants), "times are without what tracing cost where it is known")
     if of.quantum_ns:
-        yield f"durations are multiples of a step of the clock: {number(of.quantum_ns)} ns"
+        yield f"steps of the durations: {step(of.quantum_ns)}"
     if of.side.sources["run"].null_count():
         yield "runs not stated (--run, sidecar): traces that state none are taken as one run"
     for one in of.left_out:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from traceview.report.analysis_headline import lost_events
 from traceview.report.analysis_sections import (
+    asked,
     bystander_blocks,
     diagnostics_blocks,
     verdict_blocks,
@@ -46,19 +47,20 @@ from traceview.report.compare_sizes import (
     operations,
 )
 from traceview.report.compare_sizes import notes as size_notes
+from traceview.report.compare_split import TITLE, parts, split_texts
 from traceview.report.compare_split import notes as split_notes
-from traceview.report.compare_split import parts, split_texts
 from traceview.report.compare_verdict import difference_texts, of_sides
-from traceview.report.compared import SIDES, joined, label_of, line_words
+from traceview.report.compared import SIDES, cell_words, joined, label_of, line_words
 from traceview.report.contents import contents
-from traceview.report.host_facts import by_label, events_text, host_facts
+from traceview.report.host_facts import by_label, events_of_sides, host_facts
 from traceview.report.layout import Column
 from traceview.report.ledger import EXCLUDED
-from traceview.report.ratio_words import given, no_interval, ratio_ends, ratio_text, time_text
+from traceview.report.ratio_words import given, no_interval, ratio_ends, ratio_text
 from traceview.report.reproduce import reproduce
 from traceview.report.section_blocks import bullet_blocks, facts_blocks, table_blocks
+from traceview.report.time_units import Unit, unit_of
 from traceview.report.time_words import time_title
-from traceview.report.wording import UNKNOWN, clean, count, plural
+from traceview.report.wording import UNKNOWN, count, plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -77,9 +79,9 @@ def comparison_sections(found: Compared, provenance: Provenance) -> list[Section
     calibrations = [one for one in found.calibrations if one is not None]
     sections = [
         Section("summary", "Summary", tuple(_summary(found))),
-        Section("measured", "What was measured, and how", tuple(_measured(found))),
+        Section("measured", "What was measured, and how", tuple(_measured(found, provenance))),
         Section("table", "How long unmaps of each size took", tuple(_table(found))),
-        Section("split", "What the difference is made of (ns per leaf)", tuple(_split(found))),
+        Section("split", _unit(found).sentence(TITLE), tuple(_split(found))),
         Section("counts", COUNTS, tuple(_counts(found))),
         Section("bystanders", COST_TO_OTHERS, tuple(_bystanders(found))),
         Section("tracing", "What tracing cost", tuple(_tracing(found))),
@@ -93,7 +95,8 @@ def comparison_sections(found: Compared, provenance: Provenance) -> list[Section
 
 
 def _summary(found: Compared) -> Iterator[Block]:
-    yield Paragraph(headline_text(found))
+    yield Paragraph(_headline(found))
+    yield from _first_sizes(found)
     for text in (*_exclusion_texts(found), *label_texts(found), *origin_texts(found)):
         yield Paragraph(text, strong=True)
 
@@ -109,15 +112,53 @@ def _exclusion_texts(found: Compared) -> Iterator[str]:
             yield f"{name}: {'; '.join(said)}"
 
 
-def _measured(found: Compared) -> Iterator[Block]:
+def _headline(found: Compared) -> str:
+    """Without how its interval is made, which the table says."""
+    text, ratio = headline_text(found), found.comparison.headline
+    if ratio is None or given(ratio.interval, found.comparison.plan).low is None:
+        return text
+    return text.replace(f"; {ratio.interval.method})", ")")
+
+
+def _first_sizes(found: Compared) -> Iterator[Block]:
+    """The smallest size, one in the middle and the largest: where numbers are seen first."""
+    sizes = [one for one in found.comparison.sizes if one.ratio is not None]
+    sizes.sort(key=lambda one: (one.cell["leaves"] or 0, one.cell["length_bytes"] or 0))
+    shown = [sizes[at] for at in sorted({0, len(sizes) // 2, len(sizes) - 1})] if sizes else []
+    if not shown:
+        return
+    of = f"{len(shown)} of {len(sizes)} sizes" if len(sizes) > len(shown) else "by size"
+    title = f" ({_interval_title(found)})" if _has_interval(found) else "; no interval"
+    yield Paragraph(f"{of}, base -> with, ratio base / with{title}:")
+    yield from bullet_blocks(_size_text(one, found) for one in shown)
+
+
+def _size_text(one: Size, found: Compared) -> str:
+    words, ratio, unit = cell_words(one.cell, found.leaf_sizes), one.ratio, _unit(found)
+    if ratio is None:
+        return words
+    interval = given(ratio.interval, found.comparison.plan)
+    ends = NO_INTERVAL if interval.low is None else ratio_ends(interval)
+    shown = f" ({ends})" if _has_interval(found) else ""
+    return (
+        f"{words}: {unit.mean(ratio.base)} -> {unit.mean_named(ratio.with_)},"
+        f" {ratio_text(interval.value)}{shown}"
+    )
+
+
+def _unit(found: Compared) -> Unit:
+    return unit_of(found.comparison.base, found.comparison.with_)
+
+
+def _measured(found: Compared, provenance: Provenance) -> Iterator[Block]:
     groups = list(zip(SIDES, found.wholes, strict=True))
     if found.one_set:
         groups = by_label(found.wholes[0])
     pairs = [(name, side_text(found, at)) for at, name in enumerate(SIDES)]
     pairs.append(("matched", matched_text(found.comparison)))
     pairs += host_facts(groups)
-    pairs.append(("events", events_text(joined(found))))
-    pairs += [("only", clean(str(found.filters)))] if found.filters else []
+    pairs.append(("events", events_of_sides(*found.wholes)))
+    pairs += asked(found.filters, provenance)
     yield Facts(tuple(pairs))
 
 
@@ -146,7 +187,9 @@ def _table(found: Compared) -> Iterator[Block]:
     for line in found.comparison.lines if found.headline_line else ():
         title = f"{LINES}, {line_words(line, found.leaf_sizes)}"
         heads = [replace(one, title="ratio") if one.title == RATIO else one for one in LINE_COLUMNS]
-        yield from table_blocks(heads, line_rows(line, found), title)
+        unit = _unit(found)
+        rows = [[unit.sentence(row[0]), *row[1:]] for row in line_rows(line, found)]
+        yield from table_blocks(heads, rows, title)
         yield from bullet_blocks(misfit_texts(line))
     yield from bullet_blocks(noise_texts(found))
 
@@ -159,7 +202,8 @@ def _cells(one: Size, found: Compared) -> list[str]:
     interval = given(ratio.interval, found.comparison.plan)
     ends = NO_INTERVAL if interval.low is None else ratio_ends(interval)
     return [
-        time_text(ratio.base), time_text(ratio.with_), ratio_text(interval.value), ends,
+        _unit(found).mean(ratio.base), _unit(found).mean(ratio.with_),
+        ratio_text(interval.value), ends,
         f"{interval.base_runs}/{interval.with_runs}", unmaps,
     ]  # fmt: skip
 
@@ -172,10 +216,13 @@ def _intervals(found: Compared) -> list[Interval]:
     ]
 
 
+def _has_interval(found: Compared) -> bool:
+    return any(interval.low is not None for interval in _intervals(found))
+
+
 def _interval_title(found: Compared) -> str:
     """Short, for a mail; what `interval_title` says besides is said by the note."""
-    has_any = any(interval.low is not None for interval in _intervals(found))
-    infers = found.comparison.plan.allows_inference and has_any
+    infers = found.comparison.plan.allows_inference and _has_interval(found)
     return interval_title(found) if infers else "interval"
 
 
@@ -188,7 +235,10 @@ def _interval_note(found: Compared) -> str:
         if interval.low is None
     )
     said = [f"{NO_INTERVAL}, {'; '.join(why)}"] if why else []
-    has_any = any(one.low is not None for one in intervals)
+    how = dict.fromkeys(one.method for one in intervals if one.low is not None)
+    has_any = bool(how)
+    if how:
+        said.insert(0, "; or ".join(how))
     if found.comparison.plan.standing == "descriptive" and has_any:
         said.insert(0, "of so few runs, descriptive only")
     return "; ".join(said)
@@ -203,7 +253,8 @@ def _split(found: Compared) -> Iterator[Block]:
         yield Paragraph(f"not split: {of}")
         return
     yield from table_blocks(*parts(of, found))
-    yield from bullet_blocks([*split_texts(of, plan), *split_notes(of, found)])
+    texts = [*split_texts(of, plan), *split_notes(of, found)]
+    yield from bullet_blocks(map(_unit(found).sentence, texts))
 
 
 def _counts(found: Compared) -> Iterator[Block]:

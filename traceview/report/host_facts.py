@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
 
 from traceview.queries.groups import source_labels
 from traceview.report.cpu_names import cpu_name
-from traceview.report.sources import FEATURES, events, loss, options, span
+from traceview.report.sources import FEATURES, events, loss, options
+from traceview.report.time_units import unit_of
+from traceview.report.traced_functions import mode_text, traced_text
 from traceview.report.wording import bytes_size, clean, count, plural, step
 
 if TYPE_CHECKING:
@@ -28,6 +31,8 @@ if TYPE_CHECKING:
 UNKNOWN: Final = "unknown"
 MOST_VALUES: Final = 4  # of one fact in one group
 MOST_GROUPS: Final = 4
+MOST_RUNS: Final = 12  # of one group
+NS_PER_S: Final = 1e9
 NOT_HARDWARE: Final = {
     "emulated": "emulated (an emulator, no hardware)",
     "synthetic": "synthetic (a simulator, no hardware)",
@@ -49,6 +54,9 @@ def host_facts(groups: Sequence[tuple[str, Analysis]]) -> tuple[Pair, ...]:
             for of, analysis in groups
         ]
         found += [(name, text) for text in _told(texts)]
+    for name, of_all in FACTS_OF_ALL:
+        told = _told([(of, [of_all(analysis)]) for of, analysis in groups])
+        found += [(name, text) for text in told]
     return tuple(found)
 
 
@@ -124,9 +132,13 @@ def _kernel(row: Row, _: Analysis) -> str:
 
 
 def _cpu(row: Row, _: Analysis) -> str:
-    name = cpu_name(row["midr"]) or UNKNOWN
-    if name != UNKNOWN and row["origin"] == "emulated":
+    name = cpu_name(row["midr"])
+    if name is None:
+        name = UNKNOWN
+    elif row["origin"] == "emulated":
         name += ", modelled by an emulator"
+    elif row["origin"] != "hardware":
+        name = f"MIDR reads as {name} (an emulator can show it)"
     cpus = "number of CPUs unknown" if row["cpus"] is None else plural(row["cpus"], "CPU")
     return f"{name}, MIDR {_or_unknown(row['midr'])}, {cpus}"
 
@@ -168,10 +180,22 @@ def _buffer(row: Row, _: Analysis) -> str:
     return UNKNOWN if size is None else f"{size:,} kB per CPU"
 
 
-def _clock(row: Row, _: Analysis) -> str:
+def _clock(row: Row, analysis: Analysis) -> str:
+    """With the steps of time stamps, and of the durations that are not made of these."""
     resolution = row["ts_resolution_ns"]
     steps = "resolution unknown" if resolution is None else f"steps of {step(resolution)}"
-    return f"{_or_unknown(row['clock'])}, {steps}"
+    said = f"{_or_unknown(row['clock'])}, time stamps: {steps}"
+    of = analysis.event_counts.filter(pl.col("source_id") == row["source_id"])
+    kinds = set(of["evidence"].cast(pl.String).drop_nulls())
+    said += f"; {_durations(row)}" if "fgraph" in kinds else ""
+    return f"{said}; a ns is an instruction" if "insn" in kinds else said
+
+
+def _durations(row: Row) -> str:
+    """Those that function_graph states (queries/duration_step.py), of a counter of the CPU."""
+    found = row["duration_step_ns"] or (NS_PER_S / row["cntfrq_hz"] if row["cntfrq_hz"] else None)
+    steps = "stated in ns, their steps unknown" if found is None else f"steps of {step(found)}"
+    return f"durations of function_graph: {steps}"
 
 
 def _format(row: Row, _: Analysis) -> str:
@@ -184,15 +208,69 @@ def _loss(row: Row, analysis: Analysis) -> str:
 
 def events_text(analysis: Analysis) -> str:
     """How many events there are, with the time that the only source spans."""
-    number = sum(events(analysis, source_id) for source_id in analysis.sources["source_id"])
-    said = count(number)
-    return f"{said} in {span(analysis.sources.row(0, named=True))}" if (
-        len(analysis.sources) == 1 and analysis.sources["first_ns"][0] is not None
-    ) else said  # fmt: skip
+    said = count(_events(analysis))
+    row = analysis.sources.row(0, named=True)
+    if len(analysis.sources) > 1 or row["first_ns"] is None or row["last_ns"] is None:
+        return said
+    return f"{said} in {unit_of(analysis).named(row['last_ns'] - row['first_ns'])}"
+
+
+def events_of_sides(base: Analysis, with_: Analysis) -> str:
+    """How many each side has, and both; of one set of traces how many these have."""
+    ours, theirs = _events(base), _events(with_)
+    if base is with_:
+        return f"{count(ours)} in the traces of both sides"
+    return f"base {count(ours)}, with {count(theirs)}; {count(ours + theirs)} in all"
+
+
+def _events(analysis: Analysis) -> int:
+    return sum(events(analysis, source_id) for source_id in analysis.sources["source_id"])
+
+
+def _runs(analysis: Analysis) -> str:
+    """Each run with its place in the order of recording, in that order."""
+    columns = analysis.sources.select("run", "order").unique()
+    rows = columns.drop_nulls("run").sort("order", "run", nulls_last=True)
+    if rows.is_empty():
+        return UNKNOWN
+    said = [f"{clean(run)} ({_or_unknown(order)})" for run, order in rows.iter_rows()]
+    if rows["order"].null_count() == len(rows):
+        said = [clean(run) for run in rows["run"]]
+        said[-1] += " (order unknown)"
+    more = len(said) - MOST_RUNS
+    said = said[:MOST_RUNS] + ([f"and {count(more)} more"] if more > 0 else [])
+    others = len(columns) > len(rows)
+    return ", ".join(said) + ("; of some traces unknown" if others else "")
+
+
+def _recorded(analysis: Analysis) -> str:
+    """The first and the last date of recording."""
+    stated = analysis.sources["recorded_at"]
+    times = sorted(set(stated.drop_nulls()), key=_moment)
+    if not times:
+        return UNKNOWN
+    said = clean(times[0]) + (f" to {clean(times[-1])}" if len(times) > 1 else "")
+    lacking = stated.null_count()
+    of = f"; of {count(lacking)} of {plural(len(stated), 'trace')} unknown" if lacking else ""
+    return said + of
+
+
+def _moment(text: str) -> tuple[float, str]:
+    """What dates are sorted by; those without a zone are taken as UTC."""
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:  # of a format that states something else
+        return float("inf"), text
+    return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp(), text
 
 
 FACTS: Final[tuple[tuple[str, Callable[[Row, Analysis], str]], ...]] = (
     ("origin", _origin), ("kernel", _kernel), ("CPU", _cpu), ("features", _features),
     ("errata", _errata), ("CNTFRQ", _counter), ("evidence", _evidence), ("tracer", _tracer),
     ("buffer", _buffer), ("trace clock", _clock), ("format", _format), ("events lost", _loss),
+)  # fmt: skip
+# What the traces of a group show together.
+FACTS_OF_ALL: Final[tuple[tuple[str, Callable[[Analysis], str]], ...]] = (
+    ("traced (hit)", traced_text), ("mode", mode_text), ("recorded", _recorded),
+    ("runs (order)", _runs),
 )  # fmt: skip

@@ -38,12 +38,13 @@ def information(
 
 def _events(analysis: Analysis, width: int, top: int) -> list[Text]:
     counts = analysis.event_counts.with_columns(
-        pl.coalesce(pl.col("symbol").cast(pl.String), pl.lit("-")).alias("of")
+        pl.col("name").cast(pl.String),
+        pl.coalesce(pl.col("symbol").cast(pl.String), pl.lit("-")).alias("of"),
     )
     rows = (
         counts.group_by("name", "of", maintain_order=True)
         .agg(pl.col("count").sum(), pl.col("evidence").drop_nulls().first())
-        .sort("count", descending=True, maintain_order=True)
+        .sort("count", "name", "of", descending=[True, False, False])
     )
     lines = heading("Events", width)
     if rows.is_empty():

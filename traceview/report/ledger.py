@@ -47,11 +47,23 @@ def places(ledger: pl.DataFrame) -> tuple[list[Column], list[list[str]]]:
     several = len(rows) > 1
     columns = [Column("label")] if several else []
     columns += [Column(PLACES[name], right=True) for name in said]
+    # Where no unmap was recorded it is not known that none happened.
     values = [
-        [*([clean(row["label"])] if several else []), *(count(row[name]) for name in said)]
+        [
+            *([clean(row["label"])] if several else []),
+            *(count(row[name]) if row["began"] else UNKNOWN for name in said),
+        ]
         for row in rows.iter_rows(named=True)
     ]
     return columns, values
+
+
+def count_column(ledger: pl.DataFrame, title: str = "count") -> Column:
+    """How many unmaps a group has; says of which it is where some of them have no times."""
+    entries, timed = (int(ledger[name].sum()) for name in ("entry_only", "counted"))
+    whole = "complete unmaps, and those" if timed else "unmaps"
+    note = f"{whole} recorded by their entry alone, which have no times" if entries else ""
+    return Column(title, right=True, note=note)
 
 
 def _worst(found: Contents, width: int, sizes: dict[str, str]) -> list[Text]:

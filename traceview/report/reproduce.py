@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from traceview.report.blocks import Block, Paragraph, Section, Verbatim
 from traceview.report.provenance import PROGRAM, Provenance
 from traceview.report.shell_lines import shell_lines
+from traceview.report.wording import clean
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -17,6 +18,7 @@ WIDTH: Final = 72
 STDIN: Final = "<stdin>"  # parsers/source.py
 END: Final = "END"
 FOLDER: Final = "raw dump"  # the format of folders
+EVIDENCE: Final = "--evidence"
 
 
 def reproduce(
@@ -26,11 +28,22 @@ def reproduce(
     blocks: list[Block] = [
         Paragraph(f"traceview {provenance.version}, in bash:"),
         Verbatim(tuple(shell_lines((PROGRAM, *provenance.arguments), WIDTH))),
+        *_evidence(provenance.arguments),
         *_digests("the traces", [read]),
     ]
     if calibrations:
         blocks += _digests("the calibrations", calibrations)
     return Section("reproduce", "How to reproduce", tuple(blocks))
+
+
+def _evidence(arguments: Sequence[str]) -> Iterator[Block]:
+    """Where the text is: with evidence the command may print something else, or nothing."""
+    for at, word in enumerate(arguments):
+        name, is_one, value = word.partition("=")
+        if name == EVIDENCE and (is_one or at + 1 < len(arguments)):
+            folder = value if is_one else arguments[at + 1]
+            yield Paragraph(f"it writes this report, as mail text, as {clean(folder)}/report.txt")
+            return
 
 
 def _digests(what: str, analyses: Sequence[Analysis]) -> Iterator[Block]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from traceview.queries.ledger import ledger
-from traceview.report.analysis_sections import diagnostics_blocks, ledger_blocks
+from traceview.report.analysis_sections import asked, diagnostics_blocks, ledger_blocks
 from traceview.report.blocks import Block, Facts, Paragraph, Section
 from traceview.report.compared import cell_words
 from traceview.report.compared_runs import (
@@ -22,7 +22,7 @@ from traceview.report.reproduce import reproduce
 from traceview.report.section_blocks import bullet_blocks, table_blocks
 from traceview.report.terminal import leaf_sizes
 from traceview.report.time_words import time_title, time_words
-from traceview.report.wording import clean, plural
+from traceview.report.wording import plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,11 +41,11 @@ def runs_sections(found: ComparedRuns, provenance: Provenance) -> list[Section]:
             "summary", "Summary",
             (Paragraph(_headline(found)), *(Paragraph(text, strong) for text, strong in first)),
         ),
-        Section("measured", "What was measured, and how", tuple(_measured(found))),
+        Section("measured", "What was measured, and how", tuple(_measured(found, provenance))),
         Section("table", TITLE, tuple(_table(found))),
         Section(
             "ledger", "What the numbers stand on",
-            tuple(ledger_blocks(ledger(found.whole, found.of.side, found.filters))),
+            tuple(ledger_blocks(ledger(found.whole, found.of.side, found.filters), found.whole)),
         ),
         Section("caveats", "Before quoting this", tuple(bullet_blocks(later))),
         Section("diagnostics", "Diagnostics", tuple(diagnostics_blocks(found.whole))),
@@ -70,11 +70,11 @@ def _headline(found: ComparedRuns) -> str:
     )
 
 
-def _measured(found: ComparedRuns) -> Iterator[Block]:
+def _measured(found: ComparedRuns, provenance: Provenance) -> Iterator[Block]:
     pairs = [("runs of", runs_text(found))]
     pairs += host_facts(by_label(found.whole))
     pairs.append(("events", events_text(found.whole)))
-    pairs += [("only", clean(str(found.filters)))] if found.filters else []
+    pairs += asked(found.filters, provenance)
     yield Facts(tuple(pairs))
 
 

@@ -99,9 +99,14 @@ class Hidden:
     of: int
     reasons: tuple[tuple[str, int], ...]
 
+    @property
+    def counts(self) -> bool:
+        """Whether it is said how many unmaps: not where it is all of them, for one reason."""
+        return len(self.reasons) > 1 or self.unmaps != self.of
+
     def __str__(self) -> str:
         """The component with its reasons; with numbers of unmaps where it is not all of them."""
-        if len(self.reasons) == 1 and self.unmaps == self.of:
+        if not self.counts:
             return f"{self.what} ({self.reasons[0][0]})"
         said = (f"{why}: {plural(unmaps, 'unmap')}" for why, unmaps in self.reasons)
         return f"{self.what} ({'; '.join(said)} of {self.of:,})"

@@ -9,8 +9,9 @@ from rich.text import Text
 
 from traceview.report.bar import PARTS, bar, corrected_shares, corrected_values, legend, shares
 from traceview.report.layout import flow, heading, wrapped
+from traceview.report.time_units import NANOSECONDS, Unit
 from traceview.report.tracing import between, nanoseconds
-from traceview.report.wording import UNKNOWN, clean, duration, plural
+from traceview.report.wording import UNKNOWN, clean, plural
 
 if TYPE_CHECKING:
     from traceview.report.contents import Contents
@@ -51,9 +52,12 @@ def group_name(row: dict[str, Any], sizes: dict[str, str], *, several: bool) -> 
     return ", ".join(name)
 
 
-def group_title(row: dict[str, Any], sizes: dict[str, str], *, several: bool) -> str:
+def group_title(
+    row: dict[str, Any], sizes: dict[str, str], *, several: bool, unit: Unit = NANOSECONDS
+) -> str:
     """The same with all of its time."""
-    return f"{group_name(row, sizes, several=several)}: {duration(row['duration_ns'])} in all"
+    whole = unit.named(row["duration_ns"])
+    return f"{group_name(row, sizes, several=several)}: {whole} in all"
 
 
 def _without_tracing(row: dict[str, Any], width: int, *, blocks: bool) -> list[Text]:

@@ -15,10 +15,11 @@ from traceview.queries.groups import BOUNDS, median_ns, p95_ns, source_labels
 from traceview.report.absent import why_no_unmap
 from traceview.report.bystanders import bystanders
 from traceview.report.layout import Column, bullets, heading, table, tables, wrapped
-from traceview.report.ledger import excluded
+from traceview.report.ledger import count_column, excluded
 from traceview.report.samples import samples
 from traceview.report.sources import sources, statuses
 from traceview.report.split import split
+from traceview.report.time_units import NANOSECONDS, Unit
 from traceview.report.tracing import between, nanoseconds, traced, tracing, tracing_share
 from traceview.report.verdict import verdict
 from traceview.report.wording import (
@@ -88,7 +89,7 @@ def _unmaps(found: Contents, width: int) -> list[Text]:
     if rows.is_empty():
         return lines + wrapped(why_none(found), width, indent=2, hang=2)
     columns = (
-        Column("strategy"), Column("leaf"), Column("trigger"), Column("count", right=True),
+        Column("strategy"), Column("leaf"), Column("trigger"), count_column(found.ledger),
         Column("leaves", right=True), Column("median", right=True),
         Column("p95", right=True, drop=4), Column("ns/leaf", right=True),
         *corrected_columns(rows),
@@ -191,7 +192,9 @@ def _empty(found: Contents, width: int) -> list[Text]:
     return heading(EMPTY, width) + table(columns, values, width, keys=keys)
 
 
-def empty_unmaps(found: Contents) -> tuple[tuple[Column, ...], list[list[str]]]:
+def empty_unmaps(
+    found: Contents, unit: Unit = NANOSECONDS
+) -> tuple[tuple[Column, ...], list[list[str]]]:
     """The groups of unmaps of ranges in which nothing was mapped."""
     rows = found.groups.filter(pl.col("leaf_level") == "none")
     columns = (
@@ -202,7 +205,7 @@ def empty_unmaps(found: Contents) -> tuple[tuple[Column, ...], list[list[str]]]:
     values = [
         [
             *_label(found, row["label"]), row["strategy"], row["trigger"], count(row["count"]),
-            duration(row["median_ns"]), duration(row["p95_ns"]), *_median(row, rows),
+            unit.amount(row["median_ns"]), unit.amount(row["p95_ns"]), *_median(row, rows),
         ]
         for row in rows.iter_rows(named=True)
     ]  # fmt: skip
@@ -306,13 +309,14 @@ def _times_by(rows: pl.DataFrame, column: str) -> Iterator[dict[str, Any]]:
         pl.when(pl.col("status") == "complete").then("duration_ns").alias("duration_ns")
     )
     return (
-        timed.group_by(column, maintain_order=True)
+        timed.with_columns(pl.col(column).cast(pl.String))
+        .group_by(column)
         .agg(
             pl.len().alias("count"),
             median_ns("duration_ns").alias("median"),
             p95_ns("duration_ns").alias("p95"),
         )
-        .sort("count", descending=True, maintain_order=True)
+        .sort("count", column, descending=[True, False])
         .iter_rows(named=True)
     )
 

@@ -31,13 +31,19 @@ def time_words(*sides: Analysis) -> str:
     return next((text for origin, text in IN_TIME.items() if origin in origins), "")
 
 
+def of_label(of: Analysis, label: str | None) -> Analysis:
+    """Sources and unmaps of a label (groups.source_labels) alone; all of them without one."""
+    if label is None:
+        return of
+    labels = source_labels(of.sources)
+    ids = labels.filter(pl.col("label") == label)["source_id"]
+    mine = pl.col("source_id").is_in(ids.implode())
+    return replace(of, sources=of.sources.filter(mine), unmaps=of.unmaps.filter(mine))
+
+
 def words_of_label(of: Analysis, label: str | None) -> str:
-    """The same for the traces of a label (groups.source_labels); of all traces without one."""
-    if label is not None:
-        labels = source_labels(of.sources)
-        ids = labels.filter(pl.col("label") == label)["source_id"]
-        mine = pl.col("source_id").is_in(ids.implode())
-        of = replace(of, sources=of.sources.filter(mine), unmaps=of.unmaps.filter(mine))
+    """The same for the traces of a label; of all traces without one."""
+    of = of_label(of, label)
     instructions = of.unmaps["evidence"].drop_nulls() == "insn"
     if instructions.any() and not instructions.all():
         return "in times of several kinds, "

@@ -258,6 +258,7 @@ def _below_zero(analysis: Analysis) -> Iterable[Caveat]:
             "corrected-below-zero",
             f"{plural(len(rows), 'complete unmap')}, corrected below zero: {_listed(said)}; there a"
             " traced call cost less than the estimate, and the numbers are left so",
+            counts=True,
         )
 
 

@@ -36,7 +36,8 @@ def unknowns(complete: pl.DataFrame, recorded: Recorded) -> Iterable[Caveat]:
         is_lacking = value.is_null() if column == "leaves" else value == "unknown"
         lacking = complete.lazy().filter(is_lacking).select("source_id").collect()
         for said, number in _reasons(lacking, recorded, why):
-            yield Caveat(code, f"{column} unknown for {plural(number, 'unmap')}: {said}{more}")
+            text = f"{column} unknown for {plural(number, 'unmap')}: {said}{more}"
+            yield Caveat(code, text, counts=True)
     level = pl.coalesce("leaves_l1", "leaves_l2", "leaves_l3")
     sizeless = int(complete.select(((pl.col("leaves") > 0) & level.is_null()).sum()).item())
     if sizeless:
@@ -44,6 +45,7 @@ def unknowns(complete: pl.DataFrame, recorded: Recorded) -> Iterable[Caveat]:
             "leaf-size-unknown",
             f"leaf size unknown for {plural(sizeless, 'unmap')}: pages and blocks may be in one"
             " group, where a time per leaf means little",
+            counts=True,
         )
 
 
@@ -67,6 +69,7 @@ def invalidations(complete: pl.DataFrame, recorded: Recorded) -> Iterable[Caveat
             "invalidation-not-separated",
             "invalidation is not separated, its time is in the rest of the walk: "
             + ", ".join(map(str, of_invalidation)),
+            counts=any(part.counts for part in of_invalidation),
         )
         parts = [part for part in parts if part not in of_invalidation]
     else:
@@ -76,6 +79,7 @@ def invalidations(complete: pl.DataFrame, recorded: Recorded) -> Iterable[Caveat
             "not-separated",
             "not separated everywhere, so their time is in the rest of the walk: "
             + ", ".join(map(str, parts)),
+            counts=any(part.counts for part in parts),
         )
 
 
@@ -92,6 +96,7 @@ def _not_separable(complete: pl.DataFrame) -> Iterable[Caveat]:
             f"for {blurred:,} of {plural(len(complete), 'unmap')} a flush could be a leaf's or a"
             " table's: neither its arguments nor the page-table puts beside it tell, so that both"
             " are one component there and in their group",
+            counts=True,
         )
     counts = complete["tlbi_insns"].null_count() < len(complete)
     yield Caveat(

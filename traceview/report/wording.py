@@ -42,12 +42,14 @@ def number(value: float | None) -> str:
     return f"{value:,.1f}" if abs(value) < 100 else f"{value:,.0f}"
 
 
-def step(ns: int) -> str:
-    """The step of a clock: `1 us`, `42 ns`."""
+def step(ns: float) -> str:
+    """The step of a clock: `1 us`, `42 ns`, `41.67 ns`."""
+    if not float(ns).is_integer():
+        return f"{ns:,.2f} ns"
     for size, unit in STEPS:
         if ns % size == 0:
-            return f"{ns // size:,} {unit}"
-    return f"{ns:,} ns"
+            return f"{int(ns) // size:,} {unit}"
+    return f"{int(ns):,} ns"
 
 
 def share(part: int, whole: int) -> str:
