@@ -60,6 +60,7 @@ def analyze(  # noqa: PLR0913 - one per option
             json=json, mail=mail, markdown=markdown, output=output, html=html, png=png, svg=svg,
             evidence=evidence, parquet=parquet, force=force, quiet=quiet,
         )  # fmt: skip
+        outputs.spare(traces, calibration, host, kallsyms, vocabulary, [steps] if steps else ())
         with Reading(outputs) as reading:
             named = steps_of(steps, step_pattern)
             recipe = recipe_of(

@@ -6,6 +6,7 @@ Markdown. Pages, pictures and tables are files in any case.
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -67,6 +68,18 @@ class Outputs:
         elif self.shows_summary:
             show(lines(width()))
 
+    def spare(self, *inputs: Iterable[str | Path] | None) -> None:
+        """Raise SettingError where a file to write is one that is read, --force or not."""
+        from traceview.errors import SettingError  # noqa: PLC0415 - not needed by --help
+
+        written = [path for path in (self.to, self.html) if path not in {None, STDOUT}]
+        for read in (Path(name) for names in inputs for name in names or ()):
+            for path in written:
+                if path is not None and _same_file(path, read):
+                    raise SettingError(
+                        f"{path} is read, and would be overwritten\nvalid: another name"
+                    )
+
     def report(self, found: Found, recipe: Recipe, calls: SlowCallsOf, *, top: int = 0) -> None:
         """Write all that was asked for of a report but its tables.
 
@@ -125,6 +138,13 @@ class Outputs:
             note(text)
 
 
+def _same_file(one: Path, other: Path) -> bool:
+    with contextlib.suppress(OSError, ValueError):
+        beside = other.with_name(f"{other.name}.host.json")
+        return any(of.exists() and one.samefile(of) for of in (other, beside)) and one.is_file()
+    return False
+
+
 def outputs_of(  # noqa: PLR0913 - one per option
     *,
     json: bool,
@@ -141,7 +161,7 @@ def outputs_of(  # noqa: PLR0913 - one per option
 ) -> Outputs:
     """What the options ask for; raises SettingError where they contradict, or a file is there."""
     from traceview.errors import SettingError  # noqa: PLC0415 - not needed by --help
-    from traceview.report.new_file import refuse_existing  # noqa: PLC0415
+    from traceview.report.new_file import is_special, refuse_existing  # noqa: PLC0415
 
     kinds = {"json": json, "mail": mail, "markdown": markdown}
     asked = [name for name, is_asked in kinds.items() if is_asked]
@@ -167,6 +187,8 @@ def outputs_of(  # noqa: PLR0913 - one per option
     for path in (to, html):
         if path is not None and path != STDOUT:
             refuse_existing(path, force=force)
-    if to is not None and html is not None and to.resolve() == html.resolve():
+    if to is not None and html is not None and to.resolve() == html.resolve() and (
+        not is_special(to)
+    ):  # fmt: skip
         raise SettingError(f"--html and -o name the same file: {to}")
     return Outputs(document, to, html, pictures, parquet, evidence, force, quiet)

@@ -69,7 +69,7 @@ class Reading(AbstractContextManager["Reading"]):
             return analyze(
                 traces,
                 sink=self._sink(name),
-                all_events=self._parquet is not None,
+                all_events=self._parquet is not None and name == "traces",
                 hear=_all(ears),
                 progress=advance,
                 **steps,

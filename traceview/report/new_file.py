@@ -1,14 +1,15 @@
 """Files that appear whole or not at all, and take the place of no other unless that was asked for.
 
 What is written lies beside the file under a hidden name until it is complete; then it gets its
-name (rename(2)). Standard output is `-`.
+name (rename(2)).
 """
 
 from __future__ import annotations
 
 import os
+import secrets
 from contextlib import contextmanager
-from typing import IO, TYPE_CHECKING, Final
+from typing import IO, TYPE_CHECKING
 
 from traceview.errors import SettingError
 
@@ -16,20 +17,21 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-STDOUT: Final = "-"
-
 
 def refuse_existing(path: Path, *, force: bool) -> None:
     """Raise SettingError where *path* cannot be written, or exists and *force* is not given.
 
     Asked before the work begins, so that nobody waits for it in vain.
     """
-    if path.is_dir():
-        raise SettingError(f"a folder is where a file should be written: {path}")
-    if not path.parent.is_dir():
-        raise SettingError(f"there is no folder {path.parent} to write {path.name} in")
-    if (path.exists() or path.is_symlink()) and not force:
-        raise SettingError(f"{path} exists already\nnothing was written; --force overwrites it")
+    with _explained(path):
+        if is_special(path):
+            return
+        if path.is_dir():
+            raise SettingError(f"a folder is where a file should be written: {path}")
+        if not path.parent.is_dir():
+            raise SettingError(f"there is no folder {path.parent} to write {path.name} in")
+        if (path.exists() or path.is_symlink()) and not force:
+            raise SettingError(f"{path} exists already\nit was not touched; --force overwrites it")
 
 
 @contextmanager
@@ -38,19 +40,19 @@ def new_file(path: Path, *, force: bool = False) -> Iterator[IO[bytes]]:
 
     Devices and pipes (`/dev/null`, `/dev/fd/3`) are written directly. Raises SettingError.
     """
-    refuse_existing(path, force=force or _special(path))
-    if _special(path):
+    refuse_existing(path, force=force)
+    if is_special(path):
         with _explained(path), path.open("wb") as file:
             yield file
         return
-    temporary = path.with_name(f".{path.name}-{os.getpid()}.tmp")
-    try:
-        with _explained(path):
-            with temporary.open("wb") as file:
+    temporary = path.with_name(f".traceview-{secrets.token_hex(8)}.tmp")
+    with _explained(path):
+        try:
+            with temporary.open("xb") as file:
                 yield file
             _name(temporary, path, force=force)
-    finally:
-        temporary.unlink(missing_ok=True)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def write_file(path: Path, pieces: Iterable[str | bytes], *, force: bool = False) -> None:
@@ -62,7 +64,8 @@ def write_file(path: Path, pieces: Iterable[str | bytes], *, force: bool = False
             )
 
 
-def _special(path: Path) -> bool:
+def is_special(path: Path) -> bool:
+    """Whether *path* is a device or a pipe, which is written to and never replaced."""
     return path.exists() and not path.is_file() and not path.is_dir()
 
 
