@@ -81,6 +81,17 @@ def test_what_is_read_is_never_overwritten(
         assert name.read_bytes() == before
 
 
+def test_a_picture_that_is_there_is_refused_before_the_work(
+    trace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pictures, page = tmp_path / "pictures", tmp_path / "page.html"
+    pictures.mkdir()
+    (pictures / "split.svg").write_text("mine")
+    assert run(["analyze", str(trace), "--svg", str(pictures), "--html", str(page)]) == 2
+    assert "split.svg exists already" in capsys.readouterr().err
+    assert not page.exists()
+
+
 def test_devices_are_written_to_as_they_are(
     trace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -187,6 +187,10 @@ def outputs_of(  # noqa: PLR0913 - one per option
     for path in (to, html):
         if path is not None and path != STDOUT:
             refuse_existing(path, force=force)
+    for kind, folder in pictures:
+        from traceview.report.pictures import refuse_pictures  # noqa: PLC0415 - for this alone
+
+        refuse_pictures(folder, kind, force=force)
     if to is not None and html is not None and to.resolve() == html.resolve() and (
         not is_special(to)
     ):  # fmt: skip
