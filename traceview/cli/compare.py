@@ -85,7 +85,11 @@ def compare(  # noqa: PLR0913 - one per option
             evidence=evidence, force=force, quiet=quiet,
         )  # fmt: skip
         sides = sides_of(traces, base, with_, group, one_side=aa)
-        _refuse_unfit(sides, with_calibration, claim if aa else None)
+        _refuse_unfit(sides, with_calibration, claim if aa else None, draws=aa and outputs.draws)
+        outputs.spare(
+            *sides.values(), base_calibration, with_calibration, host, kallsyms, vocabulary,
+            [steps] if steps else (),
+        )  # fmt: skip
         form = "runs" if aa else "strategies" if group else "comparison"
         with Reading(outputs) as reading:
             named = steps_of(steps, step_pattern)
@@ -180,9 +184,13 @@ def by_side(values: Sequence[T] | None, sides: dict[str, list[str]]) -> Sequence
 
 
 def _refuse_unfit(
-    sides: dict[str, list[str]], calibration: list[str] | None, claims: list[str] | None
+    sides: dict[str, list[str]],
+    calibration: list[str] | None,
+    claims: list[str] | None,
+    *,
+    draws: bool,
 ) -> None:
-    """Refuse a --with-calibration or a --claim that the form of the comparison has no use for."""
+    """Refuse a --with-calibration, --claim or chart that this form of comparison cannot use."""
     from traceview.errors import SettingError  # noqa: PLC0415 - not needed by --help
 
     if "all" in sides and calibration:
@@ -192,6 +200,11 @@ def _refuse_unfit(
         )
     if claims:
         raise SettingError("--claim speaks of two sides, and --aa has one")
+    if draws:
+        raise SettingError(
+            "--html, --png and --svg show two sides, and --aa has one\n"
+            "valid: --mail, --markdown, --json"
+        )
 
 
 def _by_name(sides: dict[str, list[str]], opened: Sequence[Trace]) -> dict[str, list[Trace]]:
