@@ -120,6 +120,16 @@ def test_a_mail_is_the_same_in_a_file_and_on_the_screen(
     assert shown.partition("== How to reproduce")[0] == written.partition("== How to reproduce")[0]
 
 
+@pytest.mark.parametrize("command", [["analyze"], ["analyze", "--mail"], ["info"], ["audit"]])
+def test_a_name_that_is_no_utf_8_is_refused_in_words(
+    command: list[str], trace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    odd = os.fsdecode(os.fsencode(trace.parent) + b"/caf\xe9")
+    trace.rename(odd)
+    assert run([*command, odd]) == 2
+    assert "no UTF-8" in capsys.readouterr().err
+
+
 def test_charts_of_one_side_are_refused_before_the_work(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -43,10 +43,14 @@ def open_traces(
     for more in vocabularies:
         words = words.extended(more)
     paths = list(paths)
+    _refuse_undecodable(paths)
     refuse_sidecars(paths)
     _refuse_twins(paths)
     opened = []
     by_trace = stated_of(stated, paths)
+    _refuse_undecodable(
+        value for facts in by_trace for value in facts.values() if isinstance(value, str)
+    )
     hosts = for_each("--host", host, paths, one_for_all=False)
     tables = for_each("--kallsyms", kallsyms, paths)
     for at, path in enumerate(paths):
@@ -74,6 +78,7 @@ def open_calibration(
     from traceview.parsers import open_trace  # noqa: PLC0415
 
     paths = list(paths)
+    _refuse_undecodable(paths)
     refuse_sidecars(paths)
     digests = cache(_sha256)
     for one, other in product(paths, traces):
@@ -90,6 +95,21 @@ def open_calibration(
         settings = read_settings(path, stated=facts, kallsyms=table)
         opened.append(open_trace(path, settings=settings, vocabulary=vocabulary))
     return opened
+
+
+def _refuse_undecodable(texts: Iterable[str]) -> None:
+    """Raise SettingError for a name that is no UTF-8: tables and reports could not hold it."""
+    from traceview.errors import SettingError  # noqa: PLC0415 - not needed by --help
+
+    for text in texts:
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError as err:
+            said = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+            raise SettingError(
+                f"a name that is no UTF-8 cannot stand in a report: {said}\n"
+                "valid: another name, or a link to the file"
+            ) from err
 
 
 def stated_of(
