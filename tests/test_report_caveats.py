@@ -36,6 +36,16 @@ def test_an_origin_that_is_not_hardware_is_always_said(origin: str) -> None:
     assert not any(code.startswith("origin") for code in codes(unmap()))
 
 
+def test_cache_maintenance_where_fwb_is_stated_is_a_contradiction() -> None:
+    with_cmo, without = unmap(cmo=8, cmo_ns=100), unmap(cmo=0)
+    assert "cmo-despite-fwb" in codes(with_cmo, sources=[source(fwb=True)])
+    assert "cmo-despite-fwb" not in codes(with_cmo, sources=[source(fwb=False)])
+    assert "cmo-despite-fwb" not in codes(with_cmo, sources=[source(fwb=None)])
+    assert "cmo-despite-fwb" not in codes(without, sources=[source(fwb=True)])
+    said = texts(analysis([with_cmo, without], [source(fwb=True)]))["cmo-despite-fwb"]
+    assert said.startswith("FWB is stated, and 1 unmap did cache maintenance")
+
+
 def test_unknown_loss_is_said_and_known_loss_is_not() -> None:
     assert "loss-unknown" in codes(unmap(), sources=[source(loss_known=False)])
     assert "loss-unknown" not in codes(unmap())

@@ -62,6 +62,7 @@ def caveats(
     """Everything that limits what *analysis* may be quoted for, the gravest first."""
     recorded = Recorded(analysis, vocabulary)
     found = [*_origins(analysis), *_instruction_times(analysis), *_mixed_hosts(analysis)]
+    found += _despite_fwb(analysis)
     found += _per_source(analysis, "loss-unknown", _loss_unknown)
     # Lists are slow to copy, and none of these looks at them.
     complete = analysis.unmaps.drop("separated").filter(pl.col("status") == "complete")
@@ -123,6 +124,23 @@ def _instruction_times(analysis: Analysis) -> Iterable[Caveat]:
     if len(of):
         text = "times are counts of executed instructions, 1 ns = 1 instruction"
         yield replace(_about(analysis, "times-are-instructions", text, of), severity="strong")
+
+
+def _despite_fwb(analysis: Analysis) -> Iterable[Caveat]:
+    """Cache maintenance where FWB is stated: stage2_unmap_walker does none with it (pgtable.c)."""
+    maintained = analysis.unmaps.lazy().filter(pl.col("cmo") > 0).select("source_id").collect()
+    stated = analysis.sources.filter(pl.col("fwb"))["source_id"]
+    of = analysis.sources.filter(
+        pl.col("source_id").is_in(maintained["source_id"].implode())
+        & pl.col("source_id").is_in(stated.implode())
+    )
+    if len(of):
+        number = int(maintained["source_id"].is_in(stated.implode()).sum())
+        text = (
+            f"FWB is stated, and {plural(number, 'unmap')} did cache maintenance, which no unmap"
+            " does with FWB: what is stated of the host is wrong"
+        )
+        yield replace(_about(analysis, "cmo-despite-fwb", text, of), severity="strong")
 
 
 def _mixed_hosts(analysis: Analysis) -> Iterable[Caveat]:
