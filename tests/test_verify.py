@@ -395,6 +395,13 @@ def test_what_was_traced_cannot_be_made_up(folder: Path) -> None:
     assert "kvm_tlb_flush_vmid_range in the manifest" in wrong(verified(folder))["unmaps"]
 
 
+def test_the_size_of_a_recording_is_compared_with_it(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    edit(folder, lambda of: of["inputs"]["traces"][0].update(bytes=5))
+    assert "bytes of the manifest: 5 is stated" in said(capsys, folder, GRAPH, code=1)
+
+
 def test_another_recording_cannot_be_named_by_the_manifest_alone(folder: Path) -> None:
     edit(folder, lambda of: of["inputs"]["traces"][0].update(sha256="0" * 64))
     assert "sha256 is" in wrong(verified(folder))["inputs"]

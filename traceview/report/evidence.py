@@ -34,10 +34,10 @@ from traceview.report.manifest import (
     files_of,
     manifest_text,
     read_manifest,
-    software,
     table_file,
 )
 from traceview.report.new_file import write_file
+from traceview.report.software import software
 from traceview.report.table_files import TableFiles
 from traceview.schema import frame, to_arrow
 

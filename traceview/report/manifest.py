@@ -8,15 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import platform
-import re
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import version as installed
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import polars as pl
 
-import traceview
 from traceview.errors import ParseError, SettingError, UnsupportedError
 from traceview.queries.analysis import KEPT
 from traceview.queries.breakdown import Traced
@@ -24,6 +20,7 @@ from traceview.queries.filters import Filters
 from traceview.queries.steps import StepIntervals
 from traceview.report.json_document import header
 from traceview.report.recipe import FORMS, Recipe
+from traceview.report.software import LONGEST, SOFTWARE, is_version
 from traceview.schema import SCHEMA_VERSION, TABLES
 from traceview.symbols import Kallsyms, Probe
 
@@ -46,13 +43,6 @@ FACTS: Final = {
     name: int if kind.is_integer() else bool if kind == pl.Boolean else str
     for name, kind in TABLES["sources"].items()
 }
-LONGEST_VERSION: Final = 40
-SOFTWARE: Final = ("polars", "numpy", "scipy")
-# Versions as PEP 440 has them; of a local one what git and distributions add, and no words.
-VERSION: Final = re.compile(
-    r"[0-9]{1,4}(\.[0-9]{1,8}){0,3}((a|b|rc)[0-9]{1,4})?(\.post[0-9]{1,4})?(\.dev[0-9]{1,6})?"
-    r"(\+(g[0-9a-f]{4,40}|[a-z]{0,6}[0-9]{1,8}[a-z]?[0-9]{0,4})(\.d?[0-9]{1,8})?)?"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,12 +121,6 @@ def files_of(parts: Iterable[str]) -> tuple[str, ...]:
     """Every file of a folder with these parts, but for the manifest."""
     tables = (table_file(part, table) for part in parts for table in TABLES_OF_PART)
     return (*tables, *REPORTS)
-
-
-def software() -> dict[str, str]:
-    """What the numbers were computed with: other versions may round otherwise."""
-    found = {name: installed(name) for name in SOFTWARE}
-    return {"python": platform.python_version(), "machine": platform.machine(), **found}
 
 
 def digest_of(table: Kallsyms | None) -> str | None:
@@ -332,10 +316,10 @@ def _file(value: object, name: str) -> File:
 
 def _program(value: object, name: str) -> str:
     """The version of something that computed: no place for words either."""
-    if name not in {"python", "machine", *SOFTWARE}:
+    if name not in SOFTWARE:
         raise _WrongError(f"no software of ours: {name!r}")
     text = _plain_text(value, name)
-    if len(text) > LONGEST_VERSION or " " in text:
+    if len(text) > LONGEST or " " in text:
         raise _WrongError(f"{name!r} is no version: {text!r}")
     return text
 
@@ -370,7 +354,7 @@ def _text(of: dict[str, Any], key: str) -> str:
 def _version(top: dict[str, Any]) -> str:
     """The version that wrote it: no place for words, because verify and the report repeat it."""
     text = _text(top, "traceview_version")
-    if text != traceview.__version__ and VERSION.fullmatch(text) is None:
+    if not is_version(text):
         raise _WrongError(f"'traceview_version' is no version: {text!r}")
     return text
 
