@@ -49,6 +49,7 @@ SLOW_CALLS: Final = {
     "cpu": pl.Int32(),
     "calls": pl.Int64(),  # how many calls the row stands for
 }
+ORDER: Final = ("offset_ns", "depth", "call_id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,15 +173,20 @@ def fewer(rows: pl.DataFrame, most: int) -> pl.DataFrame:
 
     Between calls that are kept, and within a stretch of time, those of one depth and component
     become one row as long as all of them; the rows of a stretch lie one behind another, in order of
-    their first call, so that widths are times though places are not.
+    their first call, so that widths are times though places are not. Calls without a time have no
+    place in it: those of a depth and component become one row without a time.
     """
     if len(rows) <= most:
         return rows
+    timed = rows.filter(pl.col("duration_ns").is_not_null())
+    if len(timed) < len(rows):
+        others = _as_one(rows.filter(pl.col("duration_ns").is_null()))
+        return pl.concat([fewer(timed, most), others]).sort(*ORDER)
     components = rows.select(pl.struct("depth", "component").n_unique()).item()
     stretches = max(1, most // (2 * components))
     span = max(1, int(rows["duration_ns"].max() or 1))  # type: ignore[arg-type]
     place = ["depth", "behind", "stretch"]
-    rows = rows.with_columns(pl.col("duration_ns").fill_null(0)).sort("depth", "offset_ns")
+    rows = rows.sort("depth", "offset_ns")
     rank = pl.col("duration_ns").rank("ordinal", descending=True)
     rows = rows.with_columns((rank <= most // 4).alias("long")).with_columns(
         pl.col("long").cum_sum().over("depth").alias("behind"),
@@ -204,4 +210,17 @@ def fewer(rows: pl.DataFrame, most: int) -> pl.DataFrame:
         )
     )
     parts = [rows.filter(pl.col("long")).select(*SLOW_CALLS), merged.select(*SLOW_CALLS)]
-    return pl.concat(parts).sort("offset_ns", "depth", "call_id")
+    return pl.concat(parts).sort(*ORDER)
+
+
+def _as_one(rows: pl.DataFrame) -> pl.DataFrame:
+    """Calls without a time, those of one depth and component as one row."""
+    merged = rows.group_by("depth", "component", maintain_order=True).agg(
+        pl.col("source_id", "unmap_id", "call_id", "operation", "status", "cpu").first(),
+        pl.when(pl.len() == 1).then(pl.col("parent_id").first()).alias("parent_id"),
+        pl.when(pl.len() == 1).then(pl.col("symbol").first()).alias("symbol"),
+        pl.col("offset_ns").min(),
+        pl.lit(None, pl.Int64).alias("duration_ns"),
+        pl.col("self_ns", "calls").sum(),
+    )
+    return merged.select(*SLOW_CALLS)

@@ -6,6 +6,7 @@ unmap that has a time.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import polars as pl
@@ -16,8 +17,26 @@ if TYPE_CHECKING:
     from traceview.queries.analysis import Analysis
 
 SLOWEST: Final = 20  # as many as have a waterfall (slow_calls.py)
-MOST_BANDS: Final = 120
-NEAR: Final = 0.002  # of the span of a source: losses closer than this are one band
+# Shares of the span of a source: holes closer than NEAR are one band, and where those of many
+# sources are more than MOST_BANDS, holes closer than FARTHEST (a few pixels) at most.
+NEAR: Final = 0.002
+FARTHEST: Final = 0.008
+MOST_BANDS: Final = 600
+
+
+@dataclass(frozen=True, slots=True)
+class LossBands:
+    """When events of any CPU were lost.
+
+    `bands`: `source_id`, `from_ns`, `to_ns` since the beginning, `losses` in it and `lost` events
+    (null: not stated by one of them). `lost_ns`: how long the holes are together, what lies between
+    two of one band not among it. `nearer`: holes closer than this share of the span of their source
+    are one band; 0 where no two of them are.
+    """
+
+    bands: pl.DataFrame
+    lost_ns: int
+    nearer: float
 
 
 def spans(analysis: Analysis) -> pl.DataFrame:
@@ -70,12 +89,10 @@ def bins(unmaps: pl.DataFrame, of: pl.DataFrame, number: int) -> pl.DataFrame:
     )
 
 
-def loss_bands(losses: pl.DataFrame, of: pl.DataFrame) -> pl.DataFrame:
-    """When events of any CPU were lost: `source_id`, `from_ns`, `to_ns` since the beginning.
+def loss_bands(losses: pl.DataFrame, of: pl.DataFrame) -> LossBands:
+    """The bands of *losses* in the sources *of* (spans()).
 
-    `losses` of them and `lost` events (null: not stated by one of them). Losses that overlap, or
-    nearly touch, are one band. An end that is not known is that of the source; losses without any
-    time are in none.
+    An end that is not known is that of the source; losses without any time are in no band.
     """
     rows = losses.filter(pl.col("from_ns").is_not_null() | pl.col("to_ns").is_not_null()).join(
         of.rename({"from_ns": "begin_ns", "to_ns": "end_ns"}), on="source_id", how="inner"
@@ -86,15 +103,18 @@ def loss_bands(losses: pl.DataFrame, of: pl.DataFrame) -> pl.DataFrame:
         "source_id", "count", (end - begin).alias("span"), first.alias("from_ns"),
         (pl.col("to_ns").fill_null(end).clip(begin, end) - begin).alias("to_ns"),
     ).sort("source_id", "from_ns", "to_ns")  # fmt: skip
+    holes = _merged(rows, 0)
     near = NEAR
     found = _merged(rows, near)
-    while len(found) > MOST_BANDS and near < 1:
+    while len(found) > MOST_BANDS and near < FARTHEST:
         near *= 2
         found = _merged(rows, near)
-    return found
+    lost_ns = int((holes["to_ns"] - holes["from_ns"]).sum())
+    return LossBands(found, lost_ns, near if len(found) < len(holes) else 0.0)
 
 
 def _merged(rows: pl.DataFrame, near: float) -> pl.DataFrame:
+    """*rows*, in order, with those as one that overlap, or are at most *near* apart."""
     before = pl.col("to_ns").cum_max().shift().over("source_id")
     apart = (pl.col("from_ns") - before > pl.col("span") * near).fill_null(value=True)
     count = pl.col("count")

@@ -33,7 +33,7 @@ from traceview.report.charts.theme import (
     TEXT,
     theme,
 )
-from traceview.report.charts.time_words import headline_and_basis
+from traceview.report.charts.time_sentences import headline_and_basis
 from traceview.report.charts.waterfall import waterfall_chart
 from traceview.report.compared import compared
 from traceview.report.contents import contents
@@ -330,7 +330,7 @@ def unmaps_in(chart: Chart) -> list[str]:
 
 
 def test_the_calls_of_the_slowest_unmap_are_shown_first() -> None:
-    of = analysis([unmap(2000, 8), unmap(1000, 8)])
+    of = analysis([unmap(2000, 8, traced_calls=3), unmap(1000, 8)])
     chart = waterfall_chart(of, calls(of))
     assert chart.title == "The slowest unmap took 2.00 us and made 3 traced calls"
     assert unmaps_in(chart) == ["0:0", "0:1"]
@@ -339,7 +339,7 @@ def test_the_calls_of_the_slowest_unmap_are_shown_first() -> None:
 
 
 def test_an_unmap_traced_alone_says_so() -> None:
-    of = analysis([unmap(2000, 8)])
+    of = analysis([unmap(2000, 8, traced_calls=0)])
     chart = waterfall_chart(of, calls(of, number=0))
     assert chart.title == "The slowest unmap took 2.00 us; no call in it was traced"
 
@@ -483,7 +483,9 @@ def test_the_title_of_the_ratios_is_the_headline_and_its_basis_stands_below(
     six_runs: dict[str, Chart],
 ) -> None:
     chart = six_runs["ratios"]
-    assert chart.title.startswith("With (after) is faster: per further leaf, over 4 sizes, base (before)")
+    assert chart.title.startswith(
+        "With (after) is faster: per further leaf, over 4 sizes, base (before)"
+    )
     assert chart.subtitle.startswith("95% interval ")
     rows = [row for row in data(chart) if "ratio" in row]
     assert [row["headline"] for row in rows] == [True, False, False, False, False]

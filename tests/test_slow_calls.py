@@ -68,6 +68,29 @@ def test_own_times_add_up_to_the_components_also_of_merged_calls(name: str) -> N
             assert sums.get(part, 0) == (unmap[f"{part}_ns"] or 0), part
 
 
+@pytest.mark.parametrize("name", [*NAMES, "kprobes-6.12-neoverse-n1.txt.zst"])
+def test_no_call_is_lost_by_merging_and_none_gets_a_time(name: str) -> None:
+    found, calls = heard(name)
+    counted = calls.group_by("unmap_id").agg(pl.col("calls").sum() - 1)
+    assert (
+        counted.join(found.unmaps, on="unmap_id")
+        .filter(pl.col("calls") != pl.col("traced_calls"))
+        .is_empty()
+    )
+    points = calls.filter(pl.col("status") == "point")
+    assert points["duration_ns"].null_count() == len(points)
+
+
+def test_calls_without_a_time_are_merged_by_themselves() -> None:
+    _, calls = heard("kprobes-6.12-neoverse-n1.txt.zst")
+    merged = calls.filter(pl.col("duration_ns").is_null() & (pl.col("calls") > 1))
+    assert len(merged)
+    assert merged["symbol"].null_count() == len(merged)
+    found = fewer(calls.filter(pl.col("unmap_id") == calls["unmap_id"][0]), 50)
+    without = found.filter(pl.col("duration_ns").is_null())
+    assert without.select(pl.struct("depth", "component").is_unique()).to_series().all()
+
+
 def test_an_unmap_with_very_many_calls_is_merged_and_says_how_many() -> None:
     found, calls = heard("insn-6.12-max.txt.xz")
     rows = calls.group_by("unmap_id", maintain_order=True).agg(

@@ -8,7 +8,9 @@ import polars as pl
 
 from tests.writers.analyses import analysis, source, unmap
 from traceview.queries.unmap_timeline import (
-    MOST_BANDS,
+    FARTHEST,
+    NEAR,
+    LossBands,
     bins,
     loss_bands,
     placed,
@@ -24,9 +26,25 @@ def loss(**columns: Any) -> dict[str, Any]:
 
 
 def bands(*losses: dict[str, Any]) -> list[tuple[Any, ...]]:
-    of = analysis([unmap()], losses=list(losses))
-    found = loss_bands(of.losses, spans(of))
-    return found.select("from_ns", "to_ns", "losses", "lost").rows()
+    return lost(*losses).bands.select("from_ns", "to_ns", "losses", "lost").rows()
+
+
+def lost(*losses: dict[str, Any], sources: int = 1) -> LossBands:
+    ids = range(sources)
+    of = analysis(
+        [unmap(source_id=at) for at in ids], [source(source_id=at) for at in ids],
+        losses=[one | {"source_id": at} for at in ids for one in losses],
+    )  # fmt: skip
+    return loss_bands(of.losses, spans(of))
+
+
+def holes(number: int, part: float) -> list[dict[str, Any]]:
+    """As many at even distances, each *part* of the distance long."""
+    step = 2 * S // number
+    return [
+        loss(from_ns=S + at * step, to_ns=S + at * step + round(part * step))
+        for at in range(number)
+    ]
 
 
 def test_a_span_is_from_the_first_event_to_the_last_also_where_only_unmaps_have_times() -> None:
@@ -74,12 +92,31 @@ def test_losses_that_overlap_or_nearly_touch_are_one_band() -> None:
     assert found == [(10, 60, 3, 6), (S, S + 5, 1, 4)]
 
 
-def test_very_many_losses_make_few_bands_that_cover_them_all() -> None:
-    step = 2 * S // 5000
-    many = [loss(from_ns=S + at * step, to_ns=S + at * step + 1) for at in range(5000)]
-    found = bands(*many)
-    assert 0 < len(found) <= MOST_BANDS
-    assert sum(row[2] for row in found) == 5000
+def test_holes_that_can_be_told_apart_are_bands_of_their_own() -> None:
+    found = lost(*holes(400, 0.1))
+    assert len(found.bands) == 400
+    assert found.nearer == 0
+
+
+def test_what_is_drawn_as_one_band_is_not_counted_as_lost() -> None:
+    found = lost(*holes(5000, 0.25))
+    assert found.bands.select("from_ns", "losses").rows() == [(0, 5000)]
+    assert found.nearer == NEAR
+    assert found.lost_ns == S // 2
+
+
+def test_holes_of_several_cpus_at_once_are_counted_once() -> None:
+    one, other = loss(from_ns=S, to_ns=S + 100), loss(from_ns=S + 50, to_ns=S + 150, cpu=1)
+    found = lost(one, other, one)
+    assert (found.lost_ns, found.nearer) == (150, 0)
+
+
+def test_the_holes_of_many_traces_stay_few_and_end_where_they_end() -> None:
+    found = lost(*holes(200, 0.1), sources=24)
+    assert len(found.bands) <= 24 / FARTHEST
+    assert found.nearer == FARTHEST
+    assert found.bands["losses"].sum() == 24 * 200
+    assert found.lost_ns == 24 * 200 * round(0.1 * (2 * S // 200))
 
 
 def test_a_loss_outside_the_trace_ends_with_it() -> None:

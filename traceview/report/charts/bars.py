@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from traceview.report.charts.chart import Drawing
 
 ORDER: Final = tuple(part.what for part in PARTS)
+PART_OF: Final = {part.column.removesuffix("_ns"): part for part in PARTS}  # by component
+LETTERS: Final = {name: part.letter.replace(".", "rest") for name, part in PART_OF.items()}
 UNKNOWN_PART: Final = "work or tracing, not known which"
 # Pixels: of a bar, of a line of text, and between bars and groups.
 BAR: Final = 26

@@ -10,7 +10,7 @@ from traceview.queries.ecdf import ecdf
 from traceview.queries.run_estimates import VARIANTS, as_float, of_cell
 from traceview.report.charts.chart import Chart
 from traceview.report.charts.ecdf import ecdf_drawing
-from traceview.report.charts.time_words import sentences
+from traceview.report.charts.time_sentences import sentences
 from traceview.report.compared import cell_words
 from traceview.report.ratio_words import time_text
 

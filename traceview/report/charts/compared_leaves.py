@@ -22,7 +22,7 @@ from traceview.report.charts.marks import (
     plain,
     values,
 )
-from traceview.report.charts.time_words import sentences
+from traceview.report.charts.time_sentences import sentences
 from traceview.report.compared import line_words
 from traceview.report.wording import number
 
@@ -37,12 +37,14 @@ CODE: Final = "leaves"
 POINTS: Final = 40
 HEIGHT: Final = 320
 MOST_POINTS: Final = 1_200  # of more run medians, runs are summed up
+OF_RUNS: Final = "the median time per leaf of a run, of the unmaps of one size"
+POOLED: Final = "the median over the runs of a side, of their median time per leaf of one size"
 JITTER: Final = 1.06  # the sides stand beside each other
 
 
 def leaves_chart(sides: Sides) -> Chart:
     """The chart, or why there is none."""
-    rows = _points(sides)
+    rows, pooled = _points(sides)
     if rows.is_empty():
         return Chart(
             CODE, "Time per leaf of both sides", "", None,
@@ -53,16 +55,18 @@ def leaves_chart(sides: Sides) -> Chart:
     drawn = pl.concat([_line_frame(), *(_drawn(line, sides) for line in fitting)])
     return Chart(
         CODE, _title(fitting, sides),
-        "Points: the median time per leaf of a run, of the unmaps of one size; the sides stand a"
-        " little apart. Lines: the mean over the runs of a side of the line through its sizes."
-        " Both axes are logarithmic.",
+        f"Points: {POOLED if pooled else OF_RUNS}; the sides stand a little apart. Lines: the mean"
+        " over the runs of a side of the line through its sizes. Both axes are logarithmic.",
         _chart(rows, drawn, sides),
-        subtitle=sentences([*sides.words, *_not_drawn(lines, sides)]),
+        subtitle=sentences([
+            *sides.words, "points are medians over the runs of a side" if pooled else "",
+            *_not_drawn(lines, sides),
+        ]),
     )  # fmt: skip
 
 
-def _points(sides: Sides) -> pl.DataFrame:
-    """The median of each run and size; of very many that over the runs."""
+def _points(sides: Sides) -> tuple[pl.DataFrame, bool]:
+    """The median of each run and size; of very many that over the runs, and whether they are."""
     frames = []
     for name, rows in zip(sides.names, (sides.base, sides.with_), strict=True):
         medians = run_medians(rows.filter(pl.col("leaves") > 0)).with_columns(
@@ -70,16 +74,18 @@ def _points(sides: Sides) -> pl.DataFrame:
         )
         frames.append(medians.select("group", "run", "leaves", "unmaps", "time"))
     rows = pl.concat(frames).filter(pl.col("time") > 0)
-    if len(rows) > MOST_POINTS:
+    pooled = len(rows) > MOST_POINTS
+    if pooled:
         rows = rows.group_by("group", "leaves", maintain_order=True).agg(
             pl.lit("all runs").alias("run"), pl.col("unmaps").sum(), pl.col("time").median()
         )
     runs = pl.col("run").cast(pl.String).map_elements(short, return_dtype=pl.String)
     apart = pl.when(pl.col("group") == sides.names[0]).then(1 / JITTER).otherwise(JITTER)
-    return rows.select(
+    found = rows.select(
         "group", runs.alias("run"), "leaves", (pl.col("leaves") * apart).alias("place"), "unmaps",
         "time", (pl.col("time") / pl.col("leaves")).alias("per_leaf"),
     )  # fmt: skip
+    return found, pooled
 
 
 def _line_frame() -> pl.DataFrame:

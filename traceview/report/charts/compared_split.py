@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Final
 import polars as pl
 
 from traceview.queries.decomposition import TRACING, Decomposition, decompose
-from traceview.report.bar import PARTS
-from traceview.report.charts.bars import Bar, Segment, bars
+from traceview.report.charts.bars import LETTERS, PART_OF, Bar, Segment, bars
 from traceview.report.charts.chart import Chart
-from traceview.report.charts.time_words import headline_and_basis, sentences, time_words
+from traceview.report.charts.sides import tracing_of
+from traceview.report.charts.time_sentences import headline_and_basis, sentences, time_sentences
 from traceview.report.compare_split import NAMES, split_texts
 from traceview.report.wording import number, share
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 CODE: Final = "split"
 RECORDED: Final = "split-recorded"
 TITLE: Final = "What a leaf costs on both sides"
-WHAT: Final = {part.column.removesuffix("_ns"): (part.what, part.letter) for part in PARTS}
 
 
 def split_charts(sides: Sides) -> list[Chart]:
@@ -50,7 +49,12 @@ def _chart(code: str, of: Decomposition, sides: Sides, texts: list[str]) -> Char
     title, basis = headline_and_basis(
         texts[0] if texts else TITLE + (", as recorded" if code == RECORDED else "")
     )
-    said = [basis, *time_words(comparison.base, comparison.with_), *_words(of, sides), *texts[1:2]]
+    said = [
+        basis,
+        *time_sentences(comparison.base, comparison.with_),
+        *_words(of, sides),
+        *texts[1:2],
+    ]
     return Chart(
         code, title,
         "Per side, what a leaf costs in each part, in the order of the legend. Only parts that are"
@@ -88,7 +92,7 @@ def _words(of: Decomposition, sides: Sides) -> Iterator[str]:
         names = ", ".join(NAMES[name] for name in of.merged)
         yield f"separated on one side only, so in the rest of the walk on both: {names}"
     if not sides.found.untraced:
-        yield f"times are {'without' if of.corrected else 'as recorded, with'} what tracing cost"
+        yield tracing_of("corrected" if of.corrected else "raw")
     if any(_ns(part, side) < 0 for part in _work(of) for side in (0, 1)):
         yield "parts that the estimate leaves less than nothing of are not drawn"
 
@@ -101,9 +105,8 @@ def _bar(of: Decomposition, side: int, name: str) -> Bar:
         ns = _ns(part, side)
         if ns <= 0:
             continue
-        what, letter = WHAT[part.name]
         per, said = f"{number(ns)} ns per leaf", share(round(1000 * ns), round(1000 * whole))
-        letter = letter.replace(".", "rest")
+        what, letter = PART_OF[part.name].what, LETTERS[part.name]
         segments.append(Segment(what, letter, at, at + ns, said, None, per))
         at += ns
     total = of.total if of.net is None else of.net

@@ -20,7 +20,7 @@ from traceview.report.charts.marks import (
     plain,
     values,
 )
-from traceview.report.charts.time_words import sentences, time_words
+from traceview.report.charts.time_sentences import sentences, time_sentences, tracing_sentences
 from traceview.report.wording import duration, plural
 
 if TYPE_CHECKING:
@@ -48,8 +48,8 @@ def ecdf_chart(found: Contents, groups: Groups) -> Chart:
         " logarithmic axis; the ends are the shortest and the longest that were measured.",
         ecdf_drawing(rows, names, "duration of an unmap (log scale)"),
         subtitle=sentences([
-            *time_words(found.analysis),
-            _excluded(found), groups.not_drawn,
+            *time_sentences(found.analysis), *tracing_sentences(groups.rows), _excluded(found),
+            groups.not_drawn,
         ]),
     )  # fmt: skip
 
@@ -69,8 +69,9 @@ def _title(groups: Groups) -> str:
     if row["count"] == 1:
         return f"One unmap took {duration(row['median_ns'])}{name}"
     if row["count"] < FEW:
-        ends = f"{duration(row['min_ns'])} to {duration(row['max_ns'])}"
-        return f"{plural(row['count'], 'unmap')} took {ends}{name}"
+        ends = [duration(row[end]) for end in ("min_ns", "max_ns")]
+        said = f"{ends[0]} each" if ends[0] == ends[1] else " to ".join(ends)
+        return f"{plural(row['count'], 'unmap')} took {said}{name}"
     if row["median_ns"] == row["p95_ns"]:
         return f"Half of {row['count']:,} unmaps took at most {duration(row['median_ns'])}{name}"
     return (

@@ -24,7 +24,7 @@ from traceview.report.charts.marks import (
     plain,
     values,
 )
-from traceview.report.charts.time_words import sentences, time_words
+from traceview.report.charts.time_sentences import sentences, time_sentences, tracing_sentences
 from traceview.report.ratio_words import time_text
 from traceview.report.wording import count, plural
 
@@ -68,7 +68,8 @@ def leaves_chart(found: Contents, groups: Groups) -> Chart:
         " a group, every size weighing alike. Both axes are logarithmic.",
         _chart(rows, lines, names),
         subtitle=sentences([
-            *time_words(found.analysis), *_tracing(groups), *_refusals(fits), groups.not_drawn,
+            *time_sentences(found.analysis), *tracing_sentences(groups.rows), *_refusals(fits),
+            groups.not_drawn,
         ]),
     )  # fmt: skip
 
@@ -129,13 +130,6 @@ def _slope(of: Fitted, line: RelativeLine, *, several: bool) -> str:
     on = f"{count(of.unmaps)} unmaps of {line.sizes} sizes"
     name = f"{of.group}; " if several else ""
     return f"{time_text(line.slope)} ({name}{on})"
-
-
-def _tracing(groups: Groups) -> Iterator[str]:
-    """That the times are as recorded."""
-    most = groups.rows["probe_high_ns"]
-    if most.null_count() or (most > 0).any():
-        yield "times are as recorded, what tracing cost included"
 
 
 def _refusals(fits: Sequence[Fitted]) -> Iterator[str]:

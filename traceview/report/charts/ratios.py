@@ -14,7 +14,7 @@ import altair as alt
 from traceview.report.charts.axes import log_ends, log_ticks
 from traceview.report.charts.chart import Chart
 from traceview.report.charts.marks import plain
-from traceview.report.charts.time_words import headline_and_basis, sentences
+from traceview.report.charts.time_sentences import headline_and_basis, sentences
 from traceview.report.compare_effect import plan_texts
 from traceview.report.compare_headline import headline_of, headline_text
 from traceview.report.compared import cell_words

@@ -21,7 +21,7 @@ from traceview.report.charts.marks import (
     plain,
     values,
 )
-from traceview.report.charts.time_words import sentences
+from traceview.report.charts.time_sentences import sentences
 from traceview.report.compare_headline import headline_of
 from traceview.report.ratio_words import ratio_text
 

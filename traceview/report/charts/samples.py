@@ -9,11 +9,15 @@ import altair as alt
 from traceview.report.charts.chart import Chart
 from traceview.report.charts.groups import short
 from traceview.report.charts.marks import exact, plain
-from traceview.report.charts.time_words import sentences
+from traceview.report.charts.time_sentences import sentences, time_sentences
 from traceview.report.samples import DOING, HOW_TO_READ
 from traceview.report.wording import plural
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import polars as pl
+
     from traceview.report.charts.chart import Drawing
     from traceview.report.contents import Contents
 
@@ -32,19 +36,18 @@ def samples_chart(found: Contents) -> Chart | None:
         return None
     first = rows.row(0, named=True)
     more = len(rows) - MOST_ROWS
+    of = "".join(f"; {name}" for name in _names(first, rows))
     title = (
         f"{_percent(first['share'])} of {plural(first['of'], 'sample')} inside unmaps fell into"
-        f" {_doing(first)} ({_percent(first['share_low'])} to {_percent(first['share_high'])})"
+        f" {_doing(first)} ({_percent(first['share_low'])} to {_percent(first['share_high'])}{of})"
     )
-    emulated = (found.analysis.sources["origin"] == "emulated").any()
     return Chart(
         CODE, title,
         "One bar per part of an unmap: its share of the samples that fell inside unmaps; the thin"
         " line is the 95% interval of counting alone.",
         _drawing(found),
         subtitle=sentences([
-            "recorded in an emulator: no evidence about hardware" if emulated else "",
-            HOW_TO_READ,
+            *time_sentences(found.analysis), HOW_TO_READ,
             f"{plural(more, 'smaller part')} not drawn" if more > 0 else "",
         ]),
     )  # fmt: skip
@@ -58,11 +61,15 @@ def _doing(row: dict[str, Any]) -> str:
     return DOING[row["operation"]] if row["operation"] is not None else UNNAMED
 
 
+def _names(row: dict[str, Any], rows: pl.DataFrame) -> list[str]:
+    """The label and the event that the samples of *row* are of, where there are several."""
+    return [short(row[name]) for name in ("label", "event") if rows[name].n_unique() > 1]
+
+
 def _drawing(found: Contents) -> Drawing:
     rows = found.sample_groups
-    several = len(rows.select("label", "event").unique()) > 1
     data = [
-        _datum(row, at * (TEXT + BAR + GAP), several=several)
+        _datum(row, at * (TEXT + BAR + GAP), _names(row, rows))
         for at, row in enumerate(rows.head(MOST_ROWS).iter_rows(named=True))
     ]
     height = len(data) * (TEXT + BAR + GAP)
@@ -99,9 +106,9 @@ def _drawing(found: Contents) -> Drawing:
     )  # fmt: skip
 
 
-def _datum(row: dict[str, Any], top: float, *, several: bool) -> dict[str, Any]:
+def _datum(row: dict[str, Any], top: float, names: Sequence[str]) -> dict[str, Any]:
     what = _doing(row)
-    of = f"{short(row['label'])}, {short(row['event'])}: " if several else ""
+    of = f"{', '.join(names)}: " if names else ""
     return {
         "what": what, "text": f"{of}{what}: {_percent(row['share'])}, {row['samples']:,} of"
         f" {row['of']:,}",

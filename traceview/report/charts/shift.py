@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any, Final
 import altair as alt
 
 from traceview.queries.quantile_shift import FEWEST_UNMAPS
+from traceview.queries.run_estimates import VARIANTS, of_cell
 from traceview.report.charts.axes import log_ends, log_ticks
 from traceview.report.charts.chart import Chart
 from traceview.report.charts.compared_ecdf import largest
 from traceview.report.charts.marks import exact, plain
-from traceview.report.charts.time_words import sentences, time_words
+from traceview.report.charts.sides import tracing_of
+from traceview.report.charts.time_sentences import sentences, time_sentences
 from traceview.report.compared import cell_words
 from traceview.report.ratio_words import given, ratio_ends, ratio_text
 from traceview.report.wording import UNKNOWN
@@ -49,11 +51,22 @@ def shift_chart(sides: Sides) -> Chart:
         " lines are intervals, where the runs permit any. Above the line at 1 with is faster.",
         _chart(data),
         subtitle=sentences([
-            *time_words(comparison.base, comparison.with_),
+            *time_sentences(comparison.base, comparison.with_), *_tracing(sides),
             f"no intervals: {of.descriptive}" if of.descriptive else "",
             *_ties(of.tied),
         ]),
     )  # fmt: skip
+
+
+def _tracing(sides: Sides) -> Iterator[str]:
+    """Which times the deciles are of: without what tracing cost where all of the size are."""
+    if not sides.found.untraced:
+        cell = largest(sides).cell
+        known = not any(
+            of_cell(rows, cell)[VARIANTS["corrected"]].null_count()
+            for rows in (sides.base, sides.with_)
+        )
+        yield tracing_of("corrected" if known else "raw")
 
 
 def _ties(tied: float) -> Iterator[str]:

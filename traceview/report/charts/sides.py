@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from traceview.report.charts.groups import distinct, short
-from traceview.report.charts.time_words import time_words
+from traceview.report.charts.time_sentences import time_sentences
 from traceview.report.compare_headline import side_names
 
 if TYPE_CHECKING:
@@ -33,11 +33,16 @@ class Sides:
     def words(self) -> list[str]:
         """What the times are: of hardware or not, with what tracing cost or without."""
         comparison = self.found.comparison
-        said = time_words(comparison.base, comparison.with_)
+        said = time_sentences(comparison.base, comparison.with_)
         if self.found.untraced:
             return said
-        times = "without" if self.variant == "corrected" else "as recorded, with"
-        return [*said, f"times are {times} what tracing cost"]
+        return [*said, tracing_of(self.variant)]
+
+
+def tracing_of(variant: Variant) -> str:
+    """Whether what tracing cost is in the times."""
+    times = "without" if variant == "corrected" else "as recorded, with"
+    return f"times are {times} what tracing cost"
 
 
 def sides_of(found: Compared) -> Sides:

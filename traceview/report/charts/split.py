@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, Final
 import polars as pl
 
 from traceview.report.bar import PARTS, corrected_values
-from traceview.report.charts.bars import UNKNOWN_PART, Bar, Segment, bars
+from traceview.report.charts.bars import LETTERS, PART_OF, UNKNOWN_PART, Bar, Segment, bars
 from traceview.report.charts.chart import Chart
 from traceview.report.charts.groups import no_unmaps
-from traceview.report.charts.time_words import sentences, time_words
+from traceview.report.charts.time_sentences import sentences, time_sentences
 from traceview.report.tracing import between, nanoseconds
 from traceview.report.wording import duration, number, plural, share
 
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from traceview.report.contents import Contents
 
 CODE: Final = "split"
-NAMES: Final = {part.column: part.what for part in PARTS}
-LETTERS: Final = {part.column: part.letter.replace(".", "rest") for part in PARTS}
 
 
 def split_chart(found: Contents, groups: Groups) -> Chart:
@@ -46,7 +44,7 @@ def split_chart(found: Contents, groups: Groups) -> Chart:
         " legend and with their letters; below it what is left without tracing, where that is"
         " known.",
         bars(drawn, "share of the time of the bar"),
-        subtitle=sentences([*time_words(found.analysis), *_bounds(rows), *_unseparated(rows),
+        subtitle=sentences([*time_sentences(found.analysis), *_bounds(rows), *_unseparated(rows),
                             _more(groups)]),
     )  # fmt: skip
 
@@ -180,8 +178,10 @@ def _stacked(parts: list[_Part], row: dict[str, Any], total: float) -> Iterator[
     at = 0.0
     for part in parts:
         if part.ns > 0:
+            name = part.column.removesuffix("_ns")
+            known = PART_OF.get(name)
             yield Segment(
-                NAMES.get(part.column, part.column), LETTERS.get(part.column, ""),
+                part.column if known is None else known.what, LETTERS.get(name, ""),
                 at / total, (at + part.ns) / total, share(round(part.ns), round(total)),
                 round(part.ns), _per(part.ns, row), part.between,
             )  # fmt: skip

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Final
 import polars as pl
 
 from traceview.queries.groups import median_ns
-from traceview.queries.unmap_timeline import bins, loss_bands, placed, slowest, spans
+from traceview.queries.unmap_timeline import LossBands, bins, loss_bands, placed, slowest, spans
 from traceview.report.charts.chart import Chart
 from traceview.report.charts.groups import no_unmaps, source_names
-from traceview.report.charts.time_words import sentences, time_words
+from traceview.report.charts.time_sentences import sentences, time_sentences, tracing_sentences
 from traceview.report.charts.timeline_drawing import MOST_ROWS, Timeline, page, picture
 from traceview.report.wording import clean, count, duration, number, plural, share
 
@@ -42,34 +42,42 @@ def timeline_chart(found: Contents, groups: Groups) -> Chart:
             else "there are no times of the trace, only durations"
         )  # fmt: skip
         return Chart(CODE, "Unmaps over time", "", None, why)
-    drawn = _drawn(found, groups, unmaps, whole)
+    drawn, lost = _drawn(found, groups, unmaps, whole)
+    said = [
+        *time_sentences(found.analysis), *tracing_sentences(groups.rows),
+        *_loss_words(found, lost, _length(whole, drawn)), *_said(groups, unmaps, drawn),
+    ]  # fmt: skip
     return Chart(
         CODE, _title(unmaps),
         "Each unmap by when it began and how long it took, on a logarithmic axis; stretches in"
         " which events were lost are shaded. The slowest unmaps are ringed and can be chosen.",
-        page(drawn), subtitle=sentences(_said(found, groups, unmaps, drawn, whole)),
+        page(drawn), subtitle=sentences(said),
         picture=picture(drawn),
     )  # fmt: skip
 
 
-def _drawn(found: Contents, groups: Groups, unmaps: pl.DataFrame, whole: pl.DataFrame) -> Timeline:
+def _drawn(
+    found: Contents, groups: Groups, unmaps: pl.DataFrame, whole: pl.DataFrame
+) -> tuple[Timeline, LossBands]:
     sources = _sources(unmaps)
     shown = unmaps.filter(pl.col("source_id").is_in(sources))
     of = whole.filter(pl.col("source_id").is_in(sources))
     slow = slowest(shown)
     points = _points(shown, slow, of)
     present = set(shown["group"].unique())
-    losses = loss_bands(found.whole.losses, of).rename({"source_id": "source"})
+    lost = loss_bands(found.whole.losses, of)
+    losses = lost.bands.rename({"source_id": "source"})
     first, last = ends = _time_ends(shown, of, losses)
     times = pl.concat([points["max_ns"], points["median_ns"], slow["duration_ns"]])
     shortest, longest = int(times.min() or 1), int(times.max() or 1)  # type: ignore[arg-type]
     origin = first if first > SHORT * (last - first) else 0
-    return Timeline(
+    drawn = Timeline(
         points, _slow(slow), _excluded(found.analysis.unmaps, of), losses,
         tuple(name for name in groups.drawn if name in present),
         dict(zip(sources, source_names(found.analysis.sources, sources), strict=True)),
         ends, origin, (shortest, longest),
     )  # fmt: skip
+    return drawn, lost
 
 
 def _sources(unmaps: pl.DataFrame) -> list[int]:
@@ -102,11 +110,7 @@ def _title(unmaps: pl.DataFrame) -> str:
 # ---- what is said of it
 
 
-def _said(
-    found: Contents, groups: Groups, unmaps: pl.DataFrame, drawn: Timeline, whole: pl.DataFrame
-) -> Iterator[str]:
-    yield from time_words(found.analysis)
-    yield _loss_words(found, drawn, whole)
+def _said(groups: Groups, unmaps: pl.DataFrame, drawn: Timeline) -> Iterator[str]:
     if (drawn.points["unmaps"] > 1).any():
         yield (
             "points are the medians of the unmaps of one stretch of time, lines reach to their"
@@ -126,23 +130,29 @@ def _said(
         yield f"a picture shows the first {MOST_ROWS} of {shown} traces"
 
 
-def _loss_words(found: Contents, drawn: Timeline, whole: pl.DataFrame) -> str:
+def _length(whole: pl.DataFrame, drawn: Timeline) -> int:
+    """The time of all traces that are drawn."""
+    of = whole.filter(pl.col("source_id").is_in(list(drawn.sources)))
+    return int((of["to_ns"] - of["from_ns"]).sum())
+
+
+def _loss_words(found: Contents, lost: LossBands, length: int) -> Iterator[str]:
     """Whether events were lost, as far as the traces say."""
     losses = found.whole.losses
     if losses.is_empty():
-        known = found.whole.sources["loss_known"].fill_null(value=False).all()
-        return "" if known else "whether events were lost is not known"
-    said = []
-    if len(drawn.losses):
-        of = whole.filter(pl.col("source_id").is_in(list(drawn.sources)))
-        lost = int((drawn.losses["to_ns"] - drawn.losses["from_ns"]).sum())
-        span = int((of["to_ns"] - of["from_ns"]).sum())
-        said.append(f"shaded: events of some CPU were lost, in {share(lost, span)} of the time")
+        if not found.whole.sources["loss_known"].fill_null(value=False).all():
+            yield "whether events were lost is not known"
+        return
+    if len(lost.bands):
+        near = f"; stretches closer than {100 * lost.nearer:.1f}% of the trace are drawn as one"
+        yield (
+            f"shaded: events of some CPU were lost, in {share(lost.lost_ns, length)} of the time"
+            f"{near if lost.nearer else ''}"
+        )
     nowhere = int((losses["from_ns"].is_null() & losses["to_ns"].is_null()).sum())
     if nowhere:
         noun = "loss" if nowhere == 1 else "losses"
-        said.append(f"{nowhere:,} {noun} of events without a time not drawn")
-    return "; ".join(said)
+        yield f"{nowhere:,} {noun} of events without a time not drawn"
 
 
 # ---- tables

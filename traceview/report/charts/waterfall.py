@@ -11,13 +11,12 @@ import altair as alt
 import polars as pl
 
 from traceview.queries.slow_calls import fewer
-from traceview.report.bar import PARTS
 from traceview.report.charts.axes import TIME_LABELS
-from traceview.report.charts.bars import ORDER
+from traceview.report.charts.bars import ORDER, PART_OF
 from traceview.report.charts.chart import Chart
 from traceview.report.charts.groups import short
 from traceview.report.charts.marks import PICKED_UNMAP, exact, plain, values
-from traceview.report.charts.time_words import sentences, time_words
+from traceview.report.charts.time_sentences import sentences, time_sentences, tracing_sentences
 from traceview.report.wording import count, duration, plural
 
 if TYPE_CHECKING:
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from traceview.report.charts.chart import Drawing
 
 CODE: Final = "waterfall"
+KEYS: Final = ["source_id", "unmap_id"]
 ROW: Final = 24
 MOST_ROWS: Final = 1_200  # of all unmaps together, but for
 MOST_FIRST: Final = 400  # the slowest, which is shown first
@@ -37,44 +37,71 @@ IS_WIDE: Final = "scale('x', datum.end_ns) - scale('x', datum.offset_ns) > 4"
 HAS_ROOM: Final = (
     "scale('x', datum.end_ns) - scale('x', datum.offset_ns) > 7 * length(datum.symbol) + 8"
 )
-NAMES: Final = {part.column.removesuffix("_ns"): part.what for part in PARTS}
+WHAT: Final = {name: part.what for name, part in PART_OF.items()}
 
 
 def waterfall_chart(analysis: Analysis, calls: pl.DataFrame) -> Chart:
     """The chart of *calls* (queries.slow_calls.SLOW_CALLS), of which the slowest unmap is first."""
-    unmaps = analysis.unmaps.select("source_id", "unmap_id")
-    calls = calls.join(unmaps, on=["source_id", "unmap_id"], how="semi", maintain_order="left")
-    calls = calls.drop_nulls(["offset_ns", "duration_ns", "depth"])
-    if calls.is_empty():
+    calls = calls.join(analysis.unmaps, on=KEYS, how="semi", maintain_order="left")
+    timed = calls.drop_nulls(["offset_ns", "duration_ns", "depth"])
+    if timed.is_empty():
         return Chart(
             CODE, "The calls of one unmap", "", None,
             "no calls of a complete unmap were kept",
         )  # fmt: skip
-    rows = _rows(calls)
+    rows = _rows(timed)
+    unmaps = analysis.unmaps.join(calls, on=KEYS, how="semi")
     first = rows.row(0, named=True)
     depths = int(rows["depth"].max() or 0) + 1  # type: ignore[arg-type]
     return Chart(
-        CODE, _title(calls),
-        "Bars: the calls of the unmap, from when each began to when it returned; the row is how"
-        " deep it was called, the unmap itself on top; the colour is the component that its time"
-        " counts to.",
+        CODE, _title(calls, unmaps),
+        "Bars: the calls of the chosen unmap, from when each began to when it returned; the row is"
+        " how deep it was called, the unmap itself on top; the colour is the component that its"
+        " time counts to.",
         _chart(rows, str(first["unmap"]), depths),
-        subtitle=sentences([*time_words(analysis), *_merged(rows)]),
+        subtitle=sentences([
+            *time_sentences(analysis), *tracing_sentences(unmaps), *_shown(unmaps),
+            *_without_time(calls), *_merged(rows),
+        ]),
     )  # fmt: skip
 
 
-def _title(calls: pl.DataFrame) -> str:
-    """Of the slowest unmap, which is shown first."""
-    of = calls.filter(
-        (pl.col("source_id") == calls["source_id"][0])
-        & (pl.col("unmap_id") == calls["unmap_id"][0])
-    )
-    own = of.filter(pl.col("depth") == 0)
-    inside = int(of["calls"].sum()) - len(own)
-    took = duration(own["duration_ns"][0]) if len(own) else "-"
+def _slowest(calls: pl.DataFrame) -> pl.DataFrame:
+    """The calls of the first unmap."""
+    return calls.join(calls.select(KEYS).head(1), on=KEYS, how="semi", maintain_order="left")
+
+
+def _title(calls: pl.DataFrame, unmaps: pl.DataFrame) -> str:
+    """Of the slowest unmap, whichever is chosen; its calls are those that the report counts."""
+    slowest = unmaps.join(calls.select(KEYS).head(1), on=KEYS, how="semi").row(0, named=True)
+    took, inside = duration(slowest["duration_ns"]), slowest["traced_calls"]
+    if inside is None:
+        return f"The slowest unmap took {took}"
     if not inside:
         return f"The slowest unmap took {took}; no call in it was traced"
     return f"The slowest unmap took {took} and made {plural(inside, 'traced call')}"
+
+
+def _shown(unmaps: pl.DataFrame) -> Iterator[str]:
+    if len(unmaps) > 1:
+        yield (
+            "drawn are the calls of the slowest unmap; on a page those of the one that is chosen of"
+            f" the {len(unmaps)} slowest"
+        )
+
+
+def _without_time(calls: pl.DataFrame) -> Iterator[str]:
+    """How many calls are no bar: of most that lack a time only the entry was recorded."""
+    no_time = pl.col("duration_ns").is_null() | pl.col("offset_ns").is_null()
+    without = calls.filter(no_time)
+    if len(without):
+        of = int(_slowest(calls).filter(no_time)["calls"].sum())
+        entries = " (only their entry was recorded)" if _are_points(without) else ""
+        yield f"calls without a time are not drawn{entries}: {count(of)} in the slowest unmap"
+
+
+def _are_points(calls: pl.DataFrame) -> bool:
+    return bool((calls["status"].cast(pl.String) == "point").all())
 
 
 def _merged(rows: pl.DataFrame) -> Iterator[str]:
@@ -87,11 +114,10 @@ def _merged(rows: pl.DataFrame) -> Iterator[str]:
 
 def _rows(calls: pl.DataFrame) -> pl.DataFrame:
     """The calls with their words; of too many the short ones of each unmap are merged further."""
-    keys = ["source_id", "unmap_id"]
-    most = max(40, MOST_ROWS // calls.select(keys).n_unique())
+    most = max(40, MOST_ROWS // calls.select(KEYS).n_unique())
     parts = [
         fewer(of, most if at else MOST_FIRST)
-        for at, (_, of) in enumerate(calls.group_by(keys, maintain_order=True))
+        for at, (_, of) in enumerate(calls.group_by(KEYS, maintain_order=True))
     ]
     rows = pl.concat(parts)
     symbol = pl.col("symbol").cast(pl.String).map_elements(_symbol, return_dtype=pl.String)
@@ -103,7 +129,7 @@ def _rows(calls: pl.DataFrame) -> pl.DataFrame:
     return rows.select(
         pl.concat_str("source_id", "unmap_id", separator=":").alias("unmap"),
         pl.when(pl.col("calls") > 1).then(several).otherwise(symbol).alias("symbol"),
-        pl.col("component").cast(pl.String).replace_strict(NAMES, default=NAMES["rest"])
+        pl.col("component").cast(pl.String).replace_strict(WHAT, default=WHAT["rest"])
         .alias("component"),
         "offset_ns", "duration_ns", "self_ns", "depth",
         pl.when(pl.col("calls") > 1).then("calls").alias("calls"),

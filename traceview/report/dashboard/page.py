@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from traceview.report.charts.groups import KEYS, named_groups
-from traceview.report.charts.time_words import time_words
+from traceview.report.charts.time_sentences import time_sentences
 from traceview.report.compared import joined, label_of
 from traceview.report.dashboard.document import Page, document
 from traceview.report.dashboard.slowest import slow_unmaps
@@ -40,7 +40,7 @@ def analysis_page(
         charts=analysis_charts(found, slow_calls),
         unmaps=slow_unmaps(found.analysis, slow_calls),
         rows={"table": _groups_of_rows(found)},
-        warnings=time_words(found.whole),
+        warnings=time_sentences(found.whole),
     )
     yield from document(page)
 
@@ -82,6 +82,6 @@ def comparison_page(
         sections=comparison_sections(found, provenance),
         charts=comparison_charts(found, slow_calls),
         unmaps=slow_unmaps(joined(found), slow_calls),
-        warnings=time_words(*sides),
+        warnings=time_sentences(*sides),
     )
     yield from document(page)

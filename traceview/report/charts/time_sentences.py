@@ -19,7 +19,7 @@ ORIGIN_WORDS: Final = {
 INSTRUCTIONS: Final = "Time is a count of executed instructions, 1 ns = 1 instruction"
 
 
-def time_words(*sides: Analysis) -> list[str]:
+def time_sentences(*sides: Analysis) -> list[str]:
     """Sentences without their full stops; none where all times are stated to be of hardware."""
     found = [INSTRUCTIONS] if any(_of_instructions(side) for side in sides) else []
     origins = {
@@ -28,6 +28,13 @@ def time_words(*sides: Analysis) -> list[str]:
         for origin in side.sources["origin"].cast(pl.String).fill_null("unknown")
     }
     return [*found, *(text for origin, text in ORIGIN_WORDS.items() if origin in origins)]
+
+
+def tracing_sentences(rows: pl.DataFrame) -> Iterator[str]:
+    """That recorded times have what tracing cost in them; *rows* of groups or of unmaps."""
+    most = rows["probe_high_ns"]
+    if most.null_count() or (most > 0).any():
+        yield "times are as recorded, what tracing cost included"
 
 
 def _of_instructions(side: Analysis) -> bool:
