@@ -1,17 +1,16 @@
 """Questions in SQL over tables: one SELECT, which reads nothing but them.
 
 The dialect is that of polars (https://docs.pola.rs/api/python/stable/reference/sql/). Names of
-operations, functions and the like are strings in it. The text is looked at word by word before
-polars sees it, because polars' SQL can also read files (`read_csv('...')`) and drop tables.
+operations, functions and the like are strings in it. What may be asked sql_text.py says.
 """
 
 from __future__ import annotations
 
 import difflib
 import re
-from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Final, Literal
+from threading import Thread
+from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
 import polars as pl
 from polars.exceptions import PanicException, PolarsError
@@ -19,71 +18,18 @@ from polars.exceptions import PanicException, PolarsError
 from traceview.errors import QueryError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from polars._typing import PolarsDataType
 
-BEGINNINGS: Final = ("SELECT", "WITH", "FROM")
-# What polars can read files by (crates/polars-sql/src/table_functions.rs). Those that it has are
-# refused wherever they stand: how strings are quoted differs between dialects.
-FILE_FUNCTION: Final = re.compile(r"(?:read|scan)_\w+", re.IGNORECASE)
-FILE_WORD: Final = re.compile(r"(?:read|scan)_(?:csv|ipc|json|ndjson|parquet)", re.IGNORECASE)
-TOKEN: Final = re.compile(
-    r"(?P<skip>\s+|--[^\n]*|/\*.*?(?:\*/|\Z))"
-    r"|(?P<text>'(?:[^']|'')*'?)"
-    r'|"(?P<quoted>(?:[^"]|"")*)"?'
-    r"|`(?P<ticked>[^`]*)`?"
-    r"|(?P<word>\w+)"
-    r"|(?P<other>.)",
-    re.DOTALL,
-)
-LONGEST: Final = 100_000  # characters
-# polars goes down one step of its stack for each of these, and ends the program where the stack
-# ends (of polars 2.1: at about 1,000 operators, at 300 parts of a UNION).
-CHAINED: Final = {
-    "operators": (300, frozenset("+-*/%|&^<>=!:~")
-                  | {"AND", "OR", "NOT", "WHEN", "IS", "LIKE", "ILIKE", "BETWEEN", "IN"}),
-    "parts": (100, frozenset({"SELECT", "JOIN"})),
-}  # fmt: skip
+    from traceview.queries.sql_text import Statement
+
 BATCH_ROWS: Final = 50_000
 NO_COLUMN: Final = re.compile(r"""(?:unable to find column "|no column named ')(?P<name>.*?)["']""")
 NO_TABLE: Final = re.compile(r"relation '(?P<name>.*?)' was not found")
 FAILED: Final = (PolarsError, PanicException)
 
-
-@dataclass(frozen=True, slots=True)
-class Statement:
-    """One SELECT. `names`: every word in it that could name a table."""
-
-    text: str
-    names: frozenset[str]
-
-
-def statement(text: str) -> Statement:
-    """Look at *text*; raises QueryError where it is no question, or would read a file."""
-    if len(text) > LONGEST:
-        raise QueryError(f"a query of {len(text):,} characters; at most {LONGEST:,} are read")
-    tokens = [match for match in TOKEN.finditer(text) if match["skip"] is None]
-    if not tokens:
-        raise QueryError("an empty query\nvalid: SELECT ... FROM unmaps")
-    first = next((match[0] for match in tokens if match[0] != "("), "")
-    if first.upper() not in BEGINNINGS:
-        raise QueryError(f"a query begins with SELECT or WITH, not with {first!r}")
-    for what, (most, words) in CHAINED.items():
-        found = sum(match[0].upper() in words for match in tokens)
-        if found > most:
-            raise QueryError(f"a query of {found:,} {what}; at most {most:,} can be computed")
-    names = [match["word"] or match["quoted"] or match["ticked"] for match in tokens]
-    for name, after in zip(names, [*tokens[1:], None], strict=True):
-        if name and FILE_FUNCTION.fullmatch(name) and after is not None and after[0] == "(":
-            raise QueryError(_no_files(name))
-    if match := FILE_WORD.search(text):
-        raise QueryError(_no_files(match[0]))
-    return Statement(text.strip().rstrip(";"), frozenset(name for name in names if name))
-
-
-def _no_files(name: str) -> str:
-    return f"a query reads the tables of the trace, and no files: {name} is refused"
+T = TypeVar("T")
 
 
 def plan(asked: Statement, tables: Mapping[str, pl.LazyFrame]) -> pl.LazyFrame:
@@ -134,11 +80,12 @@ def computed(answer: pl.LazyFrame) -> Iterator[pl.DataFrame]:
             first, pieces = _begun(answer, "in-memory")
         except FAILED as err:
             raise QueryError(_failed(err)) from err
-    yield from first
-    try:
-        yield from pieces
-    except FAILED as err:
-        raise QueryError(_failed(err)) from err
+    while first:
+        yield from first
+        try:
+            first = _waited(lambda: list(islice(pieces, 1)))
+        except FAILED as err:
+            raise QueryError(_failed(err)) from err
 
 
 def _begun(
@@ -146,7 +93,30 @@ def _begun(
 ) -> tuple[list[pl.DataFrame], Iterator[pl.DataFrame]]:
     """The first piece, if there is one, and those after it."""
     pieces = iter(answer.collect_batches(chunk_size=BATCH_ROWS, engine=engine))
-    return list(islice(pieces, 1)), pieces
+    return _waited(lambda: list(islice(pieces, 1))), pieces
+
+
+def _waited(compute: Callable[[], T]) -> T:
+    """What *compute* returns, or raises.
+
+    Signals are handled between two steps of Python in the main thread, and polars may compute for
+    hours in one: so another thread computes, which ends with the program.
+    """
+    found: list[T] = []
+    failed: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            found.append(compute())
+        except BaseException as err:  # noqa: BLE001 - raised again below
+            failed.append(err)
+
+    thread = Thread(target=work, name="polars", daemon=True)
+    thread.start()
+    thread.join()
+    if failed:
+        raise failed[0]
+    return found[0]
 
 
 def _failed(err: BaseException) -> str:

@@ -13,7 +13,8 @@ from tests.writers.events import Recorder
 from traceview.parsers import open_trace
 from traceview.queries.analysis import Analysis, analyze
 from traceview.queries.ready_queries import ready_queries, ready_query
-from traceview.queries.sql import computed, plan, schema, statement, tables_of
+from traceview.queries.sql import computed, plan, schema, tables_of
+from traceview.queries.sql_text import statement
 from traceview.report.contents import contents
 from traceview.report.queried_tables import Streamed, analysis_tables, no_rows
 from traceview.trace import Diagnostic, Trace

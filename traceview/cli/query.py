@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from traceview.queries import Analysis
-    from traceview.queries.sql import Statement
+    from traceview.queries.sql_text import Statement
     from traceview.trace import Trace
 
 STDOUT: Final = "-"
@@ -127,7 +127,8 @@ def query(  # noqa: PLR0913 - one per option
 
 def _show_ready(name: str | None, words: list[str] | None) -> None:
     from traceview.queries.ready_queries import ready_queries, ready_query  # noqa: PLC0415
-    from traceview.queries.sql import statement, tables_of  # noqa: PLC0415
+    from traceview.queries.sql import tables_of  # noqa: PLC0415
+    from traceview.queries.sql_text import statement  # noqa: PLC0415
     from traceview.report.layout import facts  # noqa: PLC0415
     from traceview.report.queried_tables import no_rows  # noqa: PLC0415
 
@@ -146,7 +147,7 @@ def _show_ready(name: str | None, words: list[str] | None) -> None:
 
 def _asked(words: list[str]) -> tuple[list[str], Statement]:
     """The traces, and the query behind them."""
-    from traceview.queries.sql import statement  # noqa: PLC0415 - not needed by --help
+    from traceview.queries.sql_text import statement  # noqa: PLC0415 - not needed by --help
 
     if not words:
         raise SettingError(f"neither a trace nor a query\n{WORDS}")
