@@ -31,8 +31,9 @@ from tests.writers.evidence import (
 )
 from traceview.cli.app import run
 from traceview.errors import ParseError
-from traceview.report.evidence_reading import EvidenceFolder
-from traceview.report.parquet_pages import inflated_bytes
+from traceview.report.evidence import schema_of
+from traceview.report.evidence_reading import LONGEST_LINE, EvidenceFolder
+from traceview.report.parquet_pages import _Header, inflated
 from traceview.report.verification import DIFFERS, Verification, verification
 
 if TYPE_CHECKING:
@@ -568,13 +569,81 @@ def test_a_table_that_inflates_beyond_reason_is_refused_before_it_is_read(
     schema = pq.read_schema(path).remove_metadata()
     pq.write_table(pa.table(rows, schema=schema), path, use_dictionary=False, compression="zstd")
     metadata = pq.read_metadata(path)
-    pages = inflated_bytes(path, metadata)  # which no footer can belittle
-    assert pages[0] == pytest.approx(metadata.row_group(0).total_byte_size, rel=0.001)
-    assert pages[0] > 20 << 17
+    (pages,) = inflated(path, metadata)  # which no footer can belittle
+    assert pages.bytes == pytest.approx(metadata.row_group(0).total_byte_size, rel=0.001)
+    assert pages.bytes > 20 << 17
+    assert pages.values == (20,) * 5
     fit(folder)
     said(capsys, folder, code=1)
     monkeypatch.setattr("traceview.report.evidence_reading.LEAST_BYTES", 1 << 20)
     assert "bytes of tables in" in said(capsys, folder, code=2)
+
+
+def samples(rows: int, addresses: list[int], names: list[str]) -> pa.Table:
+    """Samples that say nothing but their callchain, the same in every row."""
+    schema = schema_of("samples")
+    lists = {"callchain": [addresses] * rows, "frames": [names] * rows}
+    return pa.table(
+        {
+            field.name: pa.array(lists[field.name], field.type) if field.name in lists
+            else pa.array([0] * rows, field.type) if field.name == "source_id"
+            else pa.nulls(rows, field.type) for field in schema
+        },
+        schema=schema.remove_metadata(),
+    )  # fmt: skip
+
+
+def test_lists_that_grow_beyond_reason_are_refused_before_they_are_read(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = folder / "traces" / "samples.parquet"
+    pq.write_table(samples(2, [7] * 200_000, []), path, compression="zstd")
+    assert path.stat().st_size < 20_000
+    (pages,) = inflated(path, pq.read_metadata(path))
+    assert max(pages.values) == 400_000
+    assert pages.bytes < 20_000  # equal ones take no room
+    fit(folder)
+    assert EvidenceFolder(folder).part("traces").samples["callchain"].list.len().sum() == 400_000
+    monkeypatch.setattr("traceview.report.evidence_reading.LEAST_BYTES", 2 << 20)
+    assert "bytes of tables in" in said(capsys, folder, code=2)
+
+
+def test_texts_in_lists_are_read_once_however_often_they_repeat(folder: Path) -> None:
+    path = folder / "traces" / "samples.parquet"
+    rows = samples(4, [1, 2], ["f" * 1000, "g"])
+    pq.write_table(rows, path, row_group_size=2)  # each group has a dictionary of its own
+    file, _ = EvidenceFolder(folder)._open("traces", "samples")
+    assert pa.types.is_dictionary(file.read_row_group(0)["frames"].type.value_type)
+    frames = EvidenceFolder(folder).part("traces").samples["frames"]
+    assert frames.to_list() == [["f" * 1000, "g"]] * 4
+
+
+def test_texts_that_are_stated_by_the_beginnings_of_others_are_refused(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = folder / "traces" / "samples.parquet"
+    pq.write_table(
+        samples(4, [], ["f" * 1000, "f" * 1001]), path,
+        use_dictionary=False, column_encoding={"frames.list.element": "DELTA_BYTE_ARRAY"},
+    )  # fmt: skip
+    fit(folder)
+    assert "texts in an encoding that traceview does not write" in said(capsys, folder, code=2)
+
+
+def test_a_page_header_with_a_list_of_no_end_is_refused() -> None:
+    """Field 9, a list of bytes, more of them than any file has."""
+    endless = bytes([0x99, 0xF3, *[0xFF] * 8, 0x01])
+    with pytest.raises(ValueError, match="a list that goes on behind the end"):
+        _Header(memoryview(endless), 0).sizes()  # type: ignore[arg-type] # of a file otherwise
+
+
+def test_a_line_of_a_report_without_an_end_is_refused(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with (folder / "report.txt").open("r+b") as file:
+        file.truncate(LONGEST_LINE + (1 << 16))  # of zeros, which take no room on the disk
+    fit(folder)
+    assert "a line of more than 1,048,576 bytes" in said(capsys, folder, code=2)
 
 
 @given(st.data())

@@ -2,8 +2,8 @@
 
 Nothing in it is trusted. Files are named by the manifest's grammar alone, are regular files of the
 folder and no links; a table has the columns and types of the contract, and no more rows than a
-file of its size can hold. What cannot be read raises ParseError; whether what is read is true is
-another question (verification.py).
+file of its size can hold; a line of a report has an end. What cannot be read raises ParseError;
+whether what is read is true is another question (verification.py).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from traceview.report.manifest import (
     read_manifest,
     table_file,
 )
-from traceview.report.parquet_pages import inflated_bytes
+from traceview.report.parquet_pages import inflated
 from traceview.schema import TABLES
 from traceview.trace import Diagnostic
 
@@ -44,6 +44,8 @@ MOST_ROWS_OF_BYTE: Final = 8
 LEAST_BYTES: Final = 1 << 30
 MOST_INFLATED: Final = 64
 MOST_NAMED: Final = 5
+# A row of the JSON document is a line, and names what a user wrote; few have a thousand letters.
+LONGEST_LINE: Final = 1 << 20
 SEVERITIES: Final = ("info", "warning", "error")  # trace.py: Diagnostic
 
 
@@ -143,7 +145,14 @@ class EvidenceFolder:
         path = self._existing(name)
         try:
             with path.open("rb") as file:
-                yield from file
+                while line := file.readline(LONGEST_LINE + 1):
+                    if len(line) > LONGEST_LINE:
+                        raise ParseError(
+                            f"a line of more than {LONGEST_LINE:,} bytes: no report that"
+                            " traceview wrote",
+                            path=str(path), reading="a report",
+                        )  # fmt: skip
+                    yield line
         except OSError as err:
             raise ParseError(f"cannot be read: {err.strerror or err}", path=str(path)) from err
 
@@ -160,7 +169,6 @@ class EvidenceFolder:
     def _open(self, part: str, table: str) -> tuple[pq.ParquetFile, Path]:
         path = self._existing(table_file(part, table))
         wanted = schema_of(table)
-        texts = [field.name for field in wanted if _is_text(field.type)]
         try:
             metadata = pq.read_metadata(path)
             held, rows = metadata.schema.to_arrow_schema(), metadata.num_rows
@@ -183,18 +191,24 @@ class EvidenceFolder:
                 path=str(path), reading="a table",
             )  # fmt: skip
         self._refuse_inflation(table, metadata, path)
-        # Texts are read as what repeats them: a text of a megabyte, a million times, is one.
+        # Texts are read as what repeats them: a text of a megabyte, a million times, is one. A
+        # column, or what a list in it holds, is one leaf.
+        leaves = [metadata.schema.column(at).path for at in range(metadata.num_columns)]
+        texts = [leaf for leaf, kind in zip(leaves, wanted.types, strict=True) if _of_texts(kind)]
         return pq.ParquetFile(path, read_dictionary=texts), path
 
     def _refuse_inflation(self, table: str, metadata: pq.FileMetaData, path: Path) -> None:
         """Raise ParseError where far more would have to be held than a file of this size says."""
+        widths = [_bytes_of(kind) for kind in schema_of(table).types]
         try:
-            inflated = inflated_bytes(path, metadata)
+            held = [
+                max(one.bytes, sum(
+                    max(values, metadata.row_group(at).num_rows) * width
+                    for values, width in zip(one.values, widths, strict=True)
+                )) for at, one in enumerate(inflated(path, metadata))
+            ]  # fmt: skip
         except (OSError, ValueError) as err:
             raise self._unreadable(path, err) from err
-        groups = [metadata.row_group(at) for at in range(metadata.num_row_groups)]
-        width = sum(map(_bytes_of, schema_of(table).types))
-        held = [max(size, one.num_rows * width) for size, one in zip(inflated, groups, strict=True)]
         # Calls are read a group at a time, anything else whole.
         needed = max(held, default=0) if table == "calls" else sum(held)
         size = path.stat().st_size
@@ -208,7 +222,10 @@ class EvidenceFolder:
         self, file: pq.ParquetFile, path: Path, table: str, group: int | None = None
     ) -> pl.DataFrame:
         try:
-            read = file.read() if group is None else file.read_row_group(group)
+            # A group at a time: each has a dictionary of its own, and lists hold of one only.
+            groups = range(file.num_row_groups) if group is None else (group,)
+            pieces = [file.read_row_group(number) for number in groups]
+            read = pa.concat_tables(pieces) if pieces else file.read()
             # Polars trusts what it is given: texts that are none would end the program.
             read.validate(full=True)
             rows = pl.from_arrow(_plain(read))
@@ -266,14 +283,15 @@ def polars_schema(table: str) -> dict[str, pl.DataType]:
     return {"source_id": pl.Int32(), **TABLES[table]}
 
 
-def _is_text(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_large_string(kind) or pa.types.is_dictionary(kind))
+def _of_texts(kind: pa.DataType) -> bool:
+    """Whether a column holds texts, or lists of them."""
+    return _kind(kind) in {"text", "list of text"}
 
 
 def _plain(read: pa.Table) -> pa.Table:
     """*read* without what its fields say of themselves (categories, say): only what they hold."""
     wanted = [
-        pa.large_list(_item(kind)) if pa.types.is_list(kind) or pa.types.is_large_list(kind)
+        pa.large_list(kind.value_type) if pa.types.is_list(kind) or pa.types.is_large_list(kind)
         else kind
         for kind in read.schema.types
     ]  # fmt: skip
@@ -282,12 +300,10 @@ def _plain(read: pa.Table) -> pa.Table:
 
 
 def _bytes_of(kind: pa.DataType) -> int:
-    """What a value of a column takes in memory, a text by its number."""
+    """What a value of a column, or of its lists, takes in memory, a text by its number."""
+    if pa.types.is_large_list(kind):
+        return _bytes_of(kind.value_type)
     return kind.bit_width // 8 if pa.types.is_primitive(kind) else 4
-
-
-def _item(of: pa.DataType) -> pa.DataType:
-    return pa.large_string() if _kind(of.value_type) == "text" else of.value_type
 
 
 def _kind(kind: pa.DataType) -> str:

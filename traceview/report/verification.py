@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import polars as pl
 
 import traceview
-from traceview.errors import TraceviewError
+from traceview.errors import ParseError, TraceviewError
 from traceview.queries.observer import priced
 from traceview.queries.readded import Readding
 from traceview.queries.same_rows import ROUNDING, Difference, first_differences
@@ -265,6 +265,8 @@ def _reports(folder: EvidenceFolder, parts: Mapping[str, Analysis]) -> list[Chec
             for name, pieces in reports.items()
         ]
     except CONTRADICTION as err:
+        if isinstance(err, ParseError):  # of a report's file
+            raise
         said = [f"no report can be made of these tables: {shortened(str(err))}"]
         return [check("report", "the report, made again from the tables", said)]
 
