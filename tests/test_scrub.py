@@ -34,9 +34,6 @@ UNMAP, FLUSH = "kvm_pgtable_stage2_unmap", "__kvm_tlb_flush_vmid_ipa"
 KERNEL = 0xFFFF800080001000 - (1 << 64)
 SAMPLES = (
     "sample_traces/fgraph-6.12-neoverse-n1.perfetto",
-    "sample_traces/kprobes-6.1-max.perfetto.xz",
-    "sample_traces/kprobes-6.12-neoverse-n1.txt.zst",
-    "sample_traces/fgraph-latency-6.12-neoverse-n1.txt.zst",
     "sample_traces/function-6.12-max.txt.zst",
     "sample_traces/insn-6.12-max.txt.xz",
     "sample_traces/kprobes-6.1-max.dat.xz",
@@ -90,7 +87,7 @@ NAMES = st.one_of(
 
 
 @given(st.dictionaries(st.integers(1, 4_000_000), NAMES, min_size=1, max_size=6), NAMES)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=8, deadline=None)
 def test_whatever_tasks_are_called_the_analysis_stays(comms: dict[int, str], text: str) -> None:
     original, new, scrubber = both([made(comms, text).trace(batch_events=7)])
     assert_same(original, new, scrubber)

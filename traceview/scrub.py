@@ -23,7 +23,9 @@ from traceview.errors import SettingError
 from traceview.schema import list_column
 from traceview.scrub_addresses import PAGE_SHIFT, is_kernel
 from traceview.scrub_arguments import are_pids, operands, text_kinds
+from traceview.scrub_command import is_path, scrubbed_words
 from traceview.scrub_names import Categories, Seen, numbered, suffix_of
+from traceview.scrub_vocabulary import scrubbed_vocabulary
 from traceview.scrub_words import KEPT_COMMS, Words, host_names
 from traceview.symbols import SymbolSources
 from traceview.trace import Batch, Trace, Want
@@ -36,8 +38,6 @@ if TYPE_CHECKING:
     from traceview.scrub_addresses import Addresses
 
 STDIN = ("-", "<stdin>")
-# Options whose values are words of the user's own, and no paths.
-WORDED = ("--label", "--run", "--claim", "--step", "--step-pattern")
 
 
 class Scrubber:
@@ -138,29 +138,29 @@ class Scrubber:
                 known[name] = told(value)
         return known
 
+    def file(self, path: str) -> str:
+        """The same with what the name of a file ends in."""
+        if path in STDIN or path in self._traces:
+            return self.path(path)
+        return self.path(path) + suffix_of(path)
+
     def words(self, arguments: Iterable[str]) -> tuple[str, ...]:
         """The *arguments* of a command line, for a report to repeat."""
-        found: list[str] = []
-        option = ""
-        for word in arguments:
-            name, equals, value = word.partition("=")
-            if word.startswith("--") and equals:
-                found.append(f"{name}={self._argument(name, value)}")
-            else:
-                found.append(self._argument(option, word))
-            option = word if word.startswith("-") and not equals else ""
-        return tuple(found)
+        return tuple(scrubbed_words(arguments, self._argument))
 
     def _argument(self, option: str, value: str) -> str:
+        if is_path(option):
+            return self.file(value)
         if option == "--tid" and value.isdecimal():
             return str(self.tid(int(value)))
-        if value in self._traces or value.startswith("-"):
-            return self._traces.get(value, value)
         if option == "--step":
             return self.step_id(value)
-        if option not in WORDED and ("/" in value or suffix_of(value)):
-            return self.path(value) + suffix_of(value)
-        return self.text.hosts(value)
+        # What it finds in markers stays there too.
+        return value if option == "--step-pattern" else self.text.hosts(value)
+
+    def vocabulary(self, text: str) -> str:
+        """The *text* of a vocabulary, of which is kept what it means."""
+        return scrubbed_vocabulary(text, self.text.named)
 
 
 def _pattern(step_pattern: str) -> re.Pattern[str]:

@@ -74,6 +74,10 @@ class Words:
         """*text* without names of hosts, for words of the user's own."""
         return self._host.sub(lambda match: self._lower[match[0].lower()], text)
 
+    def named(self, text: str) -> str:
+        """*text* without names of hosts and paths."""
+        return self._plain.sub(self._replaced, text)
+
     def addresses(self, text: str) -> str:
         """*text* with the kernel addresses in it moved."""
         return self._regions.text(text)
@@ -81,7 +85,7 @@ class Words:
     def message(self, text: str) -> str:
         """A sentence of traceview's: words in it that a task has for a name mean no task."""
         cut = QUOTED_LINE.sub(rf"\g<1>{LEFT_OUT}", text)
-        return self._plain.sub(self._replaced, self._regions.text(cut))
+        return self.named(self._regions.text(cut))
 
     def free(self, text: str, *, numbers: bool = False) -> str:
         """*text* of anybody's; with *numbers* also those that could be tasks'."""

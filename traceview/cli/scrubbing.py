@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from traceview.cli.screen import progress
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from traceview.queries.steps import StepIntervals
     from traceview.report.recipe import Recipe
@@ -54,7 +54,7 @@ def scrub_recipe(recipe: Recipe, scrubber: Scrubber) -> Recipe:
         arguments=scrubber.words(recipe.arguments),
         filters=filters,
         vocabularies=tuple(
-            (_only(scrubber.words([name])), text) for name, text in recipe.vocabularies
+            (scrubber.file(name), scrubber.vocabulary(text)) for name, text in recipe.vocabularies
         ),
         steps=None if recipe.steps is None else _steps(recipe.steps, scrubber),
     )
@@ -66,8 +66,3 @@ def _steps(steps: StepIntervals, scrubber: Scrubber) -> StepIntervals:
         ids=tuple(scrubber.step_id(name) for name in steps.ids),
         tids=tuple(None if tid is None else scrubber.tid(tid) for tid in steps.tids),
     )
-
-
-def _only(words: Iterable[str]) -> str:
-    (word,) = words
-    return word
