@@ -1,101 +1,47 @@
-"""A trace with its analysis as a Perfetto trace: what was exported is what is read and shown."""
+"""A trace with its analysis as a Perfetto trace: what was exported is read back and shown."""
 
 from __future__ import annotations
 
-import io
-import lzma
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import polars as pl
 import pytest
-import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from perfetto.protos.perfetto.trace import perfetto_trace_pb2 as pb
 
+from tests.exporting import (
+    ESTIMATES,
+    FLUSH,
+    SAMPLES,
+    UNMAP,
+    exported,
+    opened,
+    read_back,
+    same,
+    unmap,
+)
 from tests.perfetto_tracks import late, timeline
-from tests.writers import perfetto as w
 from tests.writers.events import Recorder
 from traceview.cli.app import run
 from traceview.host import read_settings
 from traceview.parsers import open_trace
 from traceview.queries import analyze
 from traceview.queries.audit import audit
-from traceview.report.caveats import caveats
 from traceview.report.perfetto.components import MOST_SLICES, component_slices
-from traceview.report.perfetto.export import Export
 from traceview.report.perfetto.intervals import lanes
 from traceview.report.perfetto.kinds import task_state
-from traceview.report.perfetto.sequence import Taken
 
-if TYPE_CHECKING:
-    from traceview.queries.analysis import Analysis
-    from traceview.trace import Trace
-
-SAMPLES = Path(__file__).parent.parent / "sample_traces"
 CAPTURES = Path(__file__).parent.parent.parent / "shared" / "traces"
-UNTIMED = "fgraph-latency-6.12-neoverse-n1.txt.zst"
-TRACES = sorted(
-    path.name
-    for path in SAMPLES.iterdir()
-    if path.is_file() and not path.name.endswith((".json", ".md")) and path.name != UNTIMED
-)
-# The file has no place for these; ids are positions among events, and those of halves differ.
-NOT_CARRIED = ("source_id", "unmap_id", "trigger_id", "comm")
-# Of the first calls that end before the last begins: of a few calls that makes a difference.
-ESTIMATES = ("probe_ns", "probe_low_ns", "probe_high_ns")
-UNMAP = "kvm_pgtable_stage2_unmap"
-FLUSH = "__kvm_tlb_flush_vmid_ipa"
-
-
-def exported(trace: Trace, **how: Any) -> bytes:
-    """What the export of *trace* writes, events anew."""
-    found = audit([trace])
-    said = tuple(caveats(found.whole, trace.vocabulary))
-    out = io.BytesIO()
-    Export(trace, found, said, None, Taken(), {}, **how).write(out.write, lambda _: None)
-    return out.getvalue()
-
-
-def read_back(content: bytes, like: Trace, folder: Path) -> Analysis:
-    """The analysis of an exported file, of which is stated what was stated of the trace."""
-    path = folder / "back.pftrace"
-    path.write_bytes(content)
-    return analyze(open_trace(path, settings=like.settings), all_events=True)
-
-
-def same(one: pl.DataFrame, other: pl.DataFrame, *but: str) -> None:
-    columns = [name for name in one.columns if name not in (*NOT_CARRIED, *but)]
-    assert one.select(columns).rows() == other.select(columns).rows()
-
-
-def opened(name: str) -> Trace:
-    path = SAMPLES / name
-    return open_trace(path, settings=read_settings(path))
-
-
-def unpacked(path: Path) -> bytes:
-    content = path.read_bytes()
-    if path.suffix == ".xz":
-        return lzma.decompress(content)
-    if path.suffix == ".zst":
-        return zstandard.ZstdDecompressor().stream_reader(io.BytesIO(content)).read()
-    return content
-
-
-def unmap(made: Recorder, pages: int = 2) -> None:
-    """An unmap of a few pages, with a request around it."""
-    made.enter("kvm_unmap_gfn_range")
-    made.enter(UNMAP, addr=0x8000_0000, size=pages << 12, pgt=-1)
-    for page in range(pages):
-        made.enter(FLUSH, mmu=7, ipa=0x8000_0000 + (page << 12), level=3)
-        made.leave(FLUSH)
-        made.call("kvm_s2_put_page")
-    made.leave(UNMAP)
-    made.leave("kvm_unmap_gfn_range")
+# One of each format and kind of evidence.
+TRACES = (
+    "fgraph-6.12-neoverse-n1.perfetto", "kprobes-6.1-max.dat.xz", "kprobes-6.12-max.perf.data",
+    "cpuclock-6.12-neoverse-n1.script.txt.zst", "kprobes-6.12-neoverse-n1.txt.zst",
+    "function-6.12-max.txt.zst", "insn-6.12-max.txt.xz", "switch-6.12/deferred-run-02-split.txt.xz",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("name", TRACES)
@@ -110,39 +56,6 @@ def test_every_bundled_trace_reads_back_with_the_same_unmaps(name: str, tmp_path
     assert one.instructions.height == other.instructions.height
     assert timeline(out.read_bytes()).by_name("traceview: stage-2 unmaps (emulated")
     assert late(out.read_bytes()) == []
-
-
-@pytest.mark.parametrize("name", [one for one in TRACES if ".perfetto" in one])
-def test_packets_of_a_perfetto_trace_stay_as_they_are(name: str, tmp_path: Path) -> None:
-    out = tmp_path / "out.pftrace"
-    assert run(["export", "--quiet", "--perfetto", str(out), str(SAMPLES / name)]) == 0
-    before = pieces(unpacked(SAMPLES / name))
-    found = timeline(out.read_bytes())
-    added = [f"{found.sequence}", pb.TracePacket]
-    after = [
-        piece
-        for piece in pieces(out.read_bytes())
-        if pb.TracePacket.FromString(piece).trusted_packet_sequence_id != found.sequence
-    ]
-    assert after == before, added
-
-
-def pieces(content: bytes) -> list[bytes]:
-    """The packets of a trace as bytes."""
-    found, at = [], 0
-    while at < len(content):
-        assert content[at] == 0x0A
-        size = shift = 0
-        at += 1
-        while True:
-            byte = content[at]
-            size |= (byte & 0x7F) << shift
-            at, shift = at + 1, shift + 7
-            if byte < 0x80:
-                break
-        found.append(content[at : at + size])
-        at += size
-    return found
 
 
 def test_the_slices_are_the_unmaps_with_their_components_and_requests() -> None:
@@ -303,7 +216,7 @@ def test_the_same_input_gives_the_same_bytes(tmp_path: Path) -> None:
 
 def test_batches_make_no_difference_to_what_is_read(tmp_path: Path) -> None:
     made = Recorder()
-    for _ in range(20):
+    for _ in range(6):
         unmap(made)
     whole = read_back(exported(made.trace()), made.trace(), tmp_path)
     pieces_ = read_back(exported(made.trace(batch_events=7)), made.trace(), tmp_path)
@@ -318,62 +231,6 @@ def test_batches_make_no_difference_to_what_is_read(tmp_path: Path) -> None:
     assert names[0] == names[1]
 
 
-class TestLoss:
-    """Loss stays loss."""
-
-    def lossy(self, **loss: Any) -> Recorder:
-        made = Recorder()
-        unmap(made)
-        unmap(made)
-        made.losses.append({"kind": "lost_events", "cpu": 0, **loss})
-        return made
-
-    def test_a_hole_is_where_it_was(self, tmp_path: Path) -> None:
-        made = self.lossy(from_seq=5, to_seq=6, from_ns=1060, to_ns=1070, count=9)
-        content = exported(made.trace())
-        back = read_back(content, made.trace(), tmp_path)
-        assert back.unmaps["status"].to_list() == ["contaminated", "complete"]
-        assert back.losses.select("kind", "cpu", "from_seq", "to_seq").rows() == [
-            ("lost_events", 0, 5, 6)
-        ]
-        [track] = timeline(content).by_name("lost events, CPU 0")
-        assert [(one.name, one.start, one.end) for one in track.slices] == [
-            ("lost_events: 9 events", 1060, 1070)
-        ]
-
-    def test_of_an_unknown_cpu_it_is_of_every_cpu(self, tmp_path: Path) -> None:
-        made = self.lossy(cpu=None, from_seq=5, to_seq=6)
-        back = read_back(exported(made.trace()), made.trace(), tmp_path)
-        assert back.unmaps["status"].to_list() == ["contaminated", "complete"]
-
-    def test_at_the_end_it_is_at_the_end(self, tmp_path: Path) -> None:
-        made = self.lossy(from_seq=23, from_ns=1240)
-        back = read_back(exported(made.trace()), made.trace(), tmp_path)
-        assert back.losses.select("cpu", "from_seq", "to_seq").rows() == [(0, 23, None)]
-
-    def test_a_cpu_without_events_may_have_lost_all(self, tmp_path: Path) -> None:
-        made = self.lossy(cpu=3, from_seq=5, to_seq=6)
-        back = read_back(exported(made.trace()), made.trace(), tmp_path)
-        assert back.losses["cpu"].to_list() == [3]
-
-    def test_numbers_without_a_place_are_counters(self, tmp_path: Path) -> None:
-        made = self.lossy(kind="dropped_events", cpu=1, count=12)
-        content = exported(made.trace())
-        back = read_back(content, made.trace(), tmp_path)
-        assert back.losses.select("kind", "cpu", "count").rows() == [("dropped_events", 1, 12)]
-        [track] = timeline(content).by_name("lost events, not placed")
-        assert [one.name for one in track.instants] == [
-            "dropped_events: 12 events, where is not known"
-        ]
-
-    def test_unknown_loss_is_not_no_loss(self, tmp_path: Path) -> None:
-        made = Recorder(facts={"loss_known": False})
-        unmap(made)
-        back = read_back(exported(made.trace()), made.trace(), tmp_path)
-        assert back.losses.select("kind", "from_seq", "to_seq").rows() == [("lost_events", None, 0)]
-        assert back.unmaps["status"].to_list() == ["complete"]
-
-
 kinds = st.sampled_from(["enter", "leave", "call", "leaf", "marker", "switch", "loss"])
 symbols = st.sampled_from([UNMAP, FLUSH, "kvm_s2_put_page", "kvm_unmap_gfn_range", "other.isra.0"])
 steps = st.lists(
@@ -381,7 +238,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(steps, st.sampled_from([3, 1000]), st.fixed_dictionaries({"loss_known": st.booleans()}))
 def test_any_events_read_back_as_the_same_calls(
     tmp_path_factory: pytest.TempPathFactory, drawn: list[Any], batch: int, facts: dict[str, Any]
@@ -422,103 +279,6 @@ def record(made: Recorder, kind: str, symbol: str, number: int) -> None:
         before = [e["seq"] for e in made.events[:seq] if e["cpu"] == made.cpu]
         made.losses.append({"kind": "lost_events", "cpu": made.cpu, "to_seq": seq,
                             "from_seq": before[-1] if before else None})  # fmt: skip
-
-
-class TestWindows:
-    """Packets lie where trace_processor does not drop them."""
-
-    def streamed(self) -> bytes:
-        """A trace that was written into its file: bundles, then flushes and reads, three times."""
-        packets = [w.ftrace_config()]
-        for cycle in range(6):
-            begin = 1_000_000 * (cycle + 1)
-            for cpu in (0, 1):
-                events = [
-                    w.graph_entry(begin + cpu, 10 + cpu, 1, 0),
-                    w.graph_exit(begin + 900 + cpu, 10 + cpu, 1, 5, 905, 0),
-                ]
-                packets.append(
-                    w.events(cpu, *events, interned_data=w.symbols({1: UNMAP}), sequence_flags=1)
-                )
-            for what in ("all_data_sources_flushed", "all_data_sources_flushed",
-                         "read_tracing_buffers_completed"):  # fmt: skip
-                service = pb.TracingServiceEvent(**{what: True})
-                packets.append(w.packet(1, timestamp=begin + 950, service_event=service))
-        return w.trace(*packets)
-
-    def test_none_is_dropped(self, tmp_path: Path) -> None:
-        path, out = tmp_path / "in.pftrace", tmp_path / "out.pftrace"
-        path.write_bytes(self.streamed())
-        assert run(["export", "--quiet", "--perfetto", str(out), str(path)]) == 0
-        content = out.read_bytes()
-        assert late(self.streamed()) == []
-        assert late(content) == []
-        shown = timeline(content)
-        assert sum(len(track.slices) for track in shown.by_name("unmaps (")) == 12
-
-    def test_appended_they_would_be(self, tmp_path: Path) -> None:
-        path, out = tmp_path / "in.pftrace", tmp_path / "out.pftrace"
-        path.write_bytes(self.streamed())
-        assert run(["export", "--quiet", "--no-events", "--perfetto", str(out), str(path)]) == 0
-        assert late(path.read_bytes() + out.read_bytes()) != []
-
-    def test_of_compressed_packets_they_lie_behind_those(self, tmp_path: Path) -> None:
-        packets = [pb.TracePacket.FromString(one) for one in pieces(self.streamed())]
-        content = w.trace(
-            *(w.compressed(*packets[at : at + 5]) for at in range(0, len(packets), 5))
-        )
-        path, out = tmp_path / "in.pftrace", tmp_path / "out.pftrace"
-        path.write_bytes(content)
-        assert run(["export", "--quiet", "--perfetto", str(out), str(path)]) == 0
-        kept = [one for one in pieces(out.read_bytes()) if one in pieces(content)]
-        assert kept == pieces(content)
-        assert sum(len(t.slices) for t in timeline(out.read_bytes()).by_name("unmaps (")) == 12
-
-    def test_numbers_that_are_taken_are_not_used(self, tmp_path: Path) -> None:
-        path, once, twice = (tmp_path / name for name in ("in", "once", "twice"))
-        path.write_bytes(self.streamed())
-        assert run(["export", "--quiet", "--perfetto", str(once), str(path)]) == 0
-        assert run(["export", "--quiet", "--perfetto", str(twice), str(once)]) == 0
-        packets = pb.Trace.FromString(twice.read_bytes()).packet
-        described = [one for one in packets if one.HasField("track_descriptor")]
-        uuids = [one.track_descriptor.uuid for one in described]
-        assert len(set(uuids)) == len(uuids)
-        assert len({one.trusted_packet_sequence_id for one in described}) == 2
-
-    def test_a_packet_that_is_cut_off_swallows_none(self, tmp_path: Path) -> None:
-        path, out = tmp_path / "in.pftrace", tmp_path / "out.pftrace"
-        path.write_bytes(self.streamed()[:-5])
-        assert run(["export", "--quiet", "--perfetto", str(out), str(path)]) == 0
-        assert timeline(out.read_bytes()).by_name("unmaps (")
-
-
-@pytest.mark.parametrize(("clock", "expected"), [(0, 6), (4, 5), (3, 64), (2, 64)])
-def test_the_clock_is_that_of_the_ftrace_events(clock: int, expected: int, tmp_path: Path) -> None:
-    events = [w.graph_entry(5000, 10, 1), w.graph_exit(6000, 10, 1, 5, 905)]
-    bundle = w.bundle(0, events, ftrace_clock=clock, ftrace_timestamp=7000, boot_timestamp=9000)
-    names = w.symbols({1: UNMAP})
-    path, out = tmp_path / "in.pftrace", tmp_path / "out.pftrace"
-    path.write_bytes(
-        w.trace(w.ftrace_config(), w.packet(ftrace_events=bundle, interned_data=names,
-                                            sequence_flags=1))
-    )  # fmt: skip
-    assert run(["export", "--quiet", "--perfetto", str(out), str(path)]) == 0
-    content = out.read_bytes()
-    shown = timeline(content)
-    ours = [
-        one
-        for one in pb.Trace.FromString(content).packet
-        if one.trusted_packet_sequence_id == shown.sequence
-    ]
-    assert ours[0].trace_packet_defaults.timestamp_clock_id == expected
-    snapshots = [
-        {clock.clock_id: clock.timestamp for clock in one.clock_snapshot.clocks}
-        for one in ours
-        if one.HasField("clock_snapshot")
-    ]
-    assert snapshots == ([{64: 7000, 6: 9000}] if expected == 64 else [])
-    [unmaps] = shown.by_name("unmaps (")
-    assert [one.start for one in unmaps.slices] == [5000]
 
 
 @pytest.mark.parametrize(
@@ -591,74 +351,12 @@ def test_findings_and_origin_are_on_the_timeline() -> None:
     assert any(one.args["code"] == "origin-synthetic" for one in said.instants)
 
 
-class TestCommand:
-    """What the command refuses, and what it says."""
-
-    def test_a_trace_without_times_is_refused(
-        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        out = tmp_path / "out.pftrace"
-        assert run(["export", "--perfetto", str(out), str(SAMPLES / UNTIMED)]) == 2
-        assert "funcgraph-abstime" in capsys.readouterr().err
-        assert list(tmp_path.iterdir()) == []
-
-    def test_an_existing_file_and_the_trace_itself_are_kept(
-        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        trace = tmp_path / "trace.perfetto"
-        shutil.copy(SAMPLES / "fgraph-6.12-neoverse-n1.perfetto", trace)
-        before = trace.read_bytes()
-        assert run(["export", "--force", "--perfetto", str(trace), str(trace)]) == 2
-        assert "names the trace itself" in capsys.readouterr().err
-        out = tmp_path / "out.pftrace"
-        out.write_text("kept")
-        assert run(["export", "--perfetto", str(out), str(trace)]) == 2
-        assert out.read_text() == "kept"
-        assert run(["export", "--force", "--perfetto", str(out), str(trace)]) == 0
-        assert out.read_bytes() != b"kept"
-        assert trace.read_bytes() == before
-
-    def test_something_must_say_what_to_export_to(self, capsys: pytest.CaptureFixture[str]) -> None:
-        assert run(["export", str(SAMPLES / UNTIMED)]) == 2
-        assert "--perfetto FILE" in capsys.readouterr().err
-
-    def test_standard_output_and_input_serve(
-        self, capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        trace = SAMPLES / "fgraph-6.12-neoverse-n1.perfetto"
-        with trace.open("rb") as file:
-            monkeypatch.setattr("sys.stdin", io.TextIOWrapper(file))
-            assert run(["export", "--perfetto", "-", "-"]) == 0
-        content, said = capfdbinary.readouterr()
-        assert timeline(content).by_name("unmaps (origin unknown)")
-        assert b"wrote" not in said
-
-    def test_what_is_not_carried_over_is_said(
-        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        name = "cpuclock-6.12-neoverse-n1.script.txt.zst"
-        out = tmp_path / "out.pftrace"
-        assert run(["export", "--perfetto", str(out), str(SAMPLES / name)]) == 0
-        said = capsys.readouterr().err
-        assert "4,339 samples of a profiler: not written" in said
-        assert "--host" in said
-
-    def test_without_events_there_are_tracks_alone(self, tmp_path: Path) -> None:
-        out = tmp_path / "out.pftrace"
-        trace = SAMPLES / "kprobes-6.1-max.dat.xz"
-        assert run(["export", "--no-events", "--perfetto", str(out), str(trace)]) == 0
-        packets = pb.Trace.FromString(out.read_bytes()).packet
-        assert not any(one.HasField("ftrace_events") for one in packets)
-        assert timeline(out.read_bytes()).by_name("unmaps (emulated)")
-
-
 @pytest.mark.captures
 @pytest.mark.parametrize(
     "name",
     [
         "6.12-max/kprobes-lost-pipe.txt.zst", "6.12-max/tc-lost2.dat.zst",
-        "6.12-max/tc-kprobes-local.dat.zst", "6.12-max/storm-tc.dat.zst",
-        "6.12-max/fgraph-roots-events.txt.zst", "6.12-max/pf-fgraph.pftrace.zst",
+        "6.12-max/tc-kprobes-local.dat.zst",
     ],
 )  # fmt: skip
 def test_captures_read_back_with_the_same_unmaps(name: str, tmp_path: Path) -> None:

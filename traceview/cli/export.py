@@ -18,6 +18,7 @@ from traceview.cli.exits import answered
 from traceview.cli.opening import open_calibration, open_traces, refuse_damage
 from traceview.cli.recipe import steps_of
 from traceview.cli.screen import note, progress, writing
+from traceview.cli.scrubbing import scrub_steps, scrub_traces
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,9 +29,10 @@ if TYPE_CHECKING:
     from traceview.report.perfetto.export import Export
     from traceview.report.perfetto.output import Original
     from traceview.report.perfetto.sequence import Taken
-    from traceview.trace import Trace
+    from traceview.trace import Batch, Trace, Want
 
 STDOUT = Path("-")
+STDIN = "<stdin>"
 
 Perfetto = Annotated[
     Path | None,
@@ -48,6 +50,7 @@ def export(  # noqa: PLR0913 - one per option
     *,
     perfetto: Perfetto = None,
     no_events: NoEvents = False,
+    scrub: opt.Scrub = False,
     force: opt.Force = False,
     strict: opt.Strict = False,
     quiet: opt.Quiet = False,
@@ -64,8 +67,8 @@ def export(  # noqa: PLR0913 - one per option
         from traceview.report.perfetto.export import Export  # noqa: PLC0415 - not for --help
 
         path = _target(perfetto, trace, force=force)
-        named = "<stdin>" if trace == "-" else trace
-        trace = held.enter_context(_spooled()) if trace == "-" else trace
+        is_stdin = trace == "-"
+        trace = held.enter_context(_spooled()) if is_stdin else trace
         opened = open_traces(
             [trace],
             stated={"origin": origin},
@@ -73,15 +76,18 @@ def export(  # noqa: PLR0913 - one per option
             kallsyms=kallsyms,
             vocabularies=vocabulary or (),
         )[0]
-        opened = replace(opened, path=named)
+        opened = _of_stdin(opened) if is_stdin else opened
         plain = open_calibration(
             calibration or (), [trace], kallsyms=kallsyms, vocabulary=opened.vocabulary
         )
         asked = steps_of(steps, step_pattern)
+        if scrub:
+            scrubber, ([opened], plain) = scrub_traces([[opened], plain], asked, quiet=quiet)
+            asked = scrub_steps(asked, scrubber)
         with progress("reading", quiet=quiet) as hear:
             found, known = _answered(opened, plain, asked, hear)
         refuse_damage(found.whole, strict=strict, quiet=quiet)
-        original, taken = _original(trace, opened, held)
+        original, taken = _original(trace, opened, held, scrub=scrub)
         caveats = _caveats(found.whole, opened, known)
         made = Export(opened, found, caveats, original, taken, asked, with_events=not no_events)
         with progress("writing", quiet=quiet) as hear:
@@ -115,14 +121,32 @@ def _target(path: Path | None, trace: str, *, force: bool) -> Path:
 @contextlib.contextmanager
 def _spooled() -> Iterator[str]:
     """Standard input as a file: it is read more than once."""
-    from traceview.errors import ParseError  # noqa: PLC0415 - not needed by --help
+    from traceview.errors import ParseError, TraceviewError  # noqa: PLC0415 - not for --help
 
     if sys.stdin is None:
-        raise ParseError("standard input is closed", path="<stdin>")
+        raise ParseError("standard input is closed", path=STDIN)
     with tempfile.NamedTemporaryFile(prefix="traceview-stdin-") as spool:
         shutil.copyfileobj(sys.stdin.buffer, spool)
         spool.flush()
-        yield spool.name
+        try:
+            yield spool.name
+        except TraceviewError as err:
+            raise TraceviewError(str(err).replace(spool.name, STDIN)) from err
+
+
+def _of_stdin(opened: Trace) -> Trace:
+    """*opened*, of which nobody knows the file, under the name of what it is a copy of."""
+
+    def read(want: Want, hear: Callable[[float], None]) -> Iterator[Batch]:
+        return (_told_of_stdin(batch, opened.path) for batch in opened.read(want, hear))
+
+    return replace(opened, path=STDIN, read=read)
+
+
+def _told_of_stdin(batch: Batch, path: str) -> Batch:
+    said = tuple(replace(one, message=one.message.replace(path, STDIN))
+                 for one in batch.diagnostics)  # fmt: skip
+    return replace(batch, diagnostics=said) if said else batch
 
 
 def _answered(
@@ -159,12 +183,15 @@ def _write(made: Export, path: Path, *, force: bool, hear: Callable[[float], Non
 
 
 def _original(
-    trace: str, opened: Trace, held: contextlib.ExitStack
+    trace: str, opened: Trace, held: contextlib.ExitStack, *, scrub: bool
 ) -> tuple[Original | None, Taken]:
-    """The packets of a Perfetto trace up to the last whole one, and what they use."""
+    """The packets of a Perfetto trace up to the last whole one, and what they use.
+
+    None to *scrub*: they hold names.
+    """
     from traceview.report.perfetto.sequence import Taken  # noqa: PLC0415 - not needed by --help
 
-    if opened.format != "perfetto":
+    if opened.format != "perfetto" or scrub:
         return None, Taken()
     import numpy as np  # noqa: PLC0415
 
@@ -182,4 +209,4 @@ def _original(
     )
     first = used.end if used.first is None else used.first
     ends, begins_ns = (np.array(one, dtype=np.int64) for one in (used.ends, used.begins_ns))
-    return Original(view[: used.end], ends, begins_ns, first), taken
+    return Original(view[: used.end], ends, begins_ns, first, len(view) - used.end), taken

@@ -55,7 +55,8 @@ TIMES: Final = {
 
 @dataclass(slots=True)
 class Export:
-    """What is exported. `original`: a Perfetto trace; None: events are written anew.
+    """What is exported. `original`: a Perfetto trace; None: events are written anew (those of a
+    Perfetto trace too, where names were replaced: its packets hold the old ones).
 
     `taken`: what its packets use. `steps`: the arguments of `analyze` that say what a step is.
     """
@@ -99,7 +100,12 @@ class Export:
         source = self.found.whole.sources.row(0, named=True)
         anew = self.original is None and self.with_events
         stated = bool(self.trace.settings.facts) and anew
-        return list(notes(self._counts, source["clock"] if anew else None, stated=stated))
+        counts = Counter(self._counts)
+        if self.original is not None and self.with_events:
+            counts["cut"] = self.original.cut_bytes
+        clock = source["clock"] if anew else None
+        packets = anew and self.trace.format == "perfetto"
+        return list(notes(counts, clock, stated=stated, anew=packets))
 
 
 def _refuse_timeless(unmaps: pl.DataFrame, counts: pl.DataFrame, source: dict[str, Any]) -> None:

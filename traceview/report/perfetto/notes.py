@@ -31,6 +31,10 @@ COUNTED: Final = {
         "whose process was not recorded: named on our tracks and in sched_switch only",
     ),
     "undrawn": ("unmap", "without a time (the entry is not in the trace): not drawn"),
+    "cut": (
+        "byte",
+        "behind the last whole packet: not written, the trace is cut off or damaged there",
+    ),
     "merged": (
         "unmap",
         "with so many calls that components are drawn merged; the names of the slices say how",
@@ -42,8 +46,18 @@ CLOCKS: Final = {
 }
 
 
-def notes(counts: Mapping[str, int], clock: str | None, *, stated: bool) -> Iterator[str]:
-    """Sentences; *stated*: the user or a sidecar said something that the file cannot hold."""
+def notes(
+    counts: Mapping[str, int], clock: str | None, *, stated: bool, anew: bool
+) -> Iterator[str]:
+    """Sentences; *stated*: the user or a sidecar said something that the file cannot hold.
+
+    *anew*: it is a Perfetto trace, of which the packets are not written.
+    """
+    if anew:
+        yield (
+            "the packets of the trace hold names, so none of them is written: its ftrace events are"
+            " written anew, and what else it holds is not in the file"
+        )
     for code, (noun, text) in COUNTED.items():
         if counts.get(code):
             yield f"{plural(counts[code], noun)} {text}"

@@ -58,12 +58,14 @@ class Original:
 
     `ends`: where each packet with ftrace events ends (the one that holds it, if it was
     compressed), and `begins_ns` when those events begin; `first`: where the first of them begins.
+    `cut_bytes`: how many there are behind the last whole packet.
     """
 
     view: memoryview
     ends: Ints
     begins_ns: Ints
     first: int
+    cut_bytes: int = 0
 
 
 @dataclass(slots=True)

@@ -9,7 +9,7 @@ import polars as pl
 from perfetto.protos.perfetto.trace import perfetto_trace_pb2 as pb
 
 from traceview.report.audit import CHECKS
-from traceview.report.perfetto.intervals import one_after_another
+from traceview.report.perfetto.intervals import united
 from traceview.report.perfetto.sequence import Annotation
 from traceview.report.wording import count
 
@@ -72,7 +72,10 @@ class TraceTracks:
         self._sequence.counter(track, at.to_numpy(), values)
 
     def losses(self, losses: pl.DataFrame, *, known: bool) -> None:
-        """Where events are missing: a track per CPU; what has no place is said at the start."""
+        """Where events are missing: a track per CPU; what has no place is said at the start.
+
+        Each buffer of a CPU loses by itself, so losses of one CPU may overlap.
+        """
         placed = losses.filter(pl.col("from_ns").is_not_null() | pl.col("to_ns").is_not_null())
         cpus = pl.format("CPU {}", pl.col("cpu").cast(pl.String).fill_null("unknown"))
         rows = placed.with_columns(
@@ -81,17 +84,17 @@ class TraceTracks:
             name=_loss_names(placed),
         )
         end = pl.col("to_ns").fill_null(self._last_ns)
-        rows = rows.with_columns(duration_ns=end - pl.col("start_ns"))
+        rows = rows.with_columns(end_ns=pl.max_horizontal(end, "start_ns"))
         for (task,), mine in rows.group_by("task", maintain_order=True):
-            drawn = one_after_another(mine, "task")
+            drawn = united(mine.select("start_ns", "end_ns", "name", "count"), "name")
             track = self._sequence.track(
                 "lost", task, name=f"lost events, {task}", parent=self._root, rank=RANKS["lost"]
             )
             tracks = np.full(len(drawn), track, dtype=np.uint64)
-            start, end_ns = drawn["start_ns"].to_numpy(), drawn["end_ns"].to_numpy()
+            start, end_ns = (drawn[name].to_numpy() for name in ("start_ns", "end_ns"))
             said = self._sequence.annotations([Annotation("count", "int", drawn["count"])])
             names = self._sequence.names(drawn["name"])
-            self._sequence.slices(tracks, start, np.maximum(end_ns, start), names, said)
+            self._sequence.slices(tracks, start, end_ns, names, said)
         nowhere = losses.filter(pl.col("from_ns").is_null() & pl.col("to_ns").is_null())
         texts = [f"{name}, where is not known" for name in _loss_names(nowhere)]
         texts += [] if known else ["this format does not say whether events were lost"]
