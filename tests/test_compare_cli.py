@@ -10,12 +10,12 @@ import json
 import os
 import shutil
 import subprocess
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.boots import KERNELS, names_of_boots, put_boots
 from traceview.cli.app import run
 from traceview.cli.several import written_out
 from traceview.host import read_settings
@@ -24,7 +24,6 @@ from traceview.queries.recording_plan import RecordedRun, recording_plan
 TRACES = Path(__file__).parent.parent.parent / "shared" / "traces"
 GOLDEN = Path(__file__).parent / "golden"
 DOCS = Path(__file__).parent.parent / "docs"
-KERNELS = {"6.1-max": "6.1.176", "6.12-max": "6.12.95"}
 captures = [
     pytest.mark.captures,
     pytest.mark.skipif(not TRACES.exists(), reason=f"the captures are not there: {TRACES}"),
@@ -43,32 +42,12 @@ def _width(monkeypatch: pytest.MonkeyPatch) -> None:
 def boots(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The captures of `runs` with the sidecars that order.json gives them."""
     folder = tmp_path_factory.mktemp("runs")
-    for one in json.loads((TRACES / "runs" / "order.json").read_text())["plan"]:
-        kernel, boot = one["kernel"], one["run"]
-        finished = datetime.strptime(
-            one["finished"].replace("UTC", "+0000"), "%a %b %d %H:%M:%S %z %Y"
-        )
-        stated = {
-            "label": kernel, "run": boot, "order": one["pair"], "origin": "emulated",
-            "recorded_at": finished.isoformat(),
-            "host": {
-                "kernel": KERNELS[kernel], "machine": "aarch64", "fwb": True, "tlbirange": True,
-                "page_size_bytes": 4096,
-            },
-        }  # fmt: skip
-        for name in ("top.txt", "split.txt.zst"):
-            file = folder / f"{kernel}-{boot}-{name}"
-            shutil.copyfile(TRACES / "runs" / kernel / boot / name, file)
-            Path(f"{file}.host.json").write_text(json.dumps(stated))
+    put_boots(folder)
     return folder
 
 
 def of_boots(boots: Path) -> list[str]:
-    names = ("top.txt", "split.txt.zst")
-    base, with_ = (
-        [str(path) for name in names for path in sorted(boots.glob(f"{kernel}-run*{name}"))]
-        for kernel in KERNELS
-    )
+    base, with_ = ([str(boots / name) for name in names_of_boots(kernel)] for kernel in KERNELS)
     return ["--base", *base, "--with", *with_]
 
 
