@@ -36,6 +36,7 @@ MOST_ROWS: Final = 24
 TEXT: Final = 20
 MARK: Final = 22
 GAP: Final = 6
+SEEN: Final = 0.05  # a thin line that reaches less far is none
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,7 @@ def _rows(found: Compared) -> tuple[list[Row], int]:
     if of.headline is not None and line is not None:
         rows.append(Row(headline_of(found), of.headline, headline=True))
     sizes = [
-        Row(cell_words(size.cell, found.leaf_sizes), size.ratio)
+        Row(cell_words(size.cell, found.leaf_sizes), size.ratio, size.ratio is of.headline)
         for size in of.sizes if size.ratio is not None
     ]  # fmt: skip
     most = MOST_ROWS - len(rows)
@@ -99,8 +100,14 @@ def _noise(found: Compared) -> float | None:
 def _tracing_words(rows: list[Row], found: Compared) -> Iterator[str]:
     if found.untraced:
         return
-    if any(row.ratio.least is not None and row.ratio.most is not None for row in rows):
+    known = [
+        abs(end.value / row.ratio.interval.value - 1)
+        for row in rows for end in (row.ratio.least, row.ratio.most) if end is not None
+    ]  # fmt: skip
+    if known and max(known) >= SEEN:
         yield "thin lines: with the least and the most that tracing can have cost"
+    elif known:
+        yield f"what tracing can have cost changes these ratios by less than {SEEN:.0%}"
     if any(row.ratio.least is None or row.ratio.most is None for row in rows):
         yield "what tracing can have cost is not known everywhere"
 
@@ -174,14 +181,14 @@ def _marks(base: alt.Chart, x: Channel, y: Channel) -> Iterator[alt.Chart]:
         plain("runs", "runs of base / with"), plain("method", "method"),
     ]  # fmt: skip
     yield (
-        base.transform_filter("isValid(datum.least) && isValid(datum.most)")
-        .mark_rule(style="estimate", strokeWidth=1)
-        .encode(x=x("least"), x2="most:Q", y=y("place"))
+        base.transform_filter("isValid(datum.low) && isValid(datum.high)")
+        .mark_rule(style="estimate", strokeWidth=6, opacity=0.5)
+        .encode(x=x("low"), x2="high:Q", y=y("place"), tooltip=tooltip)
     )
     yield (
-        base.transform_filter("isValid(datum.low) && isValid(datum.high)")
-        .mark_rule(style="estimate", strokeWidth=5, opacity=0.7)
-        .encode(x=x("low"), x2="high:Q", y=y("place"), tooltip=tooltip)
+        base.transform_filter("isValid(datum.least) && isValid(datum.most)")
+        .mark_rule(style="estimate", strokeWidth=1.5)
+        .encode(x=x("least"), x2="most:Q", y=y("place"))
     )
     yield base.mark_point(style="estimate", filled=True, opacity=1).encode(
         x=x("ratio"), y=y("place"), tooltip=tooltip,

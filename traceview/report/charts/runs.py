@@ -45,7 +45,9 @@ def runs_chart(sides: Sides) -> Chart:
     if [len(side) for side in ratio.estimates] != [len(side) for side in runs]:
         return Chart(CODE, "Runs in order", "", None, "the largest size is not in every run")
     rows, known = _rows(sides)
-    unit = "time per leaf" if sides.found.headline_line is not None else "duration of an unmap"
+    unit = (
+        "time per further leaf" if sides.found.headline_line is not None else "duration of an unmap"
+    )
     order = "" if known else "the order of the runs is not stated: they stand as they were given"
     return Chart(
         CODE, _title(ratio.estimates, sides),

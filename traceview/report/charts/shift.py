@@ -16,12 +16,14 @@ from traceview.report.charts.marks import exact, plain
 from traceview.report.charts.sides import tracing_of
 from traceview.report.charts.time_sentences import sentences, time_sentences
 from traceview.report.compared import cell_words
-from traceview.report.ratio_words import given, ratio_ends, ratio_text
+from traceview.report.ratio_words import WITHOUT, given, ratio_ends, ratio_text
 from traceview.report.wording import UNKNOWN
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
+    from traceview.queries.quantile_shift import Shift
+    from traceview.queries.recording_plan import Plan
     from traceview.report.charts.chart import Drawing
     from traceview.report.charts.sides import Sides
 
@@ -52,10 +54,17 @@ def shift_chart(sides: Sides) -> Chart:
         _chart(data),
         subtitle=sentences([
             *time_sentences(comparison.base, comparison.with_), *_tracing(sides),
-            f"no intervals: {of.descriptive}" if of.descriptive else "",
-            *_ties(of.tied),
+            _no_interval(data, of, comparison.plan), *_ties(of.tied),
         ]),
     )  # fmt: skip
+
+
+def _no_interval(data: Sequence[dict[str, Any]], of: Shift, plan: Plan) -> str:
+    """Why no decile has one: too few runs or unmaps, or what the plan says."""
+    if any("low" in one for one in data):
+        return ""
+    why = of.descriptive or WITHOUT.get(plan.standing, "")
+    return f"no intervals: {why.removesuffix(': no interval')}" if why else "no intervals"
 
 
 def _tracing(sides: Sides) -> Iterator[str]:

@@ -41,13 +41,14 @@ WHAT: Final = {name: part.what for name, part in PART_OF.items()}
 
 
 def waterfall_chart(analysis: Analysis, calls: pl.DataFrame) -> Chart:
-    """The chart of *calls* (queries.slow_calls.SLOW_CALLS), of which the slowest unmap is first."""
-    calls = calls.join(analysis.unmaps, on=KEYS, how="semi", maintain_order="left")
+    """The chart of *calls* (queries.slow_calls.SLOW_CALLS), the slowest unmap first."""
+    calls = _in_order(calls, analysis)
     timed = calls.drop_nulls(["offset_ns", "duration_ns", "depth"])
     if timed.is_empty():
         return Chart(
             CODE, "The calls of one unmap", "", None,
-            "no calls of a complete unmap were kept",
+            "no calls of a complete unmap were kept" if calls.is_empty()
+            else "there are no times of the calls, only durations",
         )  # fmt: skip
     rows = _rows(timed)
     unmaps = analysis.unmaps.join(calls, on=KEYS, how="semi")
@@ -64,6 +65,15 @@ def waterfall_chart(analysis: Analysis, calls: pl.DataFrame) -> Chart:
             *_without_time(calls), *_merged(rows),
         ]),
     )  # fmt: skip
+
+
+def _in_order(calls: pl.DataFrame, analysis: Analysis) -> pl.DataFrame:
+    """Of several tables behind one another the slowest unmap of all is first."""
+    took = pl.col("duration_ns").alias("took_ns")
+    found = calls.join(
+        analysis.unmaps.select(*KEYS, took), on=KEYS, how="inner", maintain_order="left"
+    )
+    return found.sort("took_ns", descending=True, maintain_order=True).drop("took_ns")
 
 
 def _slowest(calls: pl.DataFrame) -> pl.DataFrame:
@@ -85,8 +95,8 @@ def _title(calls: pl.DataFrame, unmaps: pl.DataFrame) -> str:
 def _shown(unmaps: pl.DataFrame) -> Iterator[str]:
     if len(unmaps) > 1:
         yield (
-            "drawn are the calls of the slowest unmap; on a page those of the one that is chosen of"
-            f" the {len(unmaps)} slowest"
+            "drawn are the calls of the slowest unmap; on a page those of the one that is chosen,"
+            f" of {len(unmaps)}"
         )
 
 

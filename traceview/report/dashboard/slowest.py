@@ -31,9 +31,10 @@ class SlowUnmap:
 
 
 def slow_unmaps(analysis: Analysis, slow_calls: pl.DataFrame) -> list[SlowUnmap]:
-    """Those of *analysis* that *slow_calls* (SLOW_CALLS) holds the calls of, in its order."""
+    """Those of *analysis* that *slow_calls* (SLOW_CALLS) holds the calls of, the slowest first."""
     kept = slow_calls.select("source_id", "unmap_id").unique(maintain_order=True)
-    rows = kept.join(analysis.unmaps, on=["source_id", "unmap_id"], maintain_order="left").join(
+    rows = kept.join(analysis.unmaps, on=["source_id", "unmap_id"], maintain_order="left")
+    rows = rows.sort("duration_ns", descending=True, maintain_order=True).join(
         source_labels(analysis.sources), on="source_id", how="left", maintain_order="left"
     )
     return [
