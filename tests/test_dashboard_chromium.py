@@ -78,6 +78,14 @@ def dashboard(
     return path
 
 
+@pytest.fixture(scope="module")
+def drawn(chromium: Browser, dashboard: Path) -> Iterator[Visit]:
+    """The page for tests that leave nothing behind."""
+    with visit(chromium, dashboard) as found:
+        yield found
+        assert found.wrong == []
+
+
 @pytest.fixture
 def opened(chromium: Browser, dashboard: Path) -> Iterator[Visit]:
     with visit(chromium, dashboard) as found:
@@ -112,35 +120,35 @@ def settled(found: Visit, expected: set[str]) -> None:
         assert highlighted(found, code) == expected, code
 
 
-def test_every_chart_is_drawn_and_the_page_asks_nobody(opened: Visit, dashboard: Path) -> None:
-    page = opened.page
+def test_every_chart_is_drawn_and_the_page_asks_nobody(drawn: Visit, dashboard: Path) -> None:
+    page = drawn.page
     assert dashboard.stat().st_size < 1_500_000
     assert [it.get_attribute("data-chart") for it in page.locator("figure").all()] == CHARTS
     assert page.locator("html").get_attribute("data-drawn") == str(len(CHARTS))
     assert page.locator("figure svg").count() == len(CHARTS)
-    assert opened.overflow() == 0
+    assert drawn.overflow() == 0
     # Nothing may run that the page did not bring, not even from its own console.
-    assert opened.says("document.querySelectorAll('link, iframe, object, embed').length") == 0
+    assert drawn.says("document.querySelectorAll('link, iframe, object, embed').length") == 0
 
 
-def test_a_group_is_picked_by_button_by_mark_and_by_row_in_all_charts(opened: Visit) -> None:
-    page = opened.page
-    settled(opened, {FIRST, SECOND})
+def test_a_group_is_picked_by_button_by_mark_and_by_row_in_all_charts(drawn: Visit) -> None:
+    page = drawn.page
+    settled(drawn, {FIRST, SECOND})
     page.get_by_role("button", name=SECOND, exact=True).click()
-    settled(opened, {SECOND})
-    assert opened.says(PRESSED) == [SECOND]
+    settled(drawn, {SECOND})
+    assert drawn.says(PRESSED) == [SECOND]
     assert page.locator("#said").inner_text() == f"highlighted: {SECOND}"
-    click_mark(opened, "split", "group", FIRST)
-    settled(opened, {FIRST})
-    assert opened.says(PRESSED) == [FIRST]
+    click_mark(drawn, "split", "group", FIRST)
+    settled(drawn, {FIRST})
+    assert drawn.says(PRESSED) == [FIRST]
     assert page.locator("tr.picked").get_attribute("data-group") == FIRST
-    click_mark(opened, "split", "group", FIRST)  # again: nothing is picked
-    settled(opened, {FIRST, SECOND})
+    click_mark(drawn, "split", "group", FIRST)  # again: nothing is picked
+    settled(drawn, {FIRST, SECOND})
     page.locator("tr[data-group]").last.click()
-    settled(opened, {SECOND})
+    settled(drawn, {SECOND})
     page.get_by_role("button", name="none (Esc)").click()
-    settled(opened, {FIRST, SECOND})
-    assert opened.says(PRESSED) == []
+    settled(drawn, {FIRST, SECOND})
+    assert drawn.says(PRESSED) == []
 
 
 def test_the_keyboard_does_what_the_mouse_does(opened: Visit) -> None:
@@ -234,19 +242,19 @@ def test_a_narrow_page_is_as_wide_as_its_window(opened: Visit) -> None:
     assert highlighted(opened, "leaves") == {FIRST, SECOND}
 
 
-def test_a_command_can_be_copied_without_permission(opened: Visit) -> None:
-    opened.page.locator("[data-copy]").first.click()
-    selected = opened.says("getSelection().toString()").replace("\\\n", "")
+def test_a_command_can_be_copied_without_permission(drawn: Visit) -> None:
+    drawn.page.locator("[data-copy]").first.click()
+    selected = drawn.says("getSelection().toString()").replace("\\\n", "")
     assert (
         selected.split() == f"traceview analyze {TRACE.relative_to(ROOT)} --html page.html".split()
     )
 
 
-def test_a_chart_is_saved_as_it_is_seen(opened: Visit) -> None:
+def test_a_chart_is_saved_as_it_is_seen(drawn: Visit) -> None:
     saved = []
     for kind in ("SVG", "PNG"):
-        with opened.page.expect_download() as download:
-            opened.page.locator("#chart-split").get_by_text(kind, exact=True).click()
+        with drawn.page.expect_download() as download:
+            drawn.page.locator("#chart-split").get_by_text(kind, exact=True).click()
         assert download.value.suggested_filename == f"split.{kind.lower()}"
         saved.append(Path(download.value.path()).read_bytes())
     assert saved[0].startswith(b"<svg")
@@ -293,32 +301,45 @@ def write_comparison(path: Path, read: dict[str, Analysis], calls: pl.DataFrame)
     write_file(path, comparison_page(found, calls, Provenance(("compare",))))
 
 
-def test_both_sides_of_a_comparison_are_drawn_and_picked(
-    chromium: Browser, sides: tuple[dict[str, Analysis], pl.DataFrame], tmp_path: Path
-) -> None:
-    path = tmp_path / "comparison.html"
+@pytest.fixture(scope="module")
+def comparison(
+    chromium: Browser,
+    sides: tuple[dict[str, Analysis], pl.DataFrame],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[tuple[Visit, dict[str, Any]]]:
+    """A page of both sides, and of how many elements it was when it was drawn."""
+    path = tmp_path_factory.mktemp("comparison") / "comparison.html"
     write_comparison(path, *sides)
-    with visit(chromium, path, scheme="dark") as opened:
-        page = opened.page
-        assert int(page.locator("html").get_attribute("data-drawn") or 0) >= 5
-        page.locator("#pick button").nth(1).click()
-        page.wait_for_timeout(200)
-        side = opened.says(PRESSED)
-        assert highlighted(opened, "leaves") == set(side)
-        page.locator("#slowest label").last.click()
-        page.wait_for_timeout(200)
-        assert opened.says(DRAWN_UNMAPS) == [opened.says(CHOSEN)]
-        page.set_viewport_size({"width": 390, "height": 800})
-        page.wait_for_timeout(600)
-        assert opened.overflow() == 0
-        assert opened.wrong == []
+    with visit(chromium, path, scheme="dark") as found:
+        yield found, found.says(COUNTS)
+
+
+def test_both_sides_of_a_comparison_are_drawn_and_picked(
+    comparison: tuple[Visit, dict[str, Any]],
+) -> None:
+    opened, page = comparison[0], comparison[0].page
+    assert int(page.locator("html").get_attribute("data-drawn") or 0) >= 5
+    page.locator("#pick button").nth(1).click()
+    page.wait_for_timeout(200)
+    side = opened.says(PRESSED)
+    assert highlighted(opened, "leaves") == set(side)
+    page.locator("#slowest label").last.click()
+    page.wait_for_timeout(200)
+    assert opened.says(DRAWN_UNMAPS) == [opened.says(CHOSEN)]
+    page.set_viewport_size({"width": 390, "height": 800})
+    page.wait_for_timeout(600)
+    assert opened.overflow() == 0
+    assert opened.wrong == []
 
 
 def test_hostile_names_of_both_sides_stay_text(
-    chromium: Browser, sides: tuple[dict[str, Analysis], pl.DataFrame], tmp_path: Path
+    chromium: Browser,
+    sides: tuple[dict[str, Analysis], pl.DataFrame],
+    comparison: tuple[Visit, dict[str, Any]],
+    tmp_path: Path,
 ) -> None:
-    benign, attacked = tmp_path / "benign.html", tmp_path / "hostile.html"
-    write_comparison(benign, *sides)
+    attacked = tmp_path / "hostile.html"
+    expected = comparison[1]
     every = {side: with_hostile_names(read) for side, read in sides[0].items()}
     # Labels tell the sides apart.
     every["with"] = replace(
@@ -328,8 +349,6 @@ def test_hostile_names_of_both_sides_stay_text(
         ),
     )
     write_comparison(attacked, every, hostile(sides[1]))
-    with visit(chromium, benign) as plain:
-        expected: dict[str, Any] = plain.says(COUNTS)
     with visit(chromium, attacked) as opened:
         opened.page.locator("#pick button").first.click()
         opened.page.locator("#slowest label").last.click()
