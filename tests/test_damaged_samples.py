@@ -21,8 +21,8 @@ NAMES = sorted(
     for path in SAMPLES.iterdir()
     if path.is_file() and path.suffix not in {".json", ".md"}
 )
-CUTS = 12
-FLIPS = 12
+CUTS = 7
+FLIPS = 7
 
 # Arguments: the sample, its packing ("packed" or "unpacked"), a folder, CUTS, FLIPS.
 PROGRAM = """

@@ -360,13 +360,13 @@ class TestCaptures:
     pytestmark = captures
 
     @pytest.mark.parametrize("kernel", ["6.1-max", "6.12-max", "6.12-neoverse-n1"])
-    @pytest.mark.parametrize("name", ["split", "deep"])
     def test_shares_without_tracing_contain_those_of_an_execution_that_was_not_traced(
-        self, kernel: str, name: str
+        self, kernel: str
     ) -> None:
-        truth = verdicts(observed(kernel, "insn", "insn"))
-        found = observed(kernel, "observer", name)
-        for one in (found, priced(found, observed(kernel, "observer", "top"))):
+        truth = verdicts(observed(kernel, "insn", "insn"))  # slow to read: once for both
+        traced = [observed(kernel, "observer", name) for name in ("split", "deep")]
+        plain = observed(kernel, "observer", "top")
+        for one in (*traced, *(priced(of, plain) for of in traced)):
             (said,) = verdicts(one)
             for part in ("all_flushes", "leaf_flushes", "cmo", "table_put", "rest"):
                 share = said.parts[part].share
