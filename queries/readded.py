@@ -164,7 +164,9 @@ class Readding:
 def ends(calls: pl.DataFrame) -> Ints:
     """Of each call, the last of the calls inside it (itself if none): an end that nests the same.
 
-    Of the calls of whole unmaps; rows in any order, the deepest settled first.
+    Of the calls of whole unmaps; rows in any order, the deepest settled first. An unmap ends
+    behind every call that names it: where frames that lost their exits cross, the parent of a call
+    may be another one.
     """
     start = whole(calls["call_id"])
     order = np.argsort(start, kind="stable")
@@ -178,6 +180,10 @@ def ends(calls: pl.DataFrame) -> Ints:
     for level in np.unique(depth[known])[::-1].tolist():
         mine = np.flatnonzero(known & (depth == level))
         np.maximum.at(end, up[mine], end[mine])
+    unmap = whole(calls["unmap_id"])
+    at = np.minimum(np.searchsorted(by_id, unmap), max(0, start.size - 1))
+    named = np.flatnonzero(by_id[at] == unmap) if start.size else at
+    np.maximum.at(end, order[at[named]], start[named])
     end[end == FOREVER] -= 1  # no position: a damaged id
     return end
 
