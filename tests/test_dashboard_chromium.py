@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree as ET
 
 import polars as pl
 import pytest
@@ -259,6 +260,11 @@ def test_a_chart_is_saved_as_it_is_seen(drawn: Visit) -> None:
         saved.append(Path(download.value.path()).read_bytes())
     assert saved[0].startswith(b"<svg")
     assert b"var(" not in saved[0]
+    # It is passed on without the page: its title and what limits it are in it.
+    written = " ".join(ET.fromstring(saved[0]).itertext())
+    said = drawn.page.locator("#chart-split figcaption").inner_text()
+    assert "no evidence about hardware" in said
+    assert set(said.split()) <= set(written.split())
     assert saved[1].startswith(b"\x89PNG")
 
 

@@ -37,6 +37,14 @@ def test_a_file_that_is_there_is_replaced_on_request(tmp_path: Path) -> None:
     assert path.read_text() == "theirs"
 
 
+def test_a_file_that_is_replaced_keeps_its_mode(tmp_path: Path) -> None:
+    path = tmp_path / "report.txt"
+    path.write_text("mine")
+    path.chmod(0o640)
+    write_file(path, ["theirs"], force=True)
+    assert path.stat().st_mode & 0o777 == 0o640
+
+
 def test_an_error_on_the_way_leaves_what_was_there(tmp_path: Path) -> None:
     path = tmp_path / "report.txt"
     path.write_text("mine")

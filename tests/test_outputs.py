@@ -81,6 +81,24 @@ def test_what_is_read_is_never_overwritten(
         assert name.read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["audit", "{}", "-o", "{}"],
+        ["info", "{}", "-o", "{}"],
+        ["query", "{}", "SELECT 1 AS one", "--format", "csv", "-o", "{}"],
+        ["export", "--perfetto", "{}.host.json", "{}"],
+    ],
+)
+def test_no_command_overwrites_what_it_reads(
+    command: list[str], trace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = [path.read_bytes() for path in (trace, Path(f"{trace}.host.json"))]
+    assert run([word.format(trace) for word in (*command, "--force")]) == 2
+    assert "is read, and would be overwritten" in capsys.readouterr().err
+    assert [path.read_bytes() for path in (trace, Path(f"{trace}.host.json"))] == before
+
+
 def test_a_picture_that_is_there_is_refused_before_the_work(
     trace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -45,6 +45,7 @@ def audit(  # noqa: PLR0913 - one per option
         from traceview.queries.audit import audit as ask  # noqa: PLC0415 - not needed by --help
 
         outputs = outputs_of(json=json, output=output, force=force, quiet=quiet)
+        outputs.spare(traces, host, kallsyms, vocabulary, [steps] if steps else ())
         filters = filters_of(step, trigger, cpu, tid, from_, to)
         opened = open_traces(
             traces,

@@ -45,6 +45,7 @@ def claims(
         from traceview.report.claims import Operand, claims_json, claims_report  # noqa: PLC0415
 
         outputs = outputs_of(json=json, output=output, force=force, quiet=False)
+        outputs.spare([file])
         posting = read_posting(file)
         judged = [
             judge(

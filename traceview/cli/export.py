@@ -16,6 +16,7 @@ import typer
 from traceview.cli import options as opt  # noqa: TC001 - typer evaluates annotations
 from traceview.cli.exits import answered
 from traceview.cli.opening import open_calibration, open_traces, refuse_damage
+from traceview.cli.outputs import spare
 from traceview.cli.recipe import steps_of
 from traceview.cli.screen import note, progress, writing
 from traceview.cli.scrubbing import scrub_steps, scrub_traces
@@ -67,6 +68,9 @@ def export(  # noqa: PLR0913 - one per option
         from traceview.report.perfetto.export import Export  # noqa: PLC0415 - not for --help
 
         path = _target(perfetto, trace, force=force)
+        spare(
+            [path], [trace], host, kallsyms, vocabulary, calibration, [steps] if steps else ()
+        )  # fmt: skip
         is_stdin = trace == "-"
         trace = held.enter_context(_spooled()) if is_stdin else trace
         opened = open_traces(

@@ -40,6 +40,7 @@ def info(  # noqa: PLR0913 - one per option
                 f"info takes one trace, and {len(context.args) + 1} are given:"
                 f" {', '.join([trace, *context.args])}\nvalid: analyze takes several"
             )
+        outputs.spare([trace], host, kallsyms, vocabulary)
         (opened,) = open_traces(
             [trace],
             stated={"origin": origin},

@@ -70,15 +70,7 @@ class Outputs:
 
     def spare(self, *inputs: Iterable[str | Path] | None) -> None:
         """Raise SettingError where a file to write is one that is read, --force or not."""
-        from traceview.errors import SettingError  # noqa: PLC0415 - not needed by --help
-
-        written = [path for path in (self.to, self.html) if path not in {None, STDOUT}]
-        for read in (Path(name) for names in inputs for name in names or ()):
-            for path in written:
-                if path is not None and _same_file(path, read):
-                    raise SettingError(
-                        f"{path} is read, and would be overwritten\nvalid: another name"
-                    )
+        spare((self.to, self.html), *inputs)
 
     def report(self, found: Found, recipe: Recipe, calls: SlowCallsOf, *, top: int = 0) -> None:
         """Write all that was asked for of a report but its tables.
@@ -136,6 +128,17 @@ class Outputs:
         """Say on standard error what was written, unless it shall be quiet."""
         if not self.quiet:
             note(text)
+
+
+def spare(written: Iterable[Path | None], *inputs: Iterable[str | Path] | None) -> None:
+    """Raise SettingError where one of *written* is one of *inputs*, or a sidecar beside one."""
+    from traceview.errors import SettingError  # noqa: PLC0415 - not needed by --help
+
+    paths = [path for path in written if path not in {None, STDOUT}]
+    for read in (Path(name) for names in inputs for name in names or ()):
+        for path in paths:
+            if path is not None and _same_file(path, read):
+                raise SettingError(f"{path} is read, and would be overwritten\nvalid: another name")
 
 
 def _same_file(one: Path, other: Path) -> bool:

@@ -13,6 +13,7 @@ import typer
 from traceview.cli import options as opt
 from traceview.cli.exits import answered
 from traceview.cli.opening import open_calibration, open_traces, refuse_damage
+from traceview.cli.outputs import spare
 from traceview.cli.recipe import steps_of
 from traceview.cli.screen import note, progress, show, show_text, width, writing
 from traceview.errors import SettingError
@@ -113,6 +114,11 @@ def query(  # noqa: PLR0913 - one per option
             return
         traces, asked = _asked(words or [])
         kind = _kind(format_, output, force=force)
+        queried = [words[-1].removeprefix("@")] if words and words[-1].startswith("@") else ()
+        spare(
+            [output], traces, host, kallsyms, vocabulary, calibration, queried,
+            [steps] if steps else (),
+        )  # fmt: skip
         inputs = Inputs(
             traces, {"origin": origin, "label": label, "run": run}, host, kallsyms,
             vocabulary or [], calibration or [], steps_of(steps, step_pattern), scrub,
@@ -200,16 +206,12 @@ def _kind(asked: str | None, output: Path | None, *, force: bool) -> str:
                 f"which format is {output.name}?\nvalid: a name that ends in"
                 f" {', '.join(by_name)}; or --format"
             )
-        refuse_existing(output, force=force or _is_device(output))
+        refuse_existing(output, force=force)
         return kind
     kind = asked or "table"
     if kind in BINARY and sys.stdout.isatty():
         raise SettingError(f"{kind} is not for a terminal\nvalid: -o FILE, or a pipe")
     return kind
-
-
-def _is_device(path: Path) -> bool:
-    return path.exists() and not path.is_file() and not path.is_dir()
 
 
 def _answer(inputs: Inputs, asked: Statement, held: contextlib.ExitStack) -> pl.LazyFrame:

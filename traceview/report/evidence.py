@@ -3,7 +3,7 @@
 Every table that the report reads, and the calls inside unmaps, as Parquet; the report as mail text
 and JSON; a manifest that names the recordings and every file by digest, and says how the report was
 asked for. Calls stream to disk while the recordings are read. The folder appears whole: it is
-written under a hidden name beside its own. Into a folder that holds older evidence the files are
+written under a hidden name beside its own. Into a folder that is there already the files are
 moved one by one, the manifest last, and only what that evidence's manifest names is replaced.
 """
 
@@ -199,14 +199,9 @@ class Evidence:
     def _place(self, names: tuple[str, ...]) -> None:
         """Give the folder its name; where it holds something, move file by file into it."""
         self._refuse()  # what came into being meanwhile
-        if not self._target.exists() or not any(self._target.iterdir()):
-            try:
-                self._temporary.replace(self._target)
-            except OSError:  # an empty folder that something is mounted on, or somebody works in
-                if not self._target.is_dir():
-                    raise
-            else:
-                return
+        if not self._target.exists():
+            self._temporary.replace(self._target)
+            return
         old = _older(self._target)
         self._refuse_others(names, old)
         for name in names:

@@ -49,6 +49,8 @@ def new_file(path: Path, *, force: bool = False) -> Iterator[IO[bytes]]:
     with _explained(path):
         try:
             with temporary.open("xb") as file:
+                if path.is_file():  # who may read it is not ours to change
+                    os.fchmod(file.fileno(), path.stat().st_mode & 0o7777)
                 yield file
             _name(temporary, path, force=force)
         finally:

@@ -126,8 +126,46 @@
     return colours.replace(/(<svg[^>]*>)/, `$1<rect width="100%" height="100%" fill="${paper}"/>`);
   }
 
+  function lines(text, most) {
+    const found = [""];
+    for (const word of text.split(/\s+/)) {
+      const longer = `${found.at(-1)} ${word}`.trim();
+      if (longer.length > most && found.at(-1)) found.push(word);
+      else found[found.length - 1] = longer;
+    }
+    return found;
+  }
+
+  // A picture is passed on without the page: what it says, and what limits it, goes with it.
+  function captioned(svg, figure) {
+    const drawn = new DOMParser().parseFromString(svg, "image/svg+xml").documentElement;
+    const [width, height] = ["width", "height"].map((side) => Number(drawn.getAttribute(side)));
+    const whole = document.createElementNS(drawn.namespaceURI, "svg");
+    let top = 6;
+    for (const [of, size, weight] of [["h3", 15, 600], ["p", 11, 400]]) {
+      for (const element of all(`figcaption ${of}`, figure)) {
+        for (const line of lines(element.textContent, width / (0.58 * size))) {
+          top += 1.35 * size;
+          const text = whole.appendChild(document.createElementNS(drawn.namespaceURI, "text"));
+          const looks = {
+            x: 8, y: top, "font-size": size, "font-weight": weight, fill: "var(--ink)",
+            "font-family": "system-ui, sans-serif",
+          };
+          for (const [name, value] of Object.entries(looks)) text.setAttribute(name, value);
+          text.textContent = line;
+        }
+      }
+    }
+    top += 10;
+    drawn.setAttribute("y", top);
+    const size = { width, height: height + top, viewBox: `0 0 ${width} ${height + top}` };
+    for (const [name, value] of Object.entries(size)) whole.setAttribute(name, value);
+    whole.append(drawn);
+    return new XMLSerializer().serializeToString(whole);
+  }
+
   async function save(chart, kind) {
-    const svg = resolved(await chart.view.toSVG());
+    const svg = resolved(captioned(await chart.view.toSVG(), chart.figure));
     let url = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(svg)}`;
     if (kind === "png") {
       const image = new Image();

@@ -99,7 +99,8 @@ class Export:
         """What is not in the file as it was in the trace."""
         source = self.found.whole.sources.row(0, named=True)
         anew = self.original is None and self.with_events
-        stated = bool(self.trace.settings.facts) and anew
+        settings = self.trace.settings
+        stated = bool(settings.facts or settings.traced or settings.symbols.probes)
         counts = Counter(self._counts)
         if self.original is not None and self.with_events:
             counts["cut"] = self.original.cut_bytes
