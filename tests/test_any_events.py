@@ -21,7 +21,7 @@ NAMES = (
     "irq_handler_entry", "irq_handler_exit", "sched_switch", "hyp_enter", "hyp_exit", "irq", "x",
 )  # fmt: skip
 MAYBE_SMALL = st.none() | st.integers(0, 3)
-EVENT = st.fixed_dictionaries(
+EVENT: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
     {
         "symbol": st.sampled_from(SYMBOLS),
         "phase": st.sampled_from(PHASES),
@@ -35,20 +35,21 @@ EVENT = st.fixed_dictionaries(
 )
 
 
-@given(
-    st.lists(st.tuples(st.sampled_from(NAMES), EVENT), max_size=40),
-    st.lists(st.tuples(st.integers(0, 40), st.integers(0, 40)), max_size=3),
-    st.integers(1, 41),
-)
-@settings(max_examples=60, deadline=None)
-def test_any_sequence_of_events_is_analysed(
-    events: list[tuple[str, dict[str, Any]]], holes: list[tuple[int, int]], size: int
-) -> None:
+@st.composite
+def any_recordings(draw: st.DrawFn) -> Recorder:
+    """Any events in any order, with any holes."""
     made = Recorder()
-    for name, fields in events:
+    for name, fields in draw(st.lists(st.tuples(st.sampled_from(NAMES), EVENT), max_size=40)):
         made.write(name, **{**fields, "next_pid": 1, "level": 3})
-    for low, high in holes:
+    place = st.integers(0, 40)
+    for low, high in draw(st.lists(st.tuples(place, place), max_size=3)):
         made.losses.append({"kind": "lost_events", "from_seq": low, "to_seq": high, "cpu": 0})
+    return made
+
+
+@given(any_recordings(), st.integers(1, 41))
+@settings(max_examples=60, deadline=None)
+def test_any_sequence_of_events_is_analysed(made: Recorder, size: int) -> None:
     analysis = traceview.analyze(made.trace(size))
     for name in TABLES:
         if hasattr(analysis, name):
@@ -58,6 +59,6 @@ def test_any_sequence_of_events_is_analysed(
     )
     sums = whole.select(pl.sum_horizontal(COMPONENTS).alias("sum"))["sum"]
     assert (sums == whole["duration_ns"]).all()
-    assert analysis.event_counts["count"].sum() == len(events)
+    assert analysis.event_counts["count"].sum() == len(made.events)
     calls = traceview.calls(made.trace(size))
     assert calls["call_id"].is_unique().all()

@@ -9,7 +9,7 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 import traceview
-from tests.test_any_events import EVENT, NAMES
+from tests.test_any_events import any_recordings
 from tests.writers.events import Recorder
 from traceview.queries.analysis import analyze
 from traceview.queries.readded import Readding
@@ -46,20 +46,9 @@ def readded(trace: Trace) -> tuple[Analysis, Readded, str]:
     return found, again, invalidation
 
 
-@given(
-    st.lists(st.tuples(st.sampled_from(NAMES), EVENT), max_size=40),
-    st.lists(st.tuples(st.integers(0, 40), st.integers(0, 40)), max_size=3),
-    st.integers(1, 41),
-)
+@given(any_recordings(), st.integers(1, 41))
 @settings(max_examples=20, deadline=None)
-def test_unmaps_of_any_sequence_of_events_add_up_again(
-    events: list[tuple[str, dict[str, Any]]], holes: list[tuple[int, int]], size: int
-) -> None:
-    made = Recorder()
-    for name, fields in events:
-        made.write(name, **{**fields, "next_pid": 1, "level": 3})
-    for low, high in holes:
-        made.losses.append({"kind": "lost_events", "from_seq": low, "to_seq": high, "cpu": 0})
+def test_unmaps_of_any_sequence_of_events_add_up_again(made: Recorder, size: int) -> None:
     found, again, invalidation = readded(made.trace(size))
     assert again.differences == []
     assert again.unmaps == len(found.unmaps)

@@ -201,10 +201,9 @@ def _refuse_unfit(
     if claims:
         raise SettingError("--claim speaks of two sides, and --aa has one")
     if draws:
-        raise SettingError(
-            "--html, --png and --svg show two sides, and --aa has one\n"
-            "valid: --mail, --markdown, --json"
-        )
+        from traceview.report.drawings import of_one_side  # noqa: PLC0415 - for this alone
+
+        raise of_one_side()
 
 
 def _by_name(sides: dict[str, list[str]], opened: Sequence[Trace]) -> dict[str, list[Trace]]:

@@ -16,7 +16,7 @@ import typer
 from traceview.cli import options as opt  # noqa: TC001 - typer evaluates annotations
 from traceview.cli.exits import answered
 from traceview.cli.opening import open_calibration, open_traces, refuse_damage
-from traceview.cli.outputs import spare
+from traceview.cli.outputs import STDOUT, spare
 from traceview.cli.recipe import steps_of
 from traceview.cli.screen import note, progress, writing
 from traceview.cli.scrubbing import scrub_steps, scrub_traces
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from traceview.report.perfetto.sequence import Taken
     from traceview.trace import Batch, Trace, Want
 
-STDOUT = Path("-")
 STDIN = "<stdin>"
 
 Perfetto = Annotated[

@@ -36,6 +36,7 @@ class Reading(AbstractContextManager["Reading"]):
         self._parquet: ParquetTables | None = None
         self._evidence: Evidence | None = None
         self._said: list[str] = []
+        self._calls: dict[str, pl.DataFrame] = {}
         self._slow: dict[str, tuple[SlowCalls, Sequence[Trace], dict[str, Any]]] = {}
         if outputs.parquet is not None:
             from traceview.report.parquet import ParquetTables  # noqa: PLC0415 - imports pyarrow
@@ -103,12 +104,14 @@ class Reading(AbstractContextManager["Reading"]):
         return self._parquet.sink if self._parquet is not None and part == "traces" else None
 
     def slow_calls(self, part: str, unmaps: pl.DataFrame) -> pl.DataFrame:
-        """The calls of the slowest of *unmaps*, which are of *part*."""
+        """The calls of the slowest of *unmaps*, those of *part* that the report is about."""
         from traceview.queries.slow_calls import slow_calls  # noqa: PLC0415 - not for --help
 
-        heard, traces, steps = self._slow[part]
-        with progress("reading the slowest", quiet=self._outputs.quiet):
-            return slow_calls(unmaps, heard, traces, **steps)
+        if part not in self._calls:  # a page and pictures ask for the same
+            heard, traces, steps = self._slow[part]
+            with progress("reading the slowest", quiet=self._outputs.quiet):
+                self._calls[part] = slow_calls(unmaps, heard, traces, **steps)
+        return self._calls[part]
 
     def _ears(self, part: str, traces: Sequence[Trace], steps: dict[str, Any]) -> list[Hear]:
         ears: list[Hear] = []

@@ -28,8 +28,11 @@ NO_RATIO: Final = (
 )
 
 
-def headline_text(found: Compared) -> str:
-    """One sentence: which side is faster, how much, and by what interval."""
+def headline_text(found: Compared, *, method: bool = True) -> str:
+    """One sentence: which side is faster, how much, and by what interval.
+
+    *method*: with how the interval is made.
+    """
     comparison = found.comparison
     ratio, plan = comparison.headline, comparison.plan
     if ratio is None:
@@ -41,7 +44,8 @@ def headline_text(found: Compared) -> str:
     elif ratio.robustness(plan) != "robust":
         said = f"by the estimate of what tracing cost, {said}"
     said = time_words(comparison.base, comparison.with_) + said
-    return f"{said} ({_stands_on(ratio, plan, turned=_is_turned(found, ratio))})"
+    turned = _is_turned(found, ratio)
+    return f"{said} ({_stands_on(ratio, plan, turned=turned, method=method)})"
 
 
 def _is_bare(ratio: Ratio) -> bool:
@@ -129,7 +133,7 @@ def _faster(direction: Direction, value: float, what: str, names: tuple[str, str
     return f"both sides take the same time {what}"
 
 
-def _stands_on(ratio: Ratio, plan: Plan, *, turned: bool) -> str:
+def _stands_on(ratio: Ratio, plan: Plan, *, turned: bool, method: bool) -> str:
     """The interval, in the direction of the sentence, and the runs."""
     interval = given(ratio.interval, plan)
     runs = runs_text(interval.base_runs, interval.with_runs, paired=plan.paired)
@@ -140,7 +144,8 @@ def _stands_on(ratio: Ratio, plan: Plan, *, turned: bool) -> str:
     shown = inverse(interval) if turned else interval
     if plan.standing == "descriptive":
         return f"{runs}; interval of so few runs, descriptive only: {ratio_ends(shown)}"
-    return f"95% interval {ratio_ends(shown)}; {runs}; {interval.method}"
+    how = f"; {interval.method}" if method else ""
+    return f"95% interval {ratio_ends(shown)}; {runs}{how}"
 
 
 def _is_turned(found: Compared, ratio: Ratio) -> bool:

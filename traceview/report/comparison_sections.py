@@ -95,7 +95,7 @@ def comparison_sections(found: Compared, provenance: Provenance) -> list[Section
 
 
 def _summary(found: Compared) -> Iterator[Block]:
-    yield Paragraph(_headline(found))
+    yield Paragraph(headline_text(found, method=False))
     yield from _first_sizes(found)
     for text in (*_exclusion_texts(found), *label_texts(found), *origin_texts(found)):
         yield Paragraph(text, strong=True)
@@ -110,14 +110,6 @@ def _exclusion_texts(found: Compared) -> Iterator[str]:
         said = [text for text in (excluded, lost_events(whole)) if text]
         if said:
             yield f"{name}: {'; '.join(said)}"
-
-
-def _headline(found: Compared) -> str:
-    """Without how its interval is made, which the table says."""
-    text, ratio = headline_text(found), found.comparison.headline
-    if ratio is None or given(ratio.interval, found.comparison.plan).low is None:
-        return text
-    return text.replace(f"; {ratio.interval.method})", ")")
 
 
 def _first_sizes(found: Compared) -> Iterator[Block]:

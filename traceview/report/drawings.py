@@ -30,7 +30,7 @@ def page_of(found: Found, calls: SlowCallsOf, provenance: Provenance) -> Iterato
         return analysis_page(found, calls("traces", found.analysis.unmaps), provenance)
     if isinstance(found, Compared):
         return comparison_page(found, _of_both(found, calls), provenance)
-    raise _of_one_side()
+    raise of_one_side()
 
 
 def charts_of(found: Found, calls: SlowCallsOf) -> list[Chart]:
@@ -43,7 +43,7 @@ def charts_of(found: Found, calls: SlowCallsOf) -> list[Chart]:
         return analysis_charts(found, calls("traces", found.analysis.unmaps))
     if isinstance(found, Compared):
         return comparison_charts(found, _of_both(found, calls))
-    raise _of_one_side()
+    raise of_one_side()
 
 
 def _of_both(found: Compared, calls: SlowCallsOf) -> pl.DataFrame:
@@ -61,7 +61,9 @@ def _of_both(found: Compared, calls: SlowCallsOf) -> pl.DataFrame:
     )
 
 
-def _of_one_side() -> SettingError:
+def of_one_side() -> SettingError:
+    """Why there is no chart of the runs of one side."""
     return SettingError(
-        "charts of a comparison show two sides, and --aa has one\nvalid: --mail, --markdown, --json"
+        "--html, --png and --svg show two sides, and --aa has one\n"
+        "valid: --mail, --markdown, --json"
     )
