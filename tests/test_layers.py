@@ -30,14 +30,24 @@ ALLOWED = {
     "parsers": ("traceview.parsers",),
     "queries": ("traceview.queries",),
     "traceview/report": ("traceview.report", "traceview.queries"),
+    "traceview/record": ("traceview.record",),
+    "traceview/simulate": ("traceview.simulate",),
     "traceview/cli": (
         "traceview.cli",
+        "traceview.record",
+        "traceview.simulate",
         "traceview.report",
         "traceview.queries",
         "traceview.parsers",
     ),
 }
-BANNED = {"parsers": {"altair", "typer", "rich"}, "queries": {"altair", "typer", "rich"}}
+BANNED = {
+    "parsers": {"altair", "typer", "rich"},
+    "queries": {"altair", "typer", "rich"},
+    # It runs on the host that is measured.
+    "traceview/record": {"altair", "typer", "rich", "polars", "pyarrow", "numpy"},
+    "traceview/simulate": {"altair", "typer", "rich"},
+}
 
 
 def imports(path: Path) -> set[str]:
