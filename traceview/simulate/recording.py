@@ -17,23 +17,21 @@ if TYPE_CHECKING:
 KINDS: Final = ("funcgraph_entry", "funcgraph_exit", "kprobe", "kretprobe", "print")
 
 # One row per record that a ring buffer kept, in order of ts_ns (ties: in the order recorded).
-RECORDS: Final = pl.Schema(
-    {
-        "cpu": pl.Int32,
-        "ts_ns": pl.Int64,  # of the record, in trace_clock
-        "tid": pl.Int32,
-        "kind": pl.Enum(KINDS),
-        "symbol": pl.Categorical,  # of the function; null of print
-        "depth": pl.Int32,  # of funcgraph records, else null
-        "calltime_ns": pl.Int64,  # of funcgraph_exit, always the local clock
-        "rettime_ns": pl.Int64,  # of funcgraph_exit
-        "arg0": pl.UInt64,  # of kprobe: x0, x1, x2 as the probe reads them
-        "arg1": pl.UInt64,
-        "arg2": pl.UInt64,
-        "text": pl.String,  # of print: what was written to trace_marker
-        "lost_before": pl.Int64,  # records of this CPU that were lost just before this one
-    }
-)
+RECORDS: Final[dict[str, pl.DataType | type[pl.DataType]]] = {
+    "cpu": pl.Int32,
+    "ts_ns": pl.Int64,  # of the record, in trace_clock
+    "tid": pl.Int32,
+    "kind": pl.Enum(KINDS),
+    "symbol": pl.Categorical,  # of the function; null of print
+    "depth": pl.Int32,  # of funcgraph records, else null
+    "calltime_ns": pl.Int64,  # of funcgraph_exit, always the local clock
+    "rettime_ns": pl.Int64,  # of funcgraph_exit
+    "arg0": pl.UInt64,  # of kprobe: x0, x1, x2 as the probe reads them
+    "arg1": pl.UInt64,
+    "arg2": pl.UInt64,
+    "text": pl.String,  # of print: what was written to trace_marker
+    "lost_before": pl.Int64,  # records of this CPU that were lost just before this one
+}
 
 
 @dataclass(frozen=True, slots=True)
