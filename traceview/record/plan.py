@@ -38,7 +38,7 @@ class Plan:
     preset: str
     backend: str
     graph: tuple[str, ...]
-    probes: tuple[Probe, ...]
+    probes: tuple[Probe, ...]  # `symbol` with its suffix
     events: tuple[str, ...]
     clock: str
     buffer_kb: int  # per CPU
@@ -47,3 +47,4 @@ class Plan:
     traced: tuple[str, ...]
     dropped: tuple[Dropped, ...]
     answers: tuple[Answer, ...]
+    notes: tuple[str, ...] = ()  # how the buffers were sized, where markers go, ...
