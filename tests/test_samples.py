@@ -20,7 +20,7 @@ SECTIONS = dict(re.findall(r"^## (\S+)\n(.*?)(?=^## |\Z)", README, re.MULTILINE 
 FILES = sorted(
     path.name
     for path in SAMPLES.iterdir()
-    if path.is_file() and path.suffix not in {".md", ".json"}
+    if path.is_file() and path.suffix not in {".md", ".json", ".py"}
 )
 
 
