@@ -19,7 +19,7 @@ SAMPLES = Path(__file__).parent.parent / "sample_traces"
 NAMES = sorted(
     path.name
     for path in SAMPLES.iterdir()
-    if path.is_file() and path.suffix not in {".json", ".md"}
+    if path.is_file() and path.suffix not in {".json", ".md", ".py"}
 )
 CUTS = 7
 FLIPS = 7
