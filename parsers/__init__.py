@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from traceview.host import read_settings
+from traceview.host import read_settings, with_inside
 from traceview.parsers.formats import RAW_DUMP, detect
 from traceview.parsers.source import open_source
 from traceview.trace import Settings, Trace
@@ -24,16 +24,18 @@ def open_trace(
 ) -> Trace:
     """Open *path* ("-": standard input; a directory: raw ring buffers), whatever its format.
 
-    Without *settings* the sidecar `PATH.host.json` beside it is used, if there is one. Raises
-    ParseError when the file cannot be opened, UnknownFormatError when no parser claims it,
-    SettingError when the sidecar is malformed.
+    Without *settings* the sidecar `PATH.host.json` beside it is used, if there is one. A sidecar
+    inside the file says what they leave open. Raises ParseError when the file cannot be opened,
+    UnknownFormatError when no parser claims it, SettingError when a sidecar is malformed.
     """
     source = open_source(path)
     found = RAW_DUMP if source.is_folder() else detect(source.head(), source.path)
+    given = settings if settings is not None else read_settings(path)
+    inside = found.settings_inside(source)
     return Trace(
         path=source.path,
         format=found.name,
         read=found.bind(source),
         vocabulary=vocabulary or Vocabulary.builtin(),
-        settings=settings if settings is not None else read_settings(path),
+        settings=given if inside is None else with_inside(given, inside, source.path),
     )

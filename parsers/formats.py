@@ -4,7 +4,8 @@ A format is recognised by the first HEAD_BYTES of the unpacked content, never by
 name. Its parser module is imported only when the format is chosen. Third parties add formats
 under the entry-point group `traceview.parsers`; each entry is a `Format`.
 
-A parser module has `read(source, want, progress) -> Iterator[Batch]`.
+A parser module has `read(source, want, progress) -> Iterator[Batch]`, and may have
+`settings_inside(source) -> Settings | None`: what a sidecar inside the file says.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from traceview.parsers.source import Source
-    from traceview.trace import Read
+    from traceview.trace import Read, Settings
 
 # As long as the header of perf.data, the shortest that a recorder fills in at its end.
 ZERO_BYTES: Final = 104
@@ -55,6 +56,13 @@ class Format:
         read: Read = partial(import_module(self.module).read, source)
         return read
 
+    def settings_inside(self, source: Source) -> Settings | None:
+        """What a sidecar inside *source* says, None where there is none."""
+        found: Callable[[Source], Settings | None] | None = getattr(
+            import_module(self.module), "settings_inside", None
+        )
+        return None if found is None else found(source)
+
 
 # First match wins; text formats come last.
 FORMATS: Final = (
@@ -65,6 +73,10 @@ FORMATS: Final = (
     Format(
         "perf.data", "traceview.parsers.perf_data", "perf.data of perf record, also through a pipe",
         magic=(b"PERFILE2", b"2ELIFREP", b"PERFFILE", b"ELIFFREP"),  # but the first: refused
+    ),
+    Format(
+        "tar of a raw dump", "traceview.parsers.tar_dump",
+        "tar archive of such a directory, as traceview record --script makes one",
     ),
     Format("perfetto", "traceview.parsers.perfetto", "Perfetto trace (.perfetto, .pftrace)"),
     Format(

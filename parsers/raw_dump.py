@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from traceview.errors import ParseError
 from traceview.parsers.chunks import MAX_CPUS
+from traceview.parsers.dump_files import FolderFiles
 from traceview.parsers.record_texts import parse_printk_formats
 from traceview.parsers.ring_buffer_clock import (
     NANOSECOND_CLOCKS,
@@ -36,20 +37,21 @@ from traceview.parsers.ring_buffer_reader import (
     read_formats,
     read_recording,
 )
-from traceview.parsers.source import drop_pages, mapped_file
+from traceview.parsers.source import drop_pages
 from traceview.symbols import SymbolSources, name_probes, parse_kallsyms, parse_kprobe_events
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from traceview.parsers.dump_files import DumpFiles
     from traceview.parsers.event_format import PageHeader
     from traceview.parsers.ring_buffer_losses import Lane, Stats
     from traceview.parsers.source import Source
     from traceview.trace import Batch, Diagnostic, Want
 
-CPU: Final = re.compile(r"^cpu(\d{1,5})$")
-MAX_FILE_BYTES: Final = 1 << 26
+RING: Final = re.compile(r"^(?:instances/([^/]+)/)?per_cpu/cpu(\d{1,5})/trace_pipe_raw$")
+RINGS: Final = ("per_cpu/cpu*/trace_pipe_raw", "instances/*/per_cpu/cpu*/trace_pipe_raw")
 MAX_FORMATS: Final = 1 << 16
 TGID: Final = re.compile(r"^\s*(\d{1,9})\s+(\d{1,9})\s*$", re.MULTILINE)
 
@@ -58,7 +60,15 @@ def read(
     source: Source, want: Want, progress: Callable[[float], None] = lambda _: None
 ) -> Iterator[Batch]:
     """The batches of the dump; *progress* hears the fraction read, 0 to 1."""
-    dump = _Dump(source, cast("Path", source.file))
+    files = FolderFiles(source, cast("Path", source.file))
+    yield from read_files(files, source.path, want, progress)
+
+
+def read_files(
+    files: DumpFiles, path: str, want: Want, progress: Callable[[float], None]
+) -> Iterator[Batch]:
+    """The batches of a dump whose *files* lie somewhere; *path* names it in messages."""
+    dump = _Dump(files, path)
     defined = "\n".join((dump.text("kprobe_events"), dump.text("dynamic_events")))
     symbols = SymbolSources(parse_kprobe_events(defined))
     for batch in read_recording(dump.recording(), want, progress):
@@ -69,27 +79,27 @@ def read(
 class _Dump:
     """The files of a dump."""
 
-    source: Source
-    root: Path
+    files: DumpFiles
+    path: str
 
     def text(self, name: str) -> str:
         """The content of a file, empty where there is none."""
-        return self._content(self.root / name).decode("utf-8", "replace")
+        return self.files.content(name).decode("utf-8", "replace")
 
     def recording(self) -> Recording:
-        header = self._header(self.root)
+        header = self._header(None)
         if header is None:
             raise ParseError(
                 "no events/header_page: the layout of the pages is not known",
-                path=self.source.path,
+                path=self.path,
             )
         diagnostics: list[Diagnostic] = []
         cpus, views, stats = self._cpus(header)
         clock = selected_clock(self.text("trace_clock"))
         has_time = clock is None or clock in NANOSECOND_CLOCKS
         others = {
-            folder.name: selected_clock(self.text(f"instances/{folder.name}/trace_clock"))
-            for folder in self._instances()
+            name: selected_clock(self.text(f"instances/{name}/trace_clock"))
+            for name in sorted({one for one, _, _ in self._rings() if one is not None})
         }
         diagnostics += clock_diagnostics(clock, others, has_time=has_time)
         total = max(1, sum(len(view) for view in views))
@@ -99,7 +109,7 @@ class _Dump:
             formats=read_formats(self._formats(), diagnostics),
             comm=read_cmdlines(self.text("saved_cmdlines")),
             tgid={int(tid): int(tgid) for tid, tgid in TGID.findall(self.text("saved_tgids"))},
-            kallsyms=parse_kallsyms(self._content(self.root / "kallsyms")),
+            kallsyms=parse_kallsyms(self.files.content("kallsyms")),
             printk=parse_printk_formats(self.text("printk_formats")),
             has_time=has_time,
             stats=stats,
@@ -109,9 +119,12 @@ class _Dump:
             read_on=partial(_drop_all, views),
         )
 
-    def _instances(self) -> list[Path]:
-        folder = self.root / "instances"
-        return sorted(one for one in folder.glob("*") if one.is_dir())
+    def _rings(self) -> Iterator[tuple[str | None, int, str]]:
+        """Instance, CPU and name of each copy of a ring buffer."""
+        for name in (one for pattern in RINGS for one in self.files.names(pattern)):
+            found = RING.match(name)
+            if found is not None and int(found[2]) < MAX_CPUS:
+                yield found[1], int(found[2]), name
 
     def _cpus(
         self, header: PageHeader
@@ -120,46 +133,42 @@ class _Dump:
         cpus: list[CpuPages] = []
         views: list[memoryview] = []
         stats: dict[Lane, Stats] = {}
-        for folder in (self.root, *self._instances()):
-            buffer = None if folder == self.root else folder.name
-            layout = self._header(folder) or header
+        layouts: dict[str | None, PageHeader] = {None: header}
+        for buffer, cpu, name in self._rings():
+            if buffer not in layouts:
+                layouts[buffer] = self._header(buffer) or header
+            layout = layouts[buffer]
             page_bytes = layout.data_offset + layout.data_size
-            for file in sorted(folder.glob("per_cpu/cpu*/trace_pipe_raw")):
-                number = CPU.match(file.parent.name)
-                if number is None or int(number[1]) >= MAX_CPUS or not file.is_file():
-                    continue
-                cpu = int(number[1])
-                view = self._mapped(file)
-                views.append(view)
-                stats[buffer, cpu] = parse_stats(
-                    self._content(file.with_name("stats")).decode("utf-8", "replace")
+            view = self.files.mapped(name)
+            views.append(view)
+            stats[buffer, cpu] = parse_stats(self.text(name.replace("trace_pipe_raw", "stats")))
+            cpus.append(
+                CpuPages(
+                    sliced(view, page_bytes), buffer=buffer, cpu=cpu, page_bytes=page_bytes,
+                    header=header,
                 )
-                cpus.append(
-                    CpuPages(
-                        sliced(view, page_bytes), buffer=buffer, cpu=cpu, page_bytes=page_bytes,
-                        header=header,
-                    )
-                )  # fmt: skip
+            )  # fmt: skip
         return cpus, views, stats
 
-    def _header(self, folder: Path) -> PageHeader | None:
-        for name in ("events/header_page", "header_page"):
-            content = self._content(folder / name)
+    def _header(self, buffer: str | None) -> PageHeader | None:
+        folder = "" if buffer is None else f"instances/{buffer}/"
+        for name in (f"{folder}events/header_page", f"{folder}header_page"):
+            content = self.text(name)
             if content:
-                return page_header(content.decode("utf-8", "replace"), str(folder / name))
+                return page_header(content, self.files.shown(name))
         return None
 
     def _formats(self) -> Iterator[tuple[str, str]]:
-        files = self.source.files("events/*/*/format")
-        if len(files) > MAX_FORMATS:
-            reason = f"{len(files)} event formats are more than is plausible"
-            raise ParseError(reason, path=self.source.path)
-        for file in files:
-            yield file.parts[-3], self._content(file).decode("utf-8", "replace")
+        names = self.files.names("events/*/*/format")
+        if len(names) > MAX_FORMATS:
+            reason = f"{len(names)} event formats are more than is plausible"
+            raise ParseError(reason, path=self.path)
+        for name in names:
+            yield name.split("/")[-3], self.text(name)
 
     def _facts(self, clock: str | None, *, has_time: bool) -> dict[str, Any]:
         """What the files say of the host, as in Batch.facts."""
-        cpus = {file.parent.name for file in self.source.files("per_cpu/cpu*/trace_pipe_raw")}
+        cpus = {cpu for _, cpu, _ in self._rings()}
         facts: dict[str, Any] = {"loss_known": True, "cpus": len(cpus) or None}
         facts["ts_resolution_ns"] = 1 if has_time else None
         facts["clock"] = clock
@@ -172,25 +181,6 @@ class _Dump:
         if size and size[0].isdecimal() and len(size[0]) < 12:
             facts["buffer_size_kb"] = int(size[0])
         return {name: fact for name, fact in facts.items() if fact is not None}
-
-    def _mapped(self, file: Path) -> memoryview:
-        try:
-            return mapped_file(file)
-        except OSError as err:
-            raise ParseError(f"cannot be read: {err.strerror}", path=str(file)) from err
-
-    def _content(self, file: Path) -> bytes:
-        """All of a small file; nothing where there is none."""
-        if not file.is_file():
-            return b""
-        try:
-            with file.open("rb") as raw:
-                content = raw.read(MAX_FILE_BYTES + 1)
-        except OSError as err:
-            raise ParseError(f"cannot be read: {err.strerror}", path=str(file)) from err
-        if len(content) > MAX_FILE_BYTES:
-            raise ParseError("a larger file than is plausible", path=str(file))
-        return content
 
 
 def _drop_all(views: list[memoryview]) -> None:

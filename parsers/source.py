@@ -70,7 +70,7 @@ UNPACKING_ERRORS = (
 )  # fmt: skip
 
 
-@dataclass(slots=True, weakref_slot=True)
+@dataclass(slots=True, weakref_slot=True, eq=False)
 class Source:
     """One input file. `path` is how the user named it; `file` where its bytes lie.
 

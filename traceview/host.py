@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import json
 import os
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,39 @@ def read_settings(
     return Settings(facts=facts, traced=traced, symbols=_symbols(document, kallsyms))
 
 
+def settings_of(content: bytes, where: str) -> Settings:
+    """The settings that a sidecar inside a trace holds; *where* names it in messages.
+
+    Raises SettingError as `read_settings`, and when it names a symbol table: there is none beside.
+    """
+    document = _document(content, where)
+    if "kallsyms" in document:
+        raise SettingError(f"a sidecar inside a trace cannot name a symbol table\nin file: {where}")
+    facts = {key: document[key] for key in SOURCE_KEYS if key in document}
+    facts.update(document.get("host", {}))
+    traced = frozenset(document["traced"]) if "traced" in document else None
+    return Settings(facts=facts, traced=traced, symbols=_symbols(document, None))
+
+
+def with_inside(settings: Settings, inside: Settings, path: str) -> Settings:
+    """*settings*, and of the sidecar *inside* the trace what they leave open.
+
+    Raises SettingError when they make hardware of a trace that says of itself that it is none.
+    """
+    origin = inside.facts.get("origin")
+    if settings.facts.get("origin") == "hardware" and origin in NOT_HARDWARE:
+        raise SettingError(
+            f"origin hardware is stated of a trace whose own sidecar says {origin}\n"
+            f"in file: {path}\nif that sidecar is wrong, state nothing and record again"
+        )
+    probes = settings.symbols.probes or inside.symbols.probes
+    return Settings(
+        facts={**inside.facts, **settings.facts},
+        traced=inside.traced if settings.traced is None else settings.traced,
+        symbols=replace(settings.symbols, probes=probes),
+    )
+
+
 def _symbols(document: dict[str, Any], kallsyms: Path | None) -> SymbolSources:
     lines = document.get("kprobe_events", "")
     text = lines if isinstance(lines, str) else "\n".join(lines)
@@ -107,10 +141,16 @@ def _symbols(document: dict[str, Any], kallsyms: Path | None) -> SymbolSources:
 
 def _load(path: Path) -> dict[str, Any]:
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        content = path.read_bytes()
     except OSError as err:
         raise SettingError(f"sidecar cannot be read: {path}: {err.strerror}") from err
-    except ValueError as err:
+    return _document(content, path)
+
+
+def _document(content: bytes, path: Path | str) -> dict[str, Any]:
+    try:
+        document = json.loads(content.decode("utf-8"))
+    except (ValueError, RecursionError) as err:
         raise SettingError(f"sidecar is not JSON: {err}\nin file: {path}") from err
     if not isinstance(document, dict):
         raise SettingError(f"a sidecar must be a JSON object\nin file: {path}")
@@ -119,7 +159,7 @@ def _load(path: Path) -> dict[str, Any]:
     return document
 
 
-def _check(table: dict[str, Any], known: dict[str, str], path: Path) -> None:
+def _check(table: dict[str, Any], known: dict[str, str], path: Path | str) -> None:
     if not isinstance(table, dict):
         raise SettingError(f"{table!r} must be an object\nin file: {path}")
     for key, value in table.items():
@@ -140,7 +180,7 @@ def _check(table: dict[str, Any], known: dict[str, str], path: Path) -> None:
             _check_date(value, path)
 
 
-def _check_date(value: str, path: Path) -> None:
+def _check_date(value: str, path: Path | str) -> None:
     try:
         datetime.fromisoformat(value)
     except ValueError as err:
