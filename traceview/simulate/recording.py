@@ -72,3 +72,6 @@ class Recorded:
     kernel: str  # uname -r
     page_size_bytes: int
     facts: dict[str, object]  # of the sidecar's `host`
+    # Whether the tracer is function_graph (which prints probes as comments) or nop. None: as the
+    # first batch has records of the former, or there are no probes.
+    graph: bool | None = None
