@@ -133,7 +133,7 @@ def _windows(heard: dict[int, Heard], kept: Analysis) -> pl.DataFrame:
     words = pl.col("strategy", "evidence").cast(pl.String)
     unmaps = (
         kept.unmaps.filter((pl.col("status") == "complete") & mapped)
-        .select("source_id", "unmap_id", words, "leaves")
+        .select("source_id", "unmap_id", words, "leaves", "table_put")
         .join(names, on="source_id", how="left", maintain_order="left")
         .filter(pl.col("strategy").is_in(["per_pte", "deferred_range"]))
     )
@@ -167,7 +167,10 @@ def _window(of: pl.DataFrame, strategy: str) -> dict[str, int | None]:
         "unmaps": len(per_unmap),
         "windows": total,
         "unknown": of.filter(pl.col("window_ns").is_null())["unmap_id"].n_unique(),
-        "leaves_unknown": per_unmap["leaves"].null_count(),
+        # One that dropped a reference cleared something, also where leaves cannot be counted.
+        "leaves_unknown": per_unmap.select(
+            (pl.col("leaves").is_null() & pl.col("table_put").is_null()).sum()
+        ).item(),
         "median_ns": ranked(50), "p95_ns": ranked(95), "max_ns": ranked(100),
         "leaves_median": 1 if not deferred else _middle(waiting),
         "leaves_max": 1 if not deferred else None if waiting.is_empty() else int(waiting[-1]),

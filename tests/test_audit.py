@@ -271,6 +271,12 @@ def test_where_references_were_not_traced_it_is_said_that_an_unmap_may_have_been
     assert "of 2 unmaps whether anything was mapped is not known" in text
 
 
+def test_references_show_that_something_was_mapped_also_where_leaves_cannot_be_counted() -> None:
+    found = counted(ELSEWHERE, UNFIXED)
+    assert found.kept.unmaps["leaves"].to_list() == [None]
+    assert found.windows["leaves_unknown"].to_list() == [0]
+
+
 def test_cut_off_and_lossy_unmaps_are_counted_and_not_judged() -> None:
     made = w.recorded([ELSEWHERE])
     first = len(made.events)
