@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from traceview.errors import SettingError
+from traceview.record.tracefs_files import Tracefs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,32 +31,33 @@ def lines(probes: Iterable[Probe]) -> list[str]:
     return found
 
 
-def define(tracefs: Path, probes: Iterable[Probe]) -> None:
+def events(probes: Iterable[Probe]) -> list[str]:
+    """The events that *probes* are, without their group."""
+    return [line.split()[0].rpartition("/")[2] for line in lines(probes)]
+
+
+def define(tracefs: Path | Tracefs, probes: Iterable[Probe]) -> None:
     """Define *probes*; raises SettingError with the line that the kernel refuses."""
+    tracefs = tracefs if isinstance(tracefs, Tracefs) else Tracefs(tracefs)
     for line in lines(probes):
         try:
-            with (tracefs / "kprobe_events").open("a", encoding="ascii") as file:
-                file.write(f"{line}\n")
+            tracefs.append("kprobe_events", f"{line}\n")
         except OSError as err:
             raise SettingError(
                 f"the kernel refuses a kprobe: {err.strerror}\nprobe: {line}"
             ) from err
 
 
-def remove(tracefs: Path) -> list[str]:
+def remove(tracefs: Path | Tracefs) -> list[str]:
     """Remove the probes of our group; what could not be removed, and why."""
+    tracefs = tracefs if isinstance(tracefs, Tracefs) else Tracefs(tracefs)
     kept: list[str] = []
-    try:
-        defined = (tracefs / "kprobe_events").read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return kept
-    for line in defined.splitlines():
+    for line in tracefs.text("kprobe_events").splitlines():
         name = line.split()[0].partition(":")[2] if line.split() else ""
         if name.partition("/")[0] != GROUP:
             continue
         try:
-            with (tracefs / "kprobe_events").open("a", encoding="ascii") as file:
-                file.write(f"-:{name}\n")
+            tracefs.append("kprobe_events", f"-:{name}\n")
         except OSError as err:
             kept.append(f"kprobe {name}: {err.strerror}")
     return kept
