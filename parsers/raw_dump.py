@@ -6,8 +6,9 @@
 
 lie there as in tracefs. Optional are per_cpu/cpuN/stats, trace_clock, saved_cmdlines, saved_tgids,
 printk_formats, kprobe_events, dynamic_events, current_tracer, buffer_size_kb, a copy of
-/proc/kallsyms, the output of `uname -a` as `uname`, and instances/NAME with the same files for
-each further buffer. A copy of an instance's events/header_page says how large its pages are.
+/proc/kallsyms, the output of `uname -a` as `uname`, instances/NAME with the same files for each
+further buffer, and what was read of remotes/hypervisor/trace_pipe, in the same place
+(hypervisor.py). A copy of an instance's events/header_page says how large its pages are.
 
 tracefs itself is not read: its trace_pipe_raw would be consumed. Sources of truth:
 Documentation/trace/ftrace.rst, kernel/trace/trace.c of Linux 5.10 to 7.2.
@@ -23,6 +24,8 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from traceview.errors import ParseError
 from traceview.parsers.chunks import MAX_CPUS
 from traceview.parsers.dump_files import FolderFiles
+from traceview.parsers.hypervisor import Hypervisor
+from traceview.parsers.hypervisor_text import parse, pieces
 from traceview.parsers.record_texts import parse_printk_formats
 from traceview.parsers.ring_buffer_clock import (
     NANOSECOND_CLOCKS,
@@ -52,6 +55,7 @@ if TYPE_CHECKING:
 
 RING: Final = re.compile(r"^(?:instances/([^/]+)/)?per_cpu/cpu(\d{1,5})/trace_pipe_raw$")
 RINGS: Final = ("per_cpu/cpu*/trace_pipe_raw", "instances/*/per_cpu/cpu*/trace_pipe_raw")
+HYPERVISOR: Final = "remotes/hypervisor/trace_pipe"
 MAX_FORMATS: Final = 1 << 16
 TGID: Final = re.compile(r"^\s*(\d{1,9})\s+(\d{1,9})\s*$", re.MULTILINE)
 
@@ -71,7 +75,11 @@ def read_files(
     dump = _Dump(files, path)
     defined = "\n".join((dump.text("kprobe_events"), dump.text("dynamic_events")))
     symbols = SymbolSources(parse_kprobe_events(defined))
-    for batch in read_recording(dump.recording(), want, progress):
+    batches = read_recording(dump.recording(), want, progress)
+    if files.names(HYPERVISOR):
+        text = parse(pieces(files.mapped(HYPERVISOR)))
+        batches = Hypervisor(text).merge(batches)
+    for batch in batches:
         yield replace(batch, events=name_probes(batch.events, symbols))
 
 

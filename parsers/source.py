@@ -58,6 +58,7 @@ MAGICS = (
 FOLDER_FILES = (
     "per_cpu/cpu*/trace_pipe_raw", "instances/*/per_cpu/cpu*/trace_pipe_raw",
     "events/header_page", "instances/*/events/header_page", "events/*/*/format",
+    "remotes/hypervisor/trace_pipe",
 )  # fmt: skip
 
 # Files of tracefs that reading empties, and that make who reads them wait.

@@ -201,6 +201,7 @@ def _counts(traced: Traced) -> list[pl.Expr]:
         "pte_visits": (traced.visits, "n_visit"),
         "cmo": ("cmo" in traced.counted, "n_cmo"),
         "table_put": ("table_put" in traced.counted, "n_put"),
+        "hypercall": ("hypercall" in traced.counted, "n_hypercall"),
         "irq": ("irq" in traced.counted, "n_irq"),
     }
     n_flush = pl.col("n_leaf") + pl.col("n_table") + pl.col("n_ipa")

@@ -8,18 +8,18 @@ shows 1, which says nothing, and is left unsaid.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
+import polars as pl
 
 from traceview.queries.rows import NIL, whole
-
-if TYPE_CHECKING:
-    import polars as pl
 
 # Times looked at per batch, and those without which a common divisor may be chance.
 SAMPLE: Final = 4096
 ENOUGH: Final = 500
+# Events whose times are no readings of the clock: the hypervisor's are put between others.
+ESTIMATED: Final = ("hyp_enter", "hyp_exit")
 
 
 class Resolution:
@@ -33,6 +33,7 @@ class Resolution:
     def add(self, events: pl.DataFrame) -> None:
         """Look at the times of a batch (schema.EVENTS)."""
         head = events.head(SAMPLE)
+        head = head.filter(~pl.col("name").is_in(ESTIMATED).fill_null(value=False))
         times, durations = whole(head["ts_ns"]), whole(head["duration_ns"])
         steps = np.abs(np.diff(times[times != NIL]))
         values = np.concatenate([steps, durations[durations != NIL]])

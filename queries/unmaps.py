@@ -225,6 +225,7 @@ def _count_operations(
     )
     is_cmo = _once(inside, "cmo")
     row["n_cmo"], row["n_irq"] = _count(of, is_cmo, size), _count(of, _once(inside, "irq"), size)
+    row["n_hypercall"] = _count(of, _once(inside, "hypercall"), size)
     cmo_level = block_level(inside.calls["length_bytes"], page_bytes)
     for number, level in enumerate(LEVELS):
         row[f"visit_l{level}"] = counts.by_level[:, number]

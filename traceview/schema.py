@@ -123,7 +123,7 @@ COMPONENTS: Final = (
 
 COUNTS: Final = (
     "pte_visits", "invalidate_leaf", "invalidate_table", "invalidate_ipa", "invalidate_range",
-    "cmo", "table_put", "irq",
+    "cmo", "table_put", "hypercall", "irq",
 )  # fmt: skip
 
 INSN_COUNTS: Final = ("tlbi_insns", "dsb_insns", "cmo_lines")

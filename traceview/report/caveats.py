@@ -67,7 +67,7 @@ def caveats(
     # Lists are slow to copy, and none of these looks at them.
     complete = analysis.unmaps.drop("separated").filter(pl.col("status") == "complete")
     if len(analysis.unmaps):
-        found += _excluded(analysis.unmaps, lost=len(analysis.losses) > 0)
+        found += _excluded(analysis.unmaps, lost=_lost(analysis.losses))
     if len(complete):
         found += unknowns(complete, recorded)
         found += invalidations(complete, recorded)
@@ -206,6 +206,11 @@ def _loss_unknown(source: dict[str, Any]) -> str | None:
         f"loss unknown: {source['format']} does not say here whether events were lost, so an unmap"
         " that looks complete may have lost a part"
     )
+
+
+def _lost(losses: pl.DataFrame) -> bool:
+    """Whether a buffer lost events: times that cannot be used are no matter of length."""
+    return bool((losses["kind"].cast(pl.String) != "hypervisor_clock").any())
 
 
 def _excluded(unmaps: pl.DataFrame, *, lost: bool) -> Iterable[Caveat]:
