@@ -12,7 +12,9 @@ import pytest
 ROOT = Path(__file__).parent.parent
 CONTRACT = {
     "traceview",
+    "traceview.byte_columns",
     "traceview.errors",
+    "traceview.protobuf_columns",
     "traceview.schema",
     "traceview.scrub",
     "traceview.scrub_addresses",

@@ -20,13 +20,13 @@ import numpy as np
 import polars as pl
 from perfetto.protos.perfetto.trace import perfetto_trace_pb2 as pb
 
-from traceview.report.perfetto.wire import TRACE_PACKET, delimited, number
+from traceview.protobuf_columns import TRACE_PACKET, delimited, number
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from traceview.byte_columns import Ints
     from traceview.report.perfetto.events import Encoded, Events
-    from traceview.report.perfetto.wire import Ints
 
 BUNDLE_EVENTS: Final = 1024
 # Clocks that Perfetto can be told of; the others are written as its default, the boot clock.

@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import polars as pl
 
+from traceview.byte_columns import Pool
+from traceview.protobuf_columns import Message, Number, encoded, number
 from traceview.report.perfetto.kinds import Column, Kinds
-from traceview.report.perfetto.wire import Message, Number, Pool, encoded, number
 
 if TYPE_CHECKING:
+    from traceview.byte_columns import Bytes, Ints
+    from traceview.protobuf_columns import Part
     from traceview.report.perfetto.kinds import Arguments, Key
-    from traceview.report.perfetto.wire import Bytes, Ints, Part
 
 KEYS: Final = ("evidence", "phase", "name", "function")
 GRAPH: Final = {"entry": "FuncgraphEntryFtraceEvent", "exit": "FuncgraphExitFtraceEvent"}

@@ -17,6 +17,7 @@ from perfetto.protos.perfetto.trace import perfetto_trace_pb2 as pb
 
 import traceview
 from traceview.errors import QueryError
+from traceview.protobuf_columns import packet
 from traceview.queries.analysis import analyze
 from traceview.queries.component_calls import component_calls
 from traceview.queries.steps import STEP_PATTERN
@@ -28,7 +29,6 @@ from traceview.report.perfetto.sequence import Sequence, Taken
 from traceview.report.perfetto.steps import MarkedSteps, stated_steps
 from traceview.report.perfetto.trace_tracks import TraceTracks
 from traceview.report.perfetto.unmap_tracks import TaskTracks
-from traceview.report.perfetto.wire import packet
 from traceview.report.wording import plural
 
 if TYPE_CHECKING:

@@ -20,12 +20,14 @@ import numpy as np
 from google.protobuf.descriptor_pb2 import DescriptorProto, FieldDescriptorProto
 from perfetto.protos.perfetto.trace import perfetto_trace_pb2 as pb
 
-from traceview.report.perfetto.wire import Message, Number, Pool, Text, number
+from traceview.byte_columns import Pool
+from traceview.protobuf_columns import Message, Number, Text, number
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from traceview.report.perfetto.wire import Ints, Mask, Part
+    from traceview.byte_columns import Ints, Mask
+    from traceview.protobuf_columns import Part
 
 FIRST_DESCRIBED: Final = 65536  # below are the events that Perfetto knows
 MOST_FIELDS: Final = 31  # trace_processor refuses descriptions with a higher field number

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 
-from traceview.report.perfetto.wire import copy
+from traceview.byte_columns import copy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from traceview.report.perfetto.wire import Bytes, Ints
+    from traceview.byte_columns import Bytes, Ints
 
 COPY_BYTES: Final = 4 * 1024 * 1024
 GATHERED: Final = 50_000  # packets that are put in order at a time

@@ -18,7 +18,7 @@ import numpy as np
 import polars as pl
 from perfetto.protos.perfetto.trace import perfetto_trace_pb2 as pb
 
-from traceview.report.perfetto.wire import (
+from traceview.protobuf_columns import (
     TRACE_PACKET,
     Double,
     Message,
@@ -31,8 +31,9 @@ from traceview.report.perfetto.wire import (
 if TYPE_CHECKING:
     from collections.abc import Sequence as Many
 
+    from traceview.byte_columns import Ints, Mask
+    from traceview.protobuf_columns import Part
     from traceview.report.perfetto.output import Output
-    from traceview.report.perfetto.wire import Ints, Mask, Part
 
 BOOTTIME: Final = 6  # BuiltinClock
 MONOTONIC_RAW: Final = 5

@@ -16,10 +16,10 @@ from traceview.report.wording import count
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from traceview.byte_columns import Ints
     from traceview.queries.audit_results import Audit
     from traceview.report.caveat import Caveat
     from traceview.report.perfetto.sequence import Sequence as PacketSequence
-    from traceview.report.perfetto.wire import Ints
 
 INVALIDATIONS: Final = (
     "invalidate_leaf_ns", "invalidate_table_ns", "invalidate_ipa_ns", "invalidate_range_ns",

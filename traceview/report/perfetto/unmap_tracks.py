@@ -13,18 +13,20 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import polars as pl
 
+from traceview.byte_columns import Pool
+from traceview.protobuf_columns import Double, Raw, number, tag
 from traceview.report.perfetto.components import component_slices
 from traceview.report.perfetto.intervals import lanes, one_after_another
 from traceview.report.perfetto.sequence import Annotation
-from traceview.report.perfetto.wire import Double, Pool, Raw, number, tag
 from traceview.schema import COMPONENTS, COUNTS, INSN_COUNTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from traceview.byte_columns import Ints
+    from traceview.protobuf_columns import Part
     from traceview.report.perfetto.sequence import Sequence as PacketSequence
     from traceview.report.perfetto.steps import Step
-    from traceview.report.perfetto.wire import Ints, Part
 
 PART_ROWS: Final = 50_000  # unmaps that are encoded at a time
 TEXTS: Final = ("status", "strategy", "trigger", "step", "comm", "evidence", "leaves_evidence")

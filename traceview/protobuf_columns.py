@@ -12,17 +12,16 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
-import polars as pl
 from perfetto.protos.perfetto.trace import perfetto_trace_pb2 as pb
+
+from traceview.byte_columns import copy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    Ints = NDArray[np.int64]
-    Bytes = NDArray[np.uint8]
-    Mask = NDArray[np.bool_]
+    from traceview.byte_columns import Bytes, Ints, Mask, Pool
 
 VARINT: Final = 0
 FIXED64: Final = 1
@@ -85,28 +84,6 @@ class Double:
         raw = np.ascontiguousarray(values).view(np.uint8).reshape(-1, 8)
         for i in range(8):
             out[at + i] = raw[:, i]
-
-
-class Pool:
-    """Strings that fields refer to by number, as one array of bytes."""
-
-    def __init__(self, data: Bytes, start: Ints, length: Ints) -> None:
-        """String i is data[start[i] : start[i] + length[i]]."""
-        self.data, self.start, self.length = data, start, length
-
-    @classmethod
-    def of(cls, strings: Sequence[bytes]) -> Pool:
-        """The given strings."""
-        length = np.array([len(one) for one in strings], dtype=np.int64)
-        return cls(np.frombuffer(b"".join(strings), np.uint8), np.cumsum(length) - length, length)
-
-    @classmethod
-    def of_column(cls, column: pl.Series) -> tuple[Pool, Ints]:
-        """The distinct strings of a column (null is empty), and which of them each row is."""
-        arrow = column.fill_null("").to_arrow(compat_level=pl.CompatLevel.oldest())
-        found = arrow.dictionary_encode()
-        strings = [text.encode() for text in found.dictionary.to_pylist()] or [b""]
-        return cls.of(strings), found.indices.to_numpy(zero_copy_only=False).astype(np.int64)
 
 
 class Text:
@@ -240,15 +217,6 @@ def write_varint(out: Bytes, at: Ints, values: NDArray[np.uint64]) -> Ints:
             break
         rows, left, last = rows[more], left[more] >> np.uint64(7), last[more]
     return at + size
-
-
-def copy(out: Bytes, at: Ints, data: Bytes, start: Ints, length: Ints) -> None:
-    """Copy data[start : start + length] to every position *at*."""
-    total = int(length.sum())
-    if not total:
-        return
-    step = np.arange(total) - np.repeat(np.cumsum(length) - length, length)
-    out[np.repeat(at, length) + step] = data[np.repeat(start, length) + step]
 
 
 def _picked(present: Mask | None, values: Any, at: Ints) -> tuple[Any, Ints]:
