@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 
 BUNDLED = sorted(
     path.name for path in SAMPLES.iterdir()
-    if path.is_file() and path.suffix not in {".json", ".md"}
+    if path.is_file() and path.suffix not in {".json", ".md", ".py"}
 )  # fmt: skip
 SWITCH = SAMPLES / "switch-6.12"
 OTHER = "kprobes-6.1-max.perfetto.xz"  # has requests, bystanders, flushes, destructions
