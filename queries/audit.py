@@ -14,7 +14,7 @@ import polars as pl
 from traceview.queries.analysis import analyze
 from traceview.queries.audit_flushes import instructions_in_order, operands_right, ranges_covered
 from traceview.queries.audit_results import FINDINGS, WINDOWS, Assumed, Audit, Bystanders
-from traceview.queries.audit_source import Heard
+from traceview.queries.audit_source import Heard, executed_outside
 from traceview.queries.audit_unmaps import (
     flushed_before_return,
     range_covered,
@@ -66,7 +66,8 @@ def audit(
             findings.append(found)
         bystanders.append(_bystanders(source_id, one, kept))
     return Audit(
-        whole, kept, filters, tuple(checks), pl.concat(findings), _windows(heard, kept),
+        whole, kept, filters, tuple(checks), _where(pl.concat(findings), kept),
+        _windows(heard, kept),
         tuple(bystanders), tuple(_assumed(one, whole, number) for number, one in heard.items()),
     )  # fmt: skip
 
@@ -86,11 +87,24 @@ def _checks(
         ranges_covered(source_id, heard, facts, instructions, kept_flushes),
     ]
     if facts.executed:
-        calls = heard.calls.join(rows.filter(pl.col("excluded").is_null()), on="unmap_id",
-                                 how="semi", maintain_order="left")  # fmt: skip
+        inside = heard.calls.join(rows.filter(pl.col("excluded").is_null()), on="unmap_id",
+                                  how="semi", maintain_order="left")  # fmt: skip
+        calls = pl.concat([inside, executed_outside(kept.flushes.filter(of))])
         found.append(instructions_in_order(source_id, instructions, calls))
         found.append(operands_right(source_id, instructions, calls, heard, facts))
     return found
+
+
+def _where(findings: pl.DataFrame, kept: Analysis) -> pl.DataFrame:
+    """*findings* with step, CPU, task and time of the unmap or flush they are of."""
+    missing = ("step", "cpu", "tid", "start_ns")
+    for table, key in ((kept.unmaps, "unmap_id"), (kept.flushes, "call_id")):
+        known = table.select("source_id", key, *missing)
+        findings = findings.join(
+            known, on=["source_id", key], how="left", maintain_order="left", suffix="_of"
+        ).with_columns(pl.coalesce(name, f"{name}_of").alias(name) for name in missing)
+        findings = findings.select(pl.col(name).cast(dtype) for name, dtype in FINDINGS.items())
+    return findings
 
 
 def _kept_flushes(heard: Heard, kept: Analysis, source_id: int) -> pl.DataFrame:

@@ -41,6 +41,7 @@ MAY_BE_VMID: Final = (
     " operations (FEAT_TLBIRANGE) is not known"
 )
 CUT: Final = "its calls lie in two batches"
+NO_INSTRUCTION: Final = "no instruction of the flush was recorded: not even a barrier"
 BY_OPERAND: Final = "recorded operands"
 BY_EXECUTION: Final = "executed operands"
 BY_FORMULA: Final = "the kernel's formula, operands not recorded"
@@ -255,7 +256,7 @@ def instructions_in_order(
         separator="; ", ignore_nulls=True,
     )  # fmt: skip
     rows = rows.with_columns(
-        pl.lit(None, pl.String).alias("reason"),
+        _unrecorded(instructions).alias("reason"),
         pl.lit(value=False).alias("idle"),
         pl.any_horizontal(*PROBLEMS).alias("bad"),
         pl.lit("executed instructions").alias("by"),
@@ -268,9 +269,10 @@ def operands_right(
     source_id: int, instructions: pl.DataFrame, calls: pl.DataFrame, heard: Heard, facts: Facts
 ) -> tuple[Check, pl.DataFrame]:
     """Whether each executed operand is what its call was asked to invalidate."""
+    unrecorded = _unrecorded(instructions)
     single = single_operands(instructions, calls, facts.page_bytes).select(
         *calls.columns,
-        pl.when(~pl.col("known")).then(pl.lit(NOT_ASKED)).alias("reason"),
+        pl.when(~pl.col("known")).then(pl.lit(NOT_ASKED)).otherwise(unrecorded).alias("reason"),
         pl.col("wrong").alias("bad"),
         pl.format("asked for {} at level {}, executed the operand {}", pl.col("ipa"), "level",
                   "operand").alias("text"),
@@ -285,11 +287,20 @@ def operands_right(
         rows,
         schema={**dict(calls.schema), "reason": pl.String, "bad": pl.Boolean, "text": pl.String},
         orient="row",
-    )
+    ).with_columns(pl.coalesce(unrecorded, "reason").alias("reason"))
     given = pl.concat([single, ranged]).with_columns(
         pl.lit(value=False).alias("idle"), pl.lit(BY_EXECUTION).alias("by")
     )
     return judged(source_id, "operands", "flush", given)
+
+
+def _unrecorded(instructions: pl.DataFrame) -> pl.Expr:
+    """Why a call cannot be judged of which nothing was recorded; null of others.
+
+    A recorder that looks at some functions only has entry and return of others, and no more.
+    """
+    recorded = instructions["call_id"].drop_nulls().unique()
+    return pl.when(~pl.col("call_id").is_in(recorded.implode())).then(pl.lit(NO_INSTRUCTION))
 
 
 def size(number: int) -> str:

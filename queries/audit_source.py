@@ -175,3 +175,16 @@ def _executed(found: Parts) -> pl.DataFrame:
         )
     known = pl.when(pl.col("ipa", "level") != NIL).then(pl.col("ipa", "level"))
     return pl.concat(tables).with_columns(known)
+
+
+def executed_outside(flushes: pl.DataFrame) -> pl.DataFrame:
+    """CALLS of *flushes* (schema.FLUSHES, outside unmaps), as far as instructions were recorded."""
+    mine = flushes.filter(
+        pl.col("evidence") == "insn",
+        pl.col("status") == "complete",
+        pl.col("operation").cast(pl.String).is_in(["invalidate_ipa", "invalidate_range"]),
+    )
+    return mine.select(
+        "call_id", pl.lit(None, pl.Int64).alias("unmap_id"), pl.col("operation").cast(pl.String),
+        pl.col("ipa").reinterpret(signed=True), pl.col("level").cast(pl.Int64),
+    ).cast(CALLS)  # type: ignore[arg-type]  # fmt: skip

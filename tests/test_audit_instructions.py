@@ -11,6 +11,7 @@ import pytest
 import traceview
 from tests.writers import walks as w
 from traceview.queries.audit import audit
+from traceview.queries.audit_flushes import NO_INSTRUCTION
 from traceview.queries.range_operations import DESCENDING_30, DESCENDING_31, MAX_PAGES, sequence
 
 if TYPE_CHECKING:
@@ -117,10 +118,35 @@ def test_512_mib_of_8_gib_executed_outside_an_unmap_are_found(tmp_path: Path) ->
     assert buggy.operand is not None
     flush = w.visible([w.dirty_log(GIB, MAX_PAGES)], {w.RANGE})[0]
     found = executed(tmp_path, PER_PTE, flush, operands=[buggy.operand])
-    assert found.findings["severity"].to_list() == ["finding"]
-    assert texts(found, "range-operations") == [
-        "asked for 8 GiB, the executed operands cover 512 MiB"
-    ]
+    assert found.findings["severity"].to_list() == ["finding", "finding"]
+    assert found.findings["start_ns"].n_unique() == 1
+    said = "asked for 8 GiB, the executed operands cover 512 MiB"
+    assert texts(found, "range-operations") == texts(found, "operands") == [said]
+    # Five flushes of the unmap, and the one that no unmap asked for.
+    assert counts(found)["operands"] == (6, 1)
+    assert counts(found)["instruction-order"] == (6, 0)
+
+
+def test_a_flush_outside_an_unmap_is_judged_like_one_inside(tmp_path: Path) -> None:
+    found = executed(tmp_path, w.flush(w.START, 3), code=without(5))
+    (text,) = texts(found, "instruction-order")
+    assert "returned with a TLBI that no DSB ISH had waited for" in text
+
+
+@pytest.mark.parametrize("flush", [w.flush(GIB, 3), w.Call(w.RANGE, {"start": GIB, "pages": 8})])
+def test_a_flush_of_which_only_entry_and_return_were_recorded_is_not_judged(
+    tmp_path: Path, flush: w.Call
+) -> None:
+    path = tmp_path / "insn.txt"
+    bare = w.executed_text([flush], (), ())
+    other = w.executed_text([PER_PTE])
+    path.write_text(other + "".join(bare.splitlines(keepends=True)[-2:]), encoding="utf-8")
+    found = audit([traceview.open_trace(path)])
+    checks = {one.code: one for one in found.checks}
+    assert found.is_clean
+    for code in ("operands", "instruction-order"):
+        assert checks[code].checked == 5
+        assert checks[code].unchecked == {NO_INSTRUCTION: 1}
 
 
 RECORDED = Path(__file__).parent / "data" / "range-operands-6.12-max.txt"
