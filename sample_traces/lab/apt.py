@@ -71,10 +71,10 @@ def debian_mirror(targets: str) -> str | None:
     return None
 
 
-def sources(uri: str, suites: Sequence[str], keyring: Path | None) -> str:
-    """A file of sources.list.d (deb822)."""
+def sources(uri: str, suites: Sequence[str], keyring: Path | None, kind: str = "deb") -> str:
+    """A file of sources.list.d (deb822). *kind*: deb, or deb-src for source packages."""
     signed = f"Signed-By: {keyring}\n" if keyring else ""
-    return f"Types: deb\nURIs: {uri}\nSuites: {' '.join(suites)}\nComponents: main\n{signed}"
+    return f"Types: {kind}\nURIs: {uri}\nSuites: {' '.join(suites)}\nComponents: main\n{signed}"
 
 
 def newest(names: Sequence[str], pattern: str) -> str | None:
@@ -106,6 +106,7 @@ class Apt:
     root: Path
     suite: str
     architecture: str
+    kind: str = "deb"
 
     def prepare(self) -> None:
         """Make the private state and read the suite's index."""
@@ -113,7 +114,7 @@ class Apt:
             (self.root / name).mkdir(parents=True, exist_ok=True)
         (self.root / "status").touch()
         keyring = KEYRING if KEYRING.exists() else None
-        text = sources(mirror(), [self.suite], keyring)
+        text = sources(mirror(), [self.suite], keyring, self.kind)
         (self.root / "etc/sources.list.d/lab.sources").write_text(text, encoding="utf-8")
         try:
             self._run("apt-get", "update", "--error-on=any")
@@ -146,6 +147,13 @@ class Apt:
             self._run("apt-get", "download", *missing, folder=folder)
         rows = [[package.name, package.version, package.architecture] for package in packages]
         (folder / "packages.json").write_text(json.dumps(rows, indent=1), encoding="utf-8")
+
+    def download_source(self, name: str, folder: Path) -> Path:
+        """Fetch the newest source package of that name; its description (.dsc)."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self._run("apt-get", "source", "--download-only", name, folder=folder)
+        (description,) = folder.glob("*.dsc")
+        return description
 
     def _run(self, program: str, *arguments: str, folder: Path | None = None) -> str:
         settings = {

@@ -1,0 +1,79 @@
+"""Kernels of the lab that are built from source: patches that fit, configuration, operands."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from sample_traces.lab.errors import LabError
+from sample_traces.lab.folder import lab_folder
+from sample_traces.lab.kernel.build import (
+    CONFIGURATION,
+    HERE,
+    VARIANTS,
+    build,
+    operands,
+    patched,
+    refused,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DISASSEMBLY = """
+Disassembly of section .text:
+
+ffff80008006f830 <__kvm_tlb_flush_vmid_range>:
+ffff80008006f884:\ttlbi\tipas2e1is, x0
+ffff80008006f88c:\tcbz\tx1, ffff80008006f8a0 <__kvm_tlb_flush_vmid_range+0x70>
+ffff80008006f914:\ttlbi\tripas2e1is, x4
+ffff80008006f928:\ttlbi\tvmalle1is
+"""
+
+
+def test_operands_are_given_by_offset_register_and_instruction() -> None:
+    assert operands(DISASSEMBLY) == ["+0x54,x0,ipas2e1is", "+0xe4,x4,ripas2e1is"]
+
+
+def test_a_kernel_without_kvm_has_no_operands() -> None:
+    with pytest.raises(LabError, match="built without KVM"):
+        operands("vmlinux:     file format elf64-littleaarch64\n")
+
+
+def test_options_that_the_kernel_refuses_are_named() -> None:
+    asked = "# comment\nCONFIG_KVM=y\nCONFIG_FPROBE=y\n"
+    assert refused(asked, "CONFIG_KVM=y\n# CONFIG_FPROBE is not set\n") == ["CONFIG_FPROBE=y"]
+
+
+def test_the_configuration_asks_for_nothing_twice() -> None:
+    lines = [line for line in CONFIGURATION.read_text("utf-8").splitlines() if line[:1] == "C"]
+    assert len(lines) == len(set(lines))
+
+
+def test_an_unknown_kernel_is_refused_before_anything_is_fetched() -> None:
+    with pytest.raises(LabError, match="there are: switch, eager-tables-reverted"):
+        build(lab_folder(), ["nothing"], "sid", 1)
+
+
+@pytest.mark.parametrize("name", [name for name in VARIANTS if name != "switch"])
+def test_a_broken_kernel_says_so_in_its_patch_and_its_patch_is_whole(name: str) -> None:
+    patch = VARIANTS[name][-1]
+    text = patch.read_text("utf-8")
+    assert patch == HERE / f"{name}.patch"
+    assert "BROKEN ON PURPOSE" in text.splitlines()[0]
+    assert "Made against 6.12.95." in text
+    checked = subprocess.run(["git", "apply", "--numstat", str(patch)], check=True,
+                             capture_output=True, text=True)  # fmt: skip
+    assert len(checked.stdout.splitlines()) == 1
+
+
+def test_a_patch_that_does_not_fit_changes_nothing(tmp_path: Path) -> None:
+    target = tmp_path / "arch/arm64/kvm/hyp/pgtable.c"
+    target.parent.mkdir(parents=True)
+    target.write_text("nothing of it\n" * 20, "utf-8")
+    with pytest.raises(LabError, match="patch failed"):
+        patched(tmp_path, VARIANTS["eager-tables-reverted"][-1])
+    assert [path.name for path in target.parent.iterdir()] == ["pgtable.c"]
+    assert target.read_text("utf-8") == "nothing of it\n" * 20
