@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from traceview.host import read_settings, with_inside
 from traceview.parsers.formats import RAW_DUMP, detect
+from traceview.parsers.hypervisor import beside_host
 from traceview.parsers.source import open_source
 from traceview.trace import Settings, Trace
 from traceview.vocabulary import Vocabulary
@@ -32,10 +33,13 @@ def open_trace(
     found = RAW_DUMP if source.is_folder() else detect(source.head(), source.path)
     given = settings if settings is not None else read_settings(path)
     inside = found.settings_inside(source)
+    read = found.bind(source)
+    if given.hypervisor is not None:
+        read = beside_host(read, given.hypervisor, given.facts.get("clock"))
     return Trace(
         path=source.path,
         format=found.name,
-        read=found.bind(source),
+        read=read,
         vocabulary=vocabulary or Vocabulary.builtin(),
         settings=given if inside is None else with_inside(given, inside, source.path),
     )

@@ -17,16 +17,21 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import polars as pl
 
+from traceview.errors import ParseError
+from traceview.parsers.hypervisor_text import parse, pieces
 from traceview.parsers.hypervisor_times import CUT_NS, stays_of
+from traceview.parsers.source import mapped_file
 from traceview.schema import ARGS, EVENTS, conform
 from traceview.trace import Batch, Diagnostic
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
     from traceview.parsers.hypervisor_text import HypervisorText
+    from traceview.trace import Read, Want
 
     Ints = NDArray[np.int64]
 
@@ -37,11 +42,27 @@ MOST_GAPS: Final = 4096  # within one stay and a microsecond: a bound against da
 TASK: Final = ("ts_ns", "tid", "tgid", "comm")
 
 
+def beside_host(read: Read, file: Path, clock: str | None) -> Read:
+    """*read*, with what *file* says of the hypervisor; *clock* is that of the host, where stated.
+
+    Raises ParseError, when it is read, where *file* cannot be.
+    """
+
+    def both(want: Want, progress: Callable[[float], None]) -> Iterator[Batch]:
+        try:
+            text = parse(pieces(mapped_file(file)))
+        except OSError as err:
+            raise ParseError(f"cannot be read: {err.strerror}", path=str(file)) from err
+        return Hypervisor(text, clock).merge(read(want, progress))
+
+    return both
+
+
 class Hypervisor:
     """Merges the hypervisor's stays into the batches of the host, which it numbers anew."""
 
-    def __init__(self, text: HypervisorText) -> None:
-        """Begin before the first batch."""
+    def __init__(self, text: HypervisorText, clock: str | None = None) -> None:
+        """Begin before the first batch. *clock*: what somebody states of the host's."""
         self._text = text
         self._stays = stays_of(text)
         self._next = 0  # the first stay that has not been placed
@@ -49,12 +70,13 @@ class Hypervisor:
         self._before = np.zeros(0, dtype=np.int64)  # old numbers of events, one per event inserted
         self._several = 0
         self._end = 0  # the number of the next event
-        self._clock: str | None = None
+        self._stated = clock
+        self._clock = clock
 
     def merge(self, batches: Iterator[Batch]) -> Iterator[Batch]:
         """The *batches* with what the hypervisor did; at the end, what is to be known of it."""
         for batch in batches:
-            self._clock = batch.facts.get("clock", self._clock)
+            self._clock = self._stated or batch.facts.get("clock", self._clock)
             yield self._merged(batch) if self._clock == "boot" else batch
         if self._clock == "boot":
             yield self._rest()

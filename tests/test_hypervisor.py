@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 import traceview
 from tests.writers.events import Recorder
+from traceview.errors import SettingError
 from traceview.parsers import open_trace
 from traceview.parsers.hypervisor import Hypervisor
 from traceview.parsers.hypervisor_text import HypervisorText, parse
@@ -274,3 +276,29 @@ def test_a_real_hypervisor_was_entered_as_often_as_it_had_to_invalidate(
     assert set(faults) <= {0, 1}
     assert (found["hypercall_ns"] + found["rest_ns"] == found["duration_ns"]).all()
     assert (found["rest_ns"] > 0).all()
+
+
+def test_a_sidecar_names_the_text_of_the_hypervisor(tmp_path: Path) -> None:
+    trace = tmp_path / "top.txt"
+    trace.write_text(
+        "# tracer: function_graph\n#\n"
+        "# TIME        CPU  TASK/PID         DURATION                  FUNCTION CALLS\n"
+        "    1.000010 |   0)  unmap-200    |               |  kvm_pgtable_stage2_unmap() {\n"
+        "    1.000110 |   0)  unmap-200    | ! 100.000 us  |  } /* kvm_pgtable_stage2_unmap */\n"
+    )
+    (tmp_path / "el2.txt").write_text(
+        "".join(f"{one}\n" for one in (*stay(0, 0), *stay(1_000_030_000, 1_000_033_000),
+                                      *stay(2_000_000_000, 2_000_000_000)))
+    )  # fmt: skip
+    sidecar = {"clock": "boot", "hypervisor": "el2.txt"}
+    Path(f"{trace}.host.json").write_text(json.dumps(sidecar))
+    found = unmap(open_trace(trace))
+    assert (found["hypercall"], found["hypercall_ns"]) == (1, 3_000)
+
+
+def test_a_text_of_the_hypervisor_that_is_not_there_is_an_error_in_words(tmp_path: Path) -> None:
+    trace = tmp_path / "top.txt"
+    trace.write_text("# tracer: function_graph\n")
+    Path(f"{trace}.host.json").write_text(json.dumps({"hypervisor": "el2.txt"}))
+    with pytest.raises(SettingError, match=r"hypervisor's text .* is not there"):
+        open_trace(trace)

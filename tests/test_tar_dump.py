@@ -142,7 +142,7 @@ def test_no_option_makes_hardware_of_what_says_that_it_is_none(path: Path) -> No
         (b"[" * 100_000, "is not JSON"),
         (b"\xff", "is not JSON"),
         (b'{"lable": "x"}', "did you mean 'label'"),
-        (b'{"kallsyms": "/etc/passwd"}', "cannot name a symbol table"),
+        (b'{"kallsyms": "/etc/passwd"}', "cannot name another file"),
     ],
 )
 def test_a_sidecar_inside_that_cannot_be_used_is_refused(

@@ -37,6 +37,7 @@ KEYS = {
     "traced": "strings",
     "kprobe_events": LINES,
     "kallsyms": TEXT,
+    "hypervisor": TEXT,
 }
 
 
@@ -85,11 +86,24 @@ def read_settings(
             f"in file: {path}\nif the sidecar is wrong, correct it there"
         )
     traced = frozenset(document["traced"]) if "traced" in document else None
-    if kallsyms is None and path is not None and "kallsyms" in document:
-        kallsyms = path.parent / document["kallsyms"]
-        if not kallsyms.is_file():
-            raise SettingError(f"the symbol table {kallsyms} is not there\nstated in file: {path}")
-    return Settings(facts=facts, traced=traced, symbols=_symbols(document, kallsyms))
+    if kallsyms is None:
+        kallsyms = _beside(path, document, "kallsyms", "symbol table")
+    return Settings(
+        facts=facts,
+        traced=traced,
+        symbols=_symbols(document, kallsyms),
+        hypervisor=_beside(path, document, "hypervisor", "hypervisor's text"),
+    )
+
+
+def _beside(sidecar: Path | None, document: dict[str, Any], key: str, what: str) -> Path | None:
+    """The file that the *sidecar* names under *key*, relative to itself."""
+    if sidecar is None or key not in document:
+        return None
+    file: Path = sidecar.parent / document[key]
+    if not file.is_file():
+        raise SettingError(f"the {what} {file} is not there\nstated in file: {sidecar}")
+    return file
 
 
 def settings_of(content: bytes, where: str) -> Settings:
@@ -98,8 +112,11 @@ def settings_of(content: bytes, where: str) -> Settings:
     Raises SettingError as `read_settings`, and when it names a symbol table: there is none beside.
     """
     document = _document(content, where)
-    if "kallsyms" in document:
-        raise SettingError(f"a sidecar inside a trace cannot name a symbol table\nin file: {where}")
+    for key in ("kallsyms", "hypervisor"):
+        if key in document:
+            raise SettingError(
+                f"a sidecar inside a trace cannot name another file ({key})\nin file: {where}"
+            )
     facts = {key: document[key] for key in SOURCE_KEYS if key in document}
     facts.update(document.get("host", {}))
     traced = frozenset(document["traced"]) if "traced" in document else None
@@ -122,6 +139,7 @@ def with_inside(settings: Settings, inside: Settings, path: str) -> Settings:
         facts={**inside.facts, **settings.facts},
         traced=inside.traced if settings.traced is None else settings.traced,
         symbols=replace(settings.symbols, probes=probes),
+        hypervisor=settings.hypervisor,
     )
 
 

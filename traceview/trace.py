@@ -19,6 +19,7 @@ from traceview.symbols import SymbolSources, TableCheck, name_frames, name_probe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
 
     from traceview.vocabulary import Vocabulary
 
@@ -82,12 +83,14 @@ class Settings:
     """What the user states about a trace: options win over the sidecar, the sidecar over the file.
 
     `facts`: columns of schema.SOURCES. `traced`: functions that were traced whether they were
-    hit or not, or None where nobody says. `symbols`: what names the probes.
+    hit or not, or None where nobody says. `symbols`: what names the probes. `hypervisor`: a file
+    with what the hypervisor recorded meanwhile (tracefs remotes/hypervisor/trace_pipe).
     """
 
     facts: Mapping[str, Any] = field(default_factory=dict)
     traced: frozenset[str] | None = None
     symbols: SymbolSources = field(default_factory=SymbolSources)
+    hypervisor: Path | None = None
 
 
 class Read(Protocol):
