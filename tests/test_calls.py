@@ -270,7 +270,7 @@ def workloads(draw: st.DrawFn) -> Recorder:
 
 
 @given(workloads(), st.integers(1, 70))
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=6, deadline=None)
 def test_the_batch_size_changes_nothing(made: Recorder, size: int) -> None:
     whole, parts = traceview.calls(made.trace()), traceview.calls(made.trace(size))
     assert_frame_equal(whole, parts)
@@ -278,7 +278,7 @@ def test_the_batch_size_changes_nothing(made: Recorder, size: int) -> None:
 
 
 @given(workloads(), st.data())
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 def test_with_events_lost_no_complete_call_is_wrong_and_none_vanishes(
     made: Recorder, data: st.DataObject
 ) -> None:

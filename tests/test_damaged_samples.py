@@ -21,8 +21,8 @@ NAMES = sorted(
     for path in SAMPLES.iterdir()
     if path.is_file() and path.suffix not in {".json", ".md", ".py"}
 )
-CUTS = 7
-FLIPS = 7
+CUTS = 4
+FLIPS = 4
 
 # Arguments: the sample, its packing ("packed" or "unpacked"), a folder, CUTS, FLIPS.
 PROGRAM = """

@@ -288,7 +288,7 @@ resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
 from tests.test_perfetto_damage import check, mutated, sample
 from tests.perfetto_reading import read
 chance = random.Random(int(sys.argv[1]))
-for n in range(400):
+for n in range(200):
     check(read(mutated(sample(), chance), all_events=n % 5 == 0, batch_events=[30, 9999][n & 1]))
 """
 
