@@ -54,7 +54,7 @@ class Boot:
     name: str = ""
     files: tuple[Path, ...] = ()
     project: bool = False  # traceview itself in the guest
-    qemu: tuple[str, ...] = ()  # further arguments
+    plugin: bool = False  # writes what the CPU executes
     seconds: float = SECONDS
 
     @property
@@ -87,7 +87,8 @@ def boot(folder: Folder, asked: Boot) -> Path:
         share = out / "share"
         share.mkdir(parents=True)
         _fill(share, asked)
-        qemu = command(machine, folder, one.name, share, asked.qemu)
+        more = plugin_arguments(folder, one.name, out) if asked.plugin else []
+        qemu = command(machine, folder, one.name, share, more)
         started = time.monotonic()
         console = out / "console.log"
         failure = run_machine(qemu, console, asked.seconds)
@@ -110,6 +111,13 @@ def boot(folder: Folder, asked: Boot) -> Path:
     if status:
         raise LabError(f"the job failed with status {status}\n{_tail(out / 'job.log')}\nin: {out}")
     return out
+
+
+def plugin_arguments(folder: Folder, kernel_name: str, out: Path) -> list[str]:
+    """The arguments of QEMU that load the plugin."""
+    from sample_traces.lab import plugin  # noqa: PLC0415 - few boots have one
+
+    return list(plugin.arguments(folder, kernel_name, out))
 
 
 def run_machine(qemu: Sequence[str], console: Path, seconds: float) -> str | None:

@@ -17,6 +17,7 @@ from sample_traces.lab.errors import LabError
 from sample_traces.lab.folder import HERE
 from sample_traces.lab.packages import say
 from sample_traces.lab.programs import run
+from sample_traces.lab.stamp import digest, is_current, mark
 
 if TYPE_CHECKING:
     from sample_traces.lab.folder import Folder
@@ -40,6 +41,19 @@ MOUNT_POINTS: Final = ("proc", "sys", "dev", "tmp", "run", "share", "root", "etc
 PYTHON_PACKAGES: Final = "opt/python"
 SPARE_BYTES: Final = 32 << 20
 COMPILER: Final = ("aarch64-linux-gnu-gcc", "-O2", "-Wall", "-Wextra", "-Werror", "-static")
+
+
+def build_if_changed(folder: Folder) -> None:
+    """Build the image unless it is made of what is there now."""
+    wheels = sorted(folder.wheels.glob("*.whl"))
+    sources = (HERE / "image.py", HERE / "guest/init.sh", HERE / "workload/workload.c")
+    packages = folder.debs / "userland/packages.json"
+    if not packages.exists():
+        raise LabError("nothing was fetched\nrun: python3 -m sample_traces.lab fetch")
+    made_of = digest([*sources, packages], *(wheel.name for wheel in wheels))
+    if not is_current(folder.root_image, made_of):
+        build_image(folder)
+        mark(folder.root_image, made_of)
 
 
 def build_image(folder: Folder) -> None:

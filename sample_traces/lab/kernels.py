@@ -20,6 +20,7 @@ from sample_traces.lab.folder import HERE
 from sample_traces.lab.initramfs import initramfs
 from sample_traces.lab.packages import SERIES, say
 from sample_traces.lab.programs import run
+from sample_traces.lab.stamp import digest, is_current, mark
 
 if TYPE_CHECKING:
     from sample_traces.lab.folder import Folder
@@ -76,11 +77,16 @@ def write(folder: Folder, one: Kernel, image: Path, modules: Path | None) -> Non
 
 
 def build_debian_kernels(folder: Folder) -> None:
-    """Every kernel whose packages were fetched."""
+    """Every kernel whose packages were fetched, unless it is made of them already."""
+    sources = (HERE / "initramfs.py", HERE / "guest/initramfs-init.sh")
     for series in SERIES:
-        packages = folder.debs / f"kernel-{series.name}"
-        if packages.exists():
-            _build(folder, series.name, packages)
+        debs = folder.debs / f"kernel-{series.name}"
+        if (debs / "packages.json").exists():
+            made_of = digest([*sources, debs / "packages.json"])
+            home = folder.kernels / series.name
+            if not is_current(home, made_of):
+                _build(folder, series.name, debs)
+                mark(home, made_of)
 
 
 def _build(folder: Folder, name: str, debs: Path) -> None:

@@ -15,6 +15,7 @@ from sample_traces.lab.errors import LabError
 from sample_traces.lab.requirements import QEMU
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from sample_traces.lab.folder import Folder
@@ -30,6 +31,8 @@ MODES: Final = {"vhe": "", "nvhe": "kvm-arm.mode=nvhe", "protected": "kvm-arm.mo
 KERNEL_ARGUMENTS: Final = (
     "console=ttyAMA0 quiet loglevel=4 panic=-1 mitigations=off nokaslr rcupdate.rcu_expedited=1"
 )
+# For kernels that bring their drivers and no initrd.
+ROOT_ARGUMENTS: Final = "root=/dev/vda rootfstype=ext4 ro init=/init"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +60,7 @@ def checked(machine: Machine) -> Machine:
 
 
 def command(
-    machine: Machine, folder: Folder, kernel: str, share: Path, more: tuple[str, ...] = ()
+    machine: Machine, folder: Folder, kernel: str, share: Path, more: Sequence[str] = ()
 ) -> list[str]:
     """QEMU's command line; the console is its standard output."""
     home = folder.kernels / kernel
@@ -66,8 +69,8 @@ def command(
     else:
         time = ["-accel", "tcg,thread=multi,tb-size=1024"]
     words = [KERNEL_ARGUMENTS, f"hugepages={machine.huge_pages}", MODES[machine.mode]]
-    words.append(machine.kernel_arguments)
     initrd = home / "initrd.gz"
+    words += ["" if initrd.exists() else ROOT_ARGUMENTS, machine.kernel_arguments]
     return [
         QEMU,
         *("-machine", "virt,virtualization=on,gic-version=3", "-cpu", CPU_MODELS[machine.cpu]),

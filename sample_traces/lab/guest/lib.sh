@@ -45,8 +45,11 @@ note() { echo "$*" >> /tmp/setup; }
 
 # function_graph (or $tracer) of the functions named
 trace_functions() {
-	present "$@" > /tmp/traced
-	tr '\n' ' ' < /tmp/traced > $tracefs/set_ftrace_filter || fail "set_ftrace_filter"
+	present "$@" | sort -u > /tmp/traced
+	# By their numbers: a name is compared with every function of the kernel, which takes a second each here
+	cut -d' ' -f1 $tracefs/available_filter_functions | grep -nxF -f /tmp/traced | cut -d: -f1 |
+		tr '\n' ' ' > $tracefs/set_ftrace_filter || fail "set_ftrace_filter"
+	[ "$(wc -l < $tracefs/set_ftrace_filter)" -ge "$(wc -l < /tmp/traced)" ] || fail "set_ftrace_filter took less"
 	set_to current_tracer "${tracer:-function_graph}"
 	[ "${tracer:-function_graph}" != function_graph ] || sed 's/\..*//; s/^/traced /' /tmp/traced >> /tmp/setup
 }
