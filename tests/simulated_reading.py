@@ -45,9 +45,12 @@ def _event(row: Row) -> Row:
 
 
 def losses_of(
-    what: Tables | Sequence[Row], at_end: dict[int, int] | None = None
+    what: Tables | Sequence[Row], at_end: dict[int, int] | None = None, *, placed: bool = True
 ) -> list[tuple[Any, ...]]:
-    """The losses: CPU, number, time of the event before and behind."""
+    """The losses: CPU, number, time of the event before and behind.
+
+    *placed*: the format says that those at the end are behind the last event.
+    """
     if isinstance(what, Tables):
         rows = what.losses.select("cpu", "count", "from_ns", "to_ns").rows()
         return sorted(rows, key=repr)
@@ -57,7 +60,8 @@ def losses_of(
         if row["lost_before"]:
             found.append((row["cpu"], row["lost_before"], last.get(row["cpu"]), row["ts_ns"]))
         last[row["cpu"]] = row["ts_ns"]
-    found += [(cpu, count, last.get(cpu), None) for cpu, count in (at_end or {}).items()]
+    for cpu, count in (at_end or {}).items():
+        found.append((cpu, count, last.get(cpu) if placed else None, None))
     return sorted(found, key=repr)
 
 

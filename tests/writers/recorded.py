@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -101,6 +102,31 @@ def recordings(draw: st.DrawFn, *, graph: bool = True, probes: bool = True) -> R
             made.stacks.pop(made.running[cpu], None)
     sizes = draw(st.lists(st.integers(1, 20), min_size=1, max_size=8))
     return as_recorded(made, sizes, graph=graph, probes=probes)
+
+
+def long_recording(seed: int, unmaps: int, sizes: list[int] | None = None) -> Recorded:
+    """Unmaps on two CPUs, with losses, markers, probes and long pauses: many pages of records."""
+    chance = random.Random(seed)
+    made = Recording(2, running={0: 301, 1: 302})
+    for n in range(unmaps):
+        cpu = chance.randrange(2)
+        made.now_ns += chance.choice((5, 1000, 1 << 28))
+        if chance.random() < 0.05:
+            made.losing[cpu] = chance.randrange(1, 1 << 20)
+        if chance.random() < 0.3:
+            made.add(cpu, "print", None, text=f"step {n} {'x' * chance.randrange(300)}")
+        made.now_ns += 1
+        made.enter(cpu, SYMBOLS[0])
+        for _ in range(chance.randrange(8)):
+            made.now_ns += chance.randrange(1, 5000)
+            made.enter(cpu, SYMBOLS[2])
+            made.now_ns += 1
+            made.add(cpu, "kprobe", SYMBOLS[1], arg0=chance.getrandbits(64), arg1=n)
+            made.now_ns += chance.choice((7, 1 << 27))
+            made.leave(cpu)
+        made.now_ns += 3
+        made.leave(cpu)
+    return as_recorded(made, sizes or [1000])
 
 
 def as_recorded(

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 GROUP: Final = "traceview"
 FIRST_ID: Final = 1551  # dynamic events come behind the built-in ones
 TYPE: Final = re.compile(r"([usx])(8|16|32|64)")
+COMMON_BYTES: Final = 8  # common_type, _flags, _preempt_count, _pid
 FETCHED: Final = "arg{}"  # the column of RECORDS that holds argument n
 LAST_FUNCTION_BYTES: Final = 256
 MOST_FUNCTION_BYTES: Final = 4096
@@ -67,35 +68,49 @@ class ProbeEvent:
     returns: bool
     values: tuple[Value, ...] = ()
 
+    @property
+    def offsets(self) -> list[int]:
+        """Where the arguments lie in the record: one behind the other, not aligned."""
+        widths = [one.width for one in self.values]
+        return [COMMON_BYTES + 8 * len(self._places) + sum(widths[:n]) for n in range(len(widths))]
+
+    @property
+    def size(self) -> int:
+        """The bytes of the record."""
+        return COMMON_BYTES + 8 * len(self._places) + sum(one.width for one in self.values)
+
+    @property
+    def _places(self) -> tuple[str, ...]:
+        return ("__probe_func", "__probe_ret_ip") if self.returns else ("__probe_ip",)
+
     def format(self) -> str:
         """The text of its format file."""
-        ips = ("__probe_func", "__probe_ret_ip") if self.returns else ("__probe_ip",)
-        lines, at = [], 8
-        for ip in ips:
-            lines.append(_field("unsigned long", ip, at, 8, signed=False))
-            at += 8
-        for one in self.values:
-            lines.append(_field(one.declaration, one.name, at, one.width, signed=one.signed))
-            at += one.width
+        places = self._places
+        lines = [
+            field("unsigned long", name, COMMON_BYTES + 8 * n, 8) for n, name in enumerate(places)
+        ]
+        for one, at in zip(self.values, self.offsets, strict=True):
+            lines.append(field(one.declaration, one.name, at, one.width, signed=one.signed))
         place = "(%lx <- %lx)" if self.returns else "(%lx)"
         shown = " ".join([place, *(one.print_format for one in self.values)])
-        read = "".join(f", REC->{name}" for name in (*ips, *(one.name for one in self.values)))
+        read = "".join(f", REC->{name}" for name in (*places, *(one.name for one in self.values)))
         return event_format(self.name, self.id, lines, f'"{shown}"{read}')
 
 
 def event_format(name: str, id_: int, fields: list[str], shown: str) -> str:
     """The text of a format file."""
     common = (
-        _field("unsigned short", "common_type", 0, 2, signed=False),
-        _field("unsigned char", "common_flags", 2, 1, signed=False),
-        _field("unsigned char", "common_preempt_count", 3, 1, signed=False),
-        _field("int", "common_pid", 4, 4, signed=True),
+        field("unsigned short", "common_type", 0, 2),
+        field("unsigned char", "common_flags", 2, 1),
+        field("unsigned char", "common_preempt_count", 3, 1),
+        field("int", "common_pid", 4, 4, signed=True),
     )
     body = "".join(common) + "\n" + "".join(fields)
     return f"name: {name}\nID: {id_}\nformat:\n{body}\nprint fmt: {shown}\n"
 
 
-def _field(type_: str, name: str, offset: int, size: int, *, signed: bool) -> str:
+def field(type_: str, name: str, offset: int, size: int, *, signed: bool = False) -> str:
+    """The line of a field in a format file."""
     return f"\tfield:{type_} {name};\toffset:{offset};\tsize:{size};\tsigned:{int(signed)};\n"
 
 
