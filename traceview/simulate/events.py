@@ -40,7 +40,6 @@ class Noise:
     interrupts_per_second: float
     interrupt_ns: float
     interrupt_spread: float
-    interrupts_traced: bool
 
 
 @dataclass(slots=True)
@@ -148,7 +147,7 @@ def _interrupted(events: Events, rows: Rows, cpu: Cpu, noise: Noise) -> Events:
     before = np.minimum(np.searchsorted(until, arrives), until.size - 1)
     took = np.full(number, round(noise.interrupt_ns * PICOSECONDS), dtype=np.int64)
     took = _varied(took, noise.interrupt_spread, cpu.rng)
-    if noise.interrupts_traced:
+    if rows.kind[rows.begin[rows.number("interrupt")]] >= 0:
         return _with_interrupts(events, rows, before, took, np.sort(cpu.rng.random(number)))
     events.interrupt_ps[:] = np.bincount(before, weights=took, minlength=until.size)
     events.interrupts[:] = np.bincount(before, minlength=until.size)

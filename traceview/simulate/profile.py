@@ -26,7 +26,7 @@ TEXTS: Final[dict[str, tuple[str, ...]]] = {
     "title": (), "what": (), "kernel.release": (), "kernel.shape": SHAPES,
     "kernel.tables": TABLES, "kernel.table_level": TABLE_LEVELS, "machine.mode": MODES,
 }  # fmt: skip
-SWITCHES: Final = ("machine.fwb", "machine.tlbirange", "machine.lpa2", "interrupts.traced")
+SWITCHES: Final = ("machine.fwb", "machine.tlbirange", "machine.lpa2")
 # Whole numbers: the valid ones, or the least and the most.
 WHOLE: Final[dict[str, tuple[int, ...] | range]] = {
     "machine.page_size_bytes": (4096, 16384, 65536),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import polars as pl
 
-from traceview.simulate.call_trees import CLEAN, FLUSH, PUT, RANGE, RANGE_OUTER, UNMAP
+from traceview.simulate.call_trees import CLEAN, FLUSH, PUT, RANGE, RANGE_OUTER, UNMAP, WALKER
 from traceview.simulate.events import quantised_ns
 from traceview.simulate.recording import KINDS, RECORDS
 from traceview.simulate.rows import ARGUMENTS, ENTRY, EXIT, KPROBE, PRINT
@@ -115,6 +115,8 @@ class Recorder:
                 ]
             )
             return np.uint64(LINEAR_AT) + ipa, bytes_.astype(np.uint64)
+        if symbol == WALKER:
+            return ipa, level.astype(np.uint64)
         if symbol == PUT:
             table = np.uint64(TABLES_AT) + ((page >> self.granule.shift(2)) << 12).astype(np.uint64)
             return (table,)

@@ -18,6 +18,7 @@ from traceview.simulate.call_trees import (
     RANGE,
     RANGE_OUTER,
     UNMAP,
+    WALKER,
     Call,
     Edge,
     Mark,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from traceview.simulate.call_trees import Template
+    from traceview.simulate.presets import Tracer
 
 PICOSECONDS: Final = 1000
 COMPONENTS: Final = (
@@ -47,22 +49,10 @@ ARGUMENTS: Final[dict[str, tuple[tuple[str, str], ...]]] = {
     RANGE_OUTER: (("mmu", "x64"), ("addr", "x64"), ("size", "x64")),
     CLEAN: (("va", "x64"), ("size", "x64")),
     PUT: (("addr", "x64"),),
+    WALKER: (("addr", "x64"), ("level", "s8")),
     "kvm_unmap_gfn_range": (("kvm", "x64"),),
     "kvm_arch_flush_shadow_memslot": (("kvm", "x64"),),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Tracer:
-    """What is traced, and by what. `graph`, `probes`: functions; a return is probed too."""
-
-    graph: frozenset[str]
-    probes: frozenset[str]
-
-    @property
-    def traced(self) -> frozenset[str]:
-        """Functions whose durations are recorded."""
-        return self.graph | self.probes
 
 
 @dataclass(slots=True)
@@ -111,7 +101,7 @@ class _Flattening:
         # The probe lies behind the patched entry: graph, probe, function, probe's return, graph.
         kinds = [ENTRY] * graphed + [KPROBE] * probed
         if opens < 0:
-            kinds = [KRETPROBE] * probed + [EXIT] * graphed
+            kinds = [KRETPROBE] * (name in self.tracer.returns and probed) + [EXIT] * graphed
         return kinds or [NOT_RECORDED]
 
     def piece(self, piece: Call | Edge | Pause | Mark) -> None:
@@ -134,7 +124,7 @@ class _Flattening:
         component = COMPONENTS.index(call.component) if call.component else REST
         if component != REST and self.true_part == REST:
             self.true_part = component
-        if self.part == REST and call.symbol.partition(".")[0] in self.tracer.traced:
+        if self.part == REST and call.symbol.partition(".")[0] in self.tracer.timed:
             self.part = component
         for row in self.rows[first + 1 :]:  # behind the first begin the call has begun
             row.part, row.true_part = self.part, self.true_part

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -16,8 +17,8 @@ from traceview.simulate.page_table import Granule
 from traceview.simulate.recording import RECORDS, Argument, Recorded, Task
 from traceview.simulate.records import Recorder, addresses
 from traceview.simulate.ring import Ring
-from traceview.simulate.rows import ARGUMENTS, PICOSECONDS, Tracer, flatten
-from traceview.simulate.truth import TRUTH, Bookkeeper
+from traceview.simulate.rows import ARGUMENTS, PICOSECONDS, flatten
+from traceview.simulate.truth import TRUTH, Bookkeeper, with_losses
 from traceview.simulate.workload import plan_round
 
 if TYPE_CHECKING:
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from traceview.simulate.items import Items
+    from traceview.simulate.presets import Tracer
     from traceview.simulate.profile import Profile
+    from traceview.simulate.ring import Buffer
     from traceview.simulate.rows import Rows
     from traceview.simulate.workload import Step
 
@@ -54,6 +57,7 @@ class Options:
     strategy: str = "auto"
     clock: str = "local"
     seed: int = 1
+    buffer: Buffer | None = None  # None: large enough for everything
 
 
 @dataclass(slots=True)
@@ -75,7 +79,7 @@ def simulate(profile: Profile, options: Options) -> tuple[Recorded, Truth]:
     truth = Truth()
     kernel = profile.texts["kernel.release"]
     rows = model.rows
-    probed = {name for name in rows.symbols if name.partition(".")[0] in options.tracer.probes}
+    probed = {name for name in rows.symbols if name.partition(".")[0] in model.tracer.probes}
     recorded = Recorded(
         batches=model.batches(truth),
         tasks=tuple(Task(vm.tid, vm.tid, "kvmunmap") for vm in model.vms),
@@ -85,15 +89,34 @@ def simulate(profile: Profile, options: Options) -> tuple[Recorded, Truth]:
             name: tuple(Argument(*one) for one in ARGUMENTS.get(name.partition(".")[0], ()))
             for name in sorted(probed)
         },
-        returns=frozenset(probed),
+        returns=frozenset(probed & model.tracer.returns),
         addresses=addresses(rows),
         lost_at_end=model.lost_at_end,
-        overwrite=True,
+        overwrite=options.buffer is None or options.buffer.overwrite,
         kernel=kernel,
         page_size_bytes=profile.whole("machine.page_size_bytes"),
         facts=_facts(profile, options),
+        graph=bool(options.tracer.graph),
     )
     return recorded, truth
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """Unmaps of which it is not known yet what the buffer loses."""
+
+    truth: Truth
+    frames: deque[pl.DataFrame] = field(default_factory=deque)
+
+    def add(self, frame: pl.DataFrame) -> None:
+        """Unmaps whose events were made."""
+        if frame.height:
+            self.frames.append(frame)
+
+    def hand_on(self, ring: Ring) -> None:
+        """Those whose records are all decided about become known."""
+        while self.frames and int(self.frames[0]["last_record"][-1]) < ring.decided:
+            self.truth.frames.append(with_losses(self.frames.popleft(), ring))
 
 
 def machine_of(profile: Profile, strategy: str) -> Machine:
@@ -158,7 +181,7 @@ class _Model:
         seeds = np.random.SeedSequence(options.seed)
         run_rng = np.random.default_rng(seeds.spawn(1)[0])
         run = float(np.exp(profile.number("noise.run") * run_rng.standard_normal()))
-        tracer = _visible(options.tracer, machine)
+        tracer = options.tracer if machine.vhe else options.tracer.without(AT_EL2)
         trees = {
             **templates(machine),
             "interrupt": interrupt(("trivial", "trivial", "trivial")),
@@ -187,7 +210,7 @@ class _Model:
             number, self.profile.whole("machine.cntfrq_hz"), np.random.default_rng(seed),
             now_ps=(FIRST_NS + 1_000 * number) * PICOSECONDS,
         )  # fmt: skip
-        ring = Ring()
+        ring, waiting = Ring(self.options.buffer), _Waiting(truth)
         at_once = max(1 << 13, ROWS_AT_ONCE // len({vm.cpu for vm in self.vms}))
         for items in self._items(number, cpu):
             books = self._books(items)
@@ -200,9 +223,12 @@ class _Model:
                 books.add(events, cpu, cpu.records)
                 cpu.records += frame.height
                 yield from ring.feed(frame)
-            truth.frames.append(books.truth())
+            waiting.add(books.truth())
+            waiting.hand_on(ring)
         yield from ring.end()
-        self.lost_at_end[number] = ring.lost_at_end
+        waiting.hand_on(ring)
+        if ring.lost_at_end:
+            self.lost_at_end[number] = ring.lost_at_end
 
     def _items(self, number: int, cpu: Cpu) -> Iterator[Items]:
         mine = [vm for vm in self.vms if vm.cpu == number]
@@ -232,13 +258,6 @@ class _Model:
         )  # fmt: skip
 
 
-def _visible(tracer: Tracer, machine: Machine) -> Tracer:
-    """Without what runs at EL2 on a host without VHE."""
-    if machine.vhe:
-        return tracer
-    return Tracer(tracer.graph - AT_EL2, tracer.probes - AT_EL2)
-
-
 def _cost(profile: Profile, machine: Machine, granule: Granule, name: str) -> float:
     """Nanoseconds of a cost that a call tree names."""
     if name.startswith("clean_l"):
@@ -256,7 +275,7 @@ def _noise(profile: Profile) -> Noise:
         profile.number("noise.jitter"), profile.number("noise.tracing_jitter"),
         profile.number("noise.slow_share"), profile.number("noise.slow_factor"),
         profile.number("interrupts.per_second"), profile.number("interrupts.duration_ns"),
-        profile.number("interrupts.spread"), profile.switches["interrupts.traced"],
+        profile.number("interrupts.spread"),
     )  # fmt: skip
 
 

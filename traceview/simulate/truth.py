@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from traceview.simulate.events import Cpu, Events
     from traceview.simulate.items import Items
     from traceview.simulate.page_table import Granule
-    from traceview.simulate.rows import Rows, Tracer
+    from traceview.simulate.presets import Tracer
+    from traceview.simulate.ring import Ring
+    from traceview.simulate.rows import Rows
 
     Ints = NDArray[np.int64]
 
@@ -49,7 +51,7 @@ TRUTH: Final[dict[str, pl.DataType | type[pl.DataType]]] = {
     "interrupts_ns": pl.Int64, "traced_calls": pl.Int64, "irq": pl.Int64, "start_ns": pl.Int64,
     "duration_ns": pl.Int64, **{f"{part}_ns": pl.Int64 for part in PARTS}, "true_ns": pl.Int64,
     **{f"true_{part}_ns": pl.Int64 for part in PARTS if part != "irq"}, "first_record": pl.Int64,
-    "last_record": pl.Int64, "lost_records": pl.Int64,
+    "last_record": pl.Int64, "lost_records": pl.Int64, "status": pl.String,
 }  # fmt: skip
 
 
@@ -156,12 +158,12 @@ class Bookkeeper:
     def _irq_symbols(self) -> list[int]:
         return [self._symbol(name) for name in SEEN_BY["irq"]]
 
-    def truth(self, begins_ns: Ints | None = None) -> pl.DataFrame:
+    def truth(self) -> pl.DataFrame:
         """One row per unmap of the group."""
         items, sums, size = self.items, self.sums, self.items.start.size
         shift = self.granule.page_shift
         counts = self._counts()
-        seen = UNMAP in self.tracer.traced
+        seen = UNMAP in self.tracer.timed
         whole = sums.end_ns - sums.begin_ns
         columns: dict[str, Any] = {
             "vm": np.full(size, items.vm.number), "cpu": np.full(size, items.vm.cpu),
@@ -172,7 +174,7 @@ class Bookkeeper:
             "table_invalidation": [self._table_invalidation()] * size, **counts,
             "interrupts": sums.interrupts, "interrupts_ns": sums.interrupts_ps // PICOSECONDS,
             "traced_calls": sums.calls, "irq": sums.irq,
-            "start_ns": sums.begin_ns + self.clock_offset_ns if begins_ns is None else begins_ns,
+            "start_ns": sums.begin_ns + self.clock_offset_ns,
             "duration_ns": whole if seen else [None] * size,
             **{
                 f"{part}_ns": sums.parts[:, number] if seen and self._sees(part) else [None] * size
@@ -185,13 +187,14 @@ class Bookkeeper:
             },
             "first_record": sums.first, "last_record": sums.last,
             "lost_records": np.zeros(size, dtype=np.int64),
+            "status": ["complete" if seen else None] * size,
         }  # fmt: skip
         return pl.DataFrame(
             {name: pl.Series(name, columns[name], dtype=dtype) for name, dtype in TRUTH.items()}
         )
 
     def _sees(self, part: str) -> bool:
-        return part == "rest" or any(name in self.tracer.traced for name in SEEN_BY[part])
+        return part == "rest" or any(name in self.tracer.timed for name in SEEN_BY[part])
 
     def _strategy(self, leaves: Ints, tables: Ints) -> list[str]:
         if self.machine.deferred:
@@ -231,6 +234,22 @@ class Bookkeeper:
             "cache_lines": lines if cleaned else zero,
             "table_put": leaves + 2 * freed,
         }  # fmt: skip
+
+
+def with_losses(truth: pl.DataFrame, ring: Ring) -> pl.DataFrame:
+    """State what the buffer lost of each unmap.
+
+    `status`: complete; contaminated, where its begin and its end were kept; censored, where one of
+    them was; unseen, where neither was.
+    """
+    if not ring.lost or truth["status"].null_count():
+        return truth
+    first, last = truth["first_record"].to_numpy(), truth["last_record"].to_numpy()
+    until = [ring.lost_before(one) for one in (first, first + 1, last, last + 1)]
+    lost, begin, end = until[3] - until[0], until[1] - until[0], until[3] - until[2]
+    names = np.array(["contaminated", "censored", "unseen"])
+    status = np.where(lost == 0, "complete", names[begin + end])
+    return truth.with_columns(pl.Series("lost_records", lost), pl.Series("status", status.tolist()))
 
 
 def _add(sums: Ints, of: Ints, part: Ints, amount: Ints) -> None:
