@@ -21,6 +21,7 @@ from traceview.queries.audit_ranges import pieces_of
 from traceview.queries.audit_results import judged
 from traceview.queries.audit_unmaps import CENSORED, CONTAMINATED
 from traceview.queries.range_operations import (
+    FORMULAS,
     bases_of_operand,
     covered,
     covered_by_operand,
@@ -100,24 +101,31 @@ def ranges_covered(
 def _by_formula(heard: Heard, facts: Facts) -> pl.DataFrame:
     """Per flush that says what it was asked: whether the kernel's formula falls short, and how.
 
-    `formula_open`: why that is not known: the kernel may have one of several formulas.
+    `formula_open`: why that is not known: some formula falls short, and which the kernel has is
+    not known, or known by its release alone, which does not tell of patches.
     """
     asked = heard.ranges.pieces
     row, start, pages, _ = pieces_of(asked, facts.page_bytes)
     formulas = possible_formulas(facts.kernel)
     lpa2 = (False, True) if facts.lpa2 is None else (facts.lpa2,)
-    by_kind = [
-        covered(formula, start, pages, facts.page_bytes, lpa2=wide) < pages
-        for formula in formulas
-        for wide in lpa2
-    ]
-    always, never = np.logical_and.reduce(by_kind), ~np.logical_or.reduce(by_kind)
+    short = {
+        formula: [
+            covered(formula, start, pages, facts.page_bytes, lpa2=wide) < pages for wide in lpa2
+        ]
+        for formula in FORMULAS
+    }
+    by_release = [one for formula in formulas for one in short[formula]]
+    always, maybe = np.logical_and.reduce(by_release), np.logical_or.reduce(by_release)
+    # What some formula cuts short is not covered because a release says that it has another.
+    never = ~np.logical_or.reduce([one for kind in short.values() for one in kind])
     texts = {
         int(at): _formula_text(formulas, int(start[at]), int(pages[at]), facts)
-        for at in np.flatnonzero(~never)
+        for at in np.flatnonzero(maybe)
     }
     open_ = [
-        None if always[at] or never[at] else _open_text(formulas, facts) for at in range(row.size)
+        None if always[at] or never[at]
+        else _open_text(formulas, facts) if maybe[at] else _assumed_text(facts)
+        for at in range(row.size)
     ] if not (always | never).all() else [None] * row.size  # fmt: skip
     found = pl.DataFrame(
         {
@@ -142,6 +150,13 @@ def _open_text(formulas: tuple[Formula, ...], facts: Facts) -> str:
     return (
         f"{unknown} would decide: by some formulas that it may have"
         f" ({', '.join(one.kernels for one in formulas)}) the operations cover too little"
+    )
+
+
+def _assumed_text(facts: Facts) -> str:
+    return (
+        f"the operand was not recorded: by the formula of {facts.kernel} the operations cover all,"
+        " by earlier ones too little; that this kernel has it is in no trace"
     )
 
 
