@@ -227,9 +227,11 @@ def pack_project(path: Path) -> None:
 def _collect(share: Path, out: Path) -> int | None:
     """Move what the guest wrote; its job's status, None when it came to no end."""
     status = share / "status"
-    for path in [*share.glob("out/*"), share / "job.log"]:
-        if path.exists():
-            shutil.move(path, out / path.name)
+    if (share / "out.tar").exists():
+        with tarfile.open(share / "out.tar") as packed:
+            packed.extractall(out, filter="data")
+    if (share / "job.log").exists():
+        shutil.move(share / "job.log", out / "job.log")
     ended = status.read_text(encoding="utf-8").strip() if status.exists() else ""
     shutil.rmtree(share, ignore_errors=True)
     return int(ended) if ended.isdigit() else None

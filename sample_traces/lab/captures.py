@@ -82,12 +82,11 @@ def write_sidecars(out: Path) -> list[Capture]:
     facts = host_facts(out) if found else {}
     for one in found:
         setup = read_setup((out / f"{one.name}.setup").read_text(encoding="utf-8"))
-        setup.pop("recorder", None)
-        # Perfetto's and trace-cmd's clocks are in their files.
         row: dict[str, Any] = {"origin": "emulated", "label": label}
-        if one.path.suffix == ".txt" or one.path.is_dir():
-            row["clock"] = setup.pop("clock")
-        setup.pop("clock", None)
+        clock = setup.pop("clock")
+        # The other recorders have clocks of their own, and say in the file which.
+        if setup.pop("recorder") == "tracefs":
+            row["clock"] = clock
         row["host"] = {**facts, "buffer_size_kb": setup.pop("buffer_size_kb")}
         _write(one.path, {**row, **setup})
     return found

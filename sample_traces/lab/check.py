@@ -65,6 +65,11 @@ class Checked:
         )
 
 
+def has_unmaps(trace: Path) -> bool:
+    """Whether it has any; samples of a clock have none."""
+    return not analyze(open_trace(trace)).unmaps.is_empty()
+
+
 def unmaps_by_step(trace: Path, steps: Path | None = None) -> dict[str, pl.DataFrame]:
     """The unmaps of each step. *steps*: a step file, for a trace without markers."""
     found = analyze(open_trace(trace), steps=read_steps(steps) if steps else None)

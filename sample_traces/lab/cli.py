@@ -13,6 +13,7 @@ from sample_traces.lab.boot import SECONDS, Boot, boot, job_path
 from sample_traces.lab.errors import LabError
 from sample_traces.lab.folder import VARIABLE, Folder, lab_folder
 from sample_traces.lab.machine import CPU_MODELS, MODES, Machine
+from traceview.errors import TraceviewError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,13 +25,15 @@ WRONG_USE: Final = 2
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status: 0; 1: it did not work, or something differs."""
-    given = parser().parse_args(arguments)
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    at = words.index("--") if "--" in words else len(words)
+    given = parser().parse_args(words[:at], argparse.Namespace(arguments=words[at + 1 :]))
     action: Callable[[Folder, argparse.Namespace], int] = given.action
     folder = lab_folder()
     try:
         folder.path.mkdir(parents=True, exist_ok=True)
         return action(folder, given)
-    except (LabError, OSError) as err:
+    except (LabError, TraceviewError, OSError) as err:
         print(f"error: {err}", file=sys.stderr)
         return FINDING
     except KeyboardInterrupt:
@@ -76,8 +79,9 @@ def _fetching(one: argparse.ArgumentParser) -> None:
 
 def _booting(one: argparse.ArgumentParser) -> None:
     machine = Machine()
-    one.add_argument("job", help="a name below jobs/, or the path of a script")
-    one.add_argument("arguments", nargs="*", help="of the job; after --")
+    one.add_argument(
+        "job", help="a name below jobs/, or the path of a script; after -- its arguments"
+    )
     one.add_argument("--kernel", default="6.12", help="6.12 unless given")
     one.add_argument("--cpu", default=machine.cpu, choices=CPU_MODELS)
     one.add_argument("--cpus", type=int, help="2; 1 where time is deterministic")

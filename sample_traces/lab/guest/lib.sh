@@ -19,11 +19,13 @@ say() { echo "$* (up $(cut -d' ' -f1 /proc/uptime))"; }
 fail() { say "failed: $*"; exit 1; }
 set_to() { echo "$2" > "$tracefs/$1" || fail "$1 refuses: $2"; }
 
-# The functions of this kernel among those named, with the compiler's suffixes
-present() {
-	[ -e /tmp/functions ] || cut -d' ' -f1 $tracefs/available_filter_functions | sort -u > /tmp/functions
-	for wanted; do grep -E "^$wanted(\.[a-z]+\.[0-9]+)*\$" /tmp/functions; done
+# The functions of this kernel among those named, with the compiler's suffixes: lines of number and name
+numbered() {
+	[ -e /tmp/functions ] || cut -d' ' -f1 $tracefs/available_filter_functions > /tmp/functions
+	awk 'BEGIN { for (n = 2; n < ARGC; n++) { wanted[ARGV[n]]; delete ARGV[n] } }
+		{ name = $1; sub(/(\.[a-z]+\.[0-9]+)+$/, "", name); if (name in wanted) print FNR, $1 }' /tmp/functions "$@"
 }
+present() { numbered "$@" | cut -d' ' -f2 | sort -u; }
 
 # tracefs as it is after a boot
 clean() {
@@ -45,11 +47,11 @@ note() { echo "$*" >> /tmp/setup; }
 
 # function_graph (or $tracer) of the functions named
 trace_functions() {
-	present "$@" | sort -u > /tmp/traced
-	# By their numbers: a name is compared with every function of the kernel, which takes a second each here
-	cut -d' ' -f1 $tracefs/available_filter_functions | grep -nxF -f /tmp/traced | cut -d: -f1 |
-		tr '\n' ' ' > $tracefs/set_ftrace_filter || fail "set_ftrace_filter"
-	[ "$(wc -l < $tracefs/set_ftrace_filter)" -ge "$(wc -l < /tmp/traced)" ] || fail "set_ftrace_filter took less"
+	numbered "$@" > /tmp/numbered
+	# By number: a name is compared with every function of the kernel
+	cut -d' ' -f1 /tmp/numbered | tr '\n' ' ' > $tracefs/set_ftrace_filter || fail "set_ftrace_filter"
+	cut -d' ' -f2 /tmp/numbered | sort -u > /tmp/traced
+	[ "$(cut -d' ' -f1 $tracefs/set_ftrace_filter | sort -u)" = "$(cat /tmp/traced)" ] || fail "set_ftrace_filter has others"
 	set_to current_tracer "${tracer:-function_graph}"
 	[ "${tracer:-function_graph}" != function_graph ] || sed 's/\..*//; s/^/traced /' /tmp/traced >> /tmp/setup
 }

@@ -15,6 +15,8 @@ if [ "${1:-}" = work ]; then truth "$2" kernel && exit; fi
 # Kprobes with arguments, and one on each TLBI of a range flush
 set_all_probes() {
 	set_probes
+	# struct kvm_pgtable_visit_ctx of 6.12, where there is no BTF
+	[ -e /sys/kernel/btf/vmlinux ] || probe "p:$group/walker stage2_unmap_walker addr=+40(%x0):x64 level=+56(%x0):s8"
 	number=0
 	while IFS=, read -r at register instruction; do
 		number=$((number + 1))

@@ -73,7 +73,6 @@ truth_into() {
 		cp "${event}format" "$to"
 	done
 	for file in trace_clock saved_cmdlines saved_tgids; do cat $tracefs/$file > "$dump/$file" 2> /dev/null; done
-	cat /proc/kallsyms > "$dump/kallsyms"
 	described "$1" tracefs
 }
 page_bytes() { workload_page_bytes; }
@@ -95,7 +94,7 @@ trace_cmd_version() { echo "trace-cmd $(trace-cmd 2>&1 | sed -n 's/^trace-cmd ve
 capture_kprobes_perf() {
 	clean
 	set_probes
-	perf record -m 4096 -a -z -e "$group:*" -o "$OUT/kprobes-perf.perf.data" -- \
+	perf record -m 4096 -a -z -k mono -e "$group:*" -o "$OUT/kprobes-perf.perf.data" -- \
 		sh /tmp/run-suite.sh kprobes-perf tiny > /tmp/record.log 2>&1 || fail "perf: $(tail -5 /tmp/record.log)"
 	described kprobes-perf "$(perf --version | sed 's/ version//')"
 }
