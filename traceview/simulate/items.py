@@ -62,6 +62,15 @@ class Items:
     trigger: str
 
 
+def notice(vm: Vm, rows: Rows, text: str) -> Items:
+    """A marker by itself."""
+    zero, none = np.zeros(1, dtype=np.int64), np.zeros(0, dtype=np.int64)
+    template = np.full(1, rows.number("mark"), dtype=np.int64)
+    return Items(
+        vm, template, zero, zero, zero - 1, zero, [text], none, none, [], "", ""
+    )  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True)
 class _Slots:
     """The slots of some rounds: what each is, its round, and its unmap or request."""

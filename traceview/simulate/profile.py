@@ -12,10 +12,13 @@ import tomllib
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from traceview.errors import SettingError
 from traceview.simulate.call_trees import SHAPES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 SOURCES: Final = ("measured", "assumed")
 MODES: Final = ("vhe", "nvhe")
@@ -133,6 +136,35 @@ def parse_profile(text: str, name: str, path: str) -> Profile:
         {key: _switch(found[key], key, path) for key in SWITCHES},
         {key: _number(found[key], key, path) for key in (*WHOLE, *AMOUNTS)},
     )
+
+
+def changed(profile: Profile, settings: Iterable[str]) -> Profile:
+    """*profile* with KEY=VALUE settings; numbers are then assumed. Raises SettingError."""
+    texts, switches = dict(profile.texts), dict(profile.switches)
+    numbers = dict(profile.numbers)
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals or key not in KEYS:
+            near = difflib.get_close_matches(key, KEYS) or ["costs_ns.invalidate_leaf"]
+            raise SettingError(
+                f"not a setting of a profile: {setting!r}\nvalid: KEY=VALUE, such as {near[0]}=..."
+            )
+        where = f"setting {setting}"
+        if key in TEXTS:
+            texts[key] = _text(text, key, where)
+        elif key in SWITCHES:
+            switches[key] = _switch({"true": True, "false": False}.get(text, text), key, where)
+        else:
+            value = _value(_parsed(text, key), key, where)
+            numbers[key] = Number(key, value, "assumed", "set for this simulation")
+    return Profile(profile.name, texts, switches, numbers)
+
+
+def _parsed(text: str, key: str) -> object:
+    try:
+        return int(text) if key in WHOLE else float(text)
+    except ValueError:
+        return text
 
 
 def _flat(document: dict[str, Any], path: str) -> dict[str, Any]:

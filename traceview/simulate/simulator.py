@@ -12,7 +12,7 @@ import polars as pl
 from traceview.errors import SettingError
 from traceview.simulate.call_trees import AT_EL2, Machine, interrupt, templates
 from traceview.simulate.events import Cpu, Noise, events_of, pieces
-from traceview.simulate.items import Turn, Vm
+from traceview.simulate.items import Turn, Vm, notice
 from traceview.simulate.page_table import Granule
 from traceview.simulate.recording import RECORDS, Argument, Recorded, Task
 from traceview.simulate.records import Recorder, addresses
@@ -41,6 +41,7 @@ CLOCK_OFFSETS_NS: Final = {
     "local": 0, "global": 0, "mono": 1_204_117_000, "mono_raw": 1_203_998_000,
     "boot": 1_204_117_000,
 }  # fmt: skip
+NOTICE: Final = "SYNTHETIC: written by traceview simulate, nothing here is evidence"
 FIRST_NS: Final = 3_000_000_000
 FIRST_TID: Final = 1000
 ROWS_AT_ONCE: Final = 1 << 18
@@ -77,7 +78,6 @@ def simulate(profile: Profile, options: Options) -> tuple[Recorded, Truth]:
     """One recording. The truth is complete once all batches were taken."""
     model = _Model.of(profile, options)
     truth = Truth()
-    kernel = profile.texts["kernel.release"]
     rows = model.rows
     probed = {name for name in rows.symbols if name.partition(".")[0] in model.tracer.probes}
     recorded = Recorded(
@@ -93,7 +93,7 @@ def simulate(profile: Profile, options: Options) -> tuple[Recorded, Truth]:
         addresses=addresses(rows),
         lost_at_end=model.lost_at_end,
         overwrite=options.buffer is None or options.buffer.overwrite,
-        kernel=kernel,
+        kernel=_kernel(profile),
         page_size_bytes=profile.whole("machine.page_size_bytes"),
         facts=_facts(profile, options),
         graph=bool(options.tracer.graph),
@@ -211,6 +211,8 @@ class _Model:
             now_ps=(FIRST_NS + 1_000 * number) * PICOSECONDS,
         )  # fmt: skip
         ring, waiting = Ring(self.options.buffer), _Waiting(truth)
+        if number == self.vms[0].cpu:
+            yield from ring.feed(self._notice(cpu))
         at_once = max(1 << 13, ROWS_AT_ONCE // len({vm.cpu for vm in self.vms}))
         for items in self._items(number, cpu):
             books = self._books(items)
@@ -229,6 +231,15 @@ class _Model:
         waiting.hand_on(ring)
         if ring.lost_at_end:
             self.lost_at_end[number] = ring.lost_at_end
+
+    def _notice(self, cpu: Cpu) -> pl.DataFrame:
+        """A marker that says what the file is."""
+        items = notice(self.vms[0], self.rows, NOTICE)
+        nothing = np.zeros(0, dtype=np.int64)
+        events = events_of(items, (0, 1), self.rows, cpu, self.noise, nothing)
+        frame = self.recorder.records(items, events, cpu)
+        cpu.records += frame.height
+        return frame
 
     def _items(self, number: int, cpu: Cpu) -> Iterator[Items]:
         mine = [vm for vm in self.vms if vm.cpu == number]
@@ -279,9 +290,14 @@ def _noise(profile: Profile) -> Noise:
     )  # fmt: skip
 
 
+def _kernel(profile: Profile) -> str:
+    """Of `uname -r`: no real kernel's, so that a file without its sidecar says what it is too."""
+    return f"{profile.texts['kernel.release']}-synthetic"
+
+
 def _facts(profile: Profile, options: Options) -> dict[str, object]:
-    return {
-        "kernel": profile.texts["kernel.release"], "machine": "aarch64",
+    facts: dict[str, object] = {
+        "kernel": _kernel(profile), "machine": "aarch64",
         "cpus": profile.whole("machine.cpus"), "fwb": profile.switches["machine.fwb"],
         "tlbirange": profile.switches["machine.tlbirange"],
         "lpa2": profile.switches["machine.lpa2"],
@@ -289,6 +305,9 @@ def _facts(profile: Profile, options: Options) -> dict[str, object]:
         "cntfrq_hz": profile.whole("machine.cntfrq_hz"),
         "tracer": "function_graph" if options.tracer.graph else "nop",
     }  # fmt: skip
+    if options.buffer is not None:
+        facts["buffer_size_kb"] = options.buffer.kb
+    return facts
 
 
 def _merged(streams: dict[int, Iterator[pl.DataFrame]]) -> Iterator[pl.DataFrame]:

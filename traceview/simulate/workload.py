@@ -53,11 +53,11 @@ class Step:
     gpa: int = 0x8000_0000
 
 
-# What the workload program of docs/steps.md calls them; options of a step win.
+# By action, the keys of steps.py that it sets: as the workload program of the captures does it.
 ACTIONS: Final[dict[str, dict[str, object]]] = {
     "dontneed": {},
-    "chunks": {"chunk_bytes": 65536},
-    "sparse": {"chunk_bytes": 16384, "every": 2},
+    "chunks": {"chunk": 65536},
+    "sparse": {"chunk": 16384, "every": 2},
     "half": {"pattern": "alternate"},
     "memslot": {"trigger": "memslot"},
     "munmap": {"empty": 1},
