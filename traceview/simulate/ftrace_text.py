@@ -54,12 +54,13 @@ def write_ftrace_text(
         return
     events = EventLines(names, bodies, recorded.cpus)
     with tempfile.TemporaryFile(prefix="traceview-") as body:
-        kept, lost = 0, sum(recorded.lost_at_end.values())
+        kept = lost = 0
         for batch in batches:
             rows = columns(batch, symbols)
             body.write(content(events.text(rows, _lost_lines(rows))))
             kept, lost = kept + len(rows), lost + int(rows.lost_before.sum())
             progress(kept)
+        lost += sum(recorded.lost_at_end.values())  # complete only now
         body.write(_lost_at_end(recorded))
         file.write(header(None if lost else kept, recorded.cpus).encode())
         body.seek(0)

@@ -72,20 +72,21 @@ class ProbeEvent:
     def offsets(self) -> list[int]:
         """Where the arguments lie in the record: one behind the other, not aligned."""
         widths = [one.width for one in self.values]
-        return [COMMON_BYTES + 8 * len(self._places) + sum(widths[:n]) for n in range(len(widths))]
+        return [COMMON_BYTES + 8 * len(self.places) + sum(widths[:n]) for n in range(len(widths))]
 
     @property
     def size(self) -> int:
         """The bytes of the record."""
-        return COMMON_BYTES + 8 * len(self._places) + sum(one.width for one in self.values)
+        return COMMON_BYTES + 8 * len(self.places) + sum(one.width for one in self.values)
 
     @property
-    def _places(self) -> tuple[str, ...]:
+    def places(self) -> tuple[str, ...]:
+        """The fields before the arguments: addresses."""
         return ("__probe_func", "__probe_ret_ip") if self.returns else ("__probe_ip",)
 
     def format(self) -> str:
         """The text of its format file."""
-        places = self._places
+        places = self.places
         lines = [
             field("unsigned long", name, COMMON_BYTES + 8 * n, 8) for n, name in enumerate(places)
         ]
