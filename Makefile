@@ -11,7 +11,7 @@ DEMO := sample_traces/fgraph-6.12-neoverse-n1.perfetto
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check golden clean
+.PHONY: help demo test check golden lab clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 15
@@ -33,6 +33,12 @@ check: $(INSTALLED) ## formatting, lint, types, spelling, then the tests
 
 golden: $(INSTALLED) ## render what README.md shows anew
 	$(BIN)/python -m tests.shown
+
+# Root may add LAB_SETUP=--install. What is fetched and built is kept in $TRACEVIEW_LAB, else ~/.cache/traceview-lab.
+lab: $(INSTALLED) ## boot real arm64 kernels under QEMU and test recording in them (20 minutes)
+	$(BIN)/python -m sample_traces.lab setup $(LAB_SETUP)
+	$(BIN)/pytest -m lab -rs -v $(PYTEST_ARGS)
+	$(BIN)/python -m sample_traces.lab samples
 
 clean: ## remove .venv, caches and what the demo wrote
 	rm -rf $(VENV) $(OUT) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info

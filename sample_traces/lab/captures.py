@@ -2,8 +2,7 @@
 
 A job writes NAME.EXTENSION (or a folder NAME), NAME.setup with what the capture cannot say, and
 guest.setup and dmesg.txt about the machine. Of these the host makes NAME.EXTENSION.host.json, whose
-origin is always `emulated`. A capture that brings a sidecar of its own keeps it; only its origin,
-which no recorder can know, is set.
+origin is always `emulated`.
 """
 
 from __future__ import annotations
@@ -92,11 +91,18 @@ def write_sidecars(out: Path) -> list[Capture]:
     return found
 
 
-def state_emulated(sidecar: Path) -> None:
-    """Set the origin of a sidecar that a recorder wrote in the guest."""
-    row = json.loads(sidecar.read_text(encoding="utf-8"))
-    row["origin"] = "emulated"
-    sidecar.write_text(json.dumps(row, indent=2) + "\n", encoding="utf-8")
+def recordings(out: Path) -> list[Capture]:
+    """Run folders of `traceview record` and archives of its script, which bring their sidecars."""
+    found = []
+    for result in sorted(out.glob("*/result.json")):
+        sidecars = [*result.parent.glob(f"*{SIDECAR}")]
+        if len(sidecars) != 1:
+            raise LabError(f"a run folder with {len(sidecars)} sidecars: {result.parent}")
+        trace = sidecars[0].with_name(sidecars[0].name.removesuffix(SIDECAR))
+        found.append((result.parent.name, trace))
+    found += [(path.stem, path) for path in sorted(out.glob("*.tar"))]
+    truths = [(name, trace, out / f"{name}.truth.jsonl") for name, trace in found]
+    return [Capture(name, path, truth if truth.exists() else None) for name, path, truth in truths]
 
 
 def _write(trace: Path, row: dict[str, Any]) -> None:

@@ -77,6 +77,12 @@ def unmaps_by_step(trace: Path, steps: Path | None = None) -> dict[str, pl.DataF
     return {str(name[0]): part for name, part in rows.partition_by("step", as_dict=True).items()}
 
 
+def unmaps_in_order(trace: Path) -> dict[str, pl.DataFrame]:
+    """Each unmap by itself, for traces without steps."""
+    rows = analyze(open_trace(trace)).unmaps.sort("start_ns")
+    return {f"unmap {number + 1}": rows[number] for number in range(len(rows))}
+
+
 def strategy(kernel: str, facts: Mapping[str, Any]) -> str:
     """What an unmap that finds leaves does on this machine."""
     numbers = re.match(r"(\d+)\.(\d+)", kernel)

@@ -17,7 +17,7 @@ import zstandard
 
 from sample_traces.lab.boot import Boot, boot, job_path
 from sample_traces.lab.captures import SIDECAR, write_sidecars
-from sample_traces.lab.check import differences, unmaps_by_step
+from sample_traces.lab.check import differences, unmaps_by_step, unmaps_in_order
 from sample_traces.lab.errors import LabError
 from sample_traces.lab.folder import PROJECT
 from sample_traces.lab.machine import Machine
@@ -116,9 +116,12 @@ def compare(fresh: Path, one: Sample) -> list[str]:
     if not one.unmaps:
         unmaps_by_step(fresh)  # it can be read
         return []
-    old, new = unmaps_by_step(BUNDLED / one.file), unmaps_by_step(fresh)
-    if not old and not new:
-        raise LabError(f"neither has a step: {one.file}")
+    bundled = BUNDLED / one.file
+    old, new = unmaps_by_step(bundled), unmaps_by_step(fresh)
+    if not old and not new:  # perf has no markers
+        old, new = unmaps_in_order(bundled), unmaps_in_order(fresh)
+    if not old:
+        raise LabError(f"it has no unmap: {bundled}")
     return differences(old, new)
 
 

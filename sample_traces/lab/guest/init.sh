@@ -4,7 +4,7 @@ b=/usr/bin/busybox
 export PATH=/usr/bin:/usr/sbin:/run/busybox HOME=/root LC_ALL=C
 export PYTHONPATH=/opt/python:/run/project PYTHONDONTWRITEBYTECODE=1
 for at in proc:/proc sysfs:/sys devtmpfs:/dev tmpfs:/tmp tmpfs:/run tracefs:/sys/kernel/tracing debugfs:/sys/kernel/debug; do
-	$b grep -q " ${at#*:} " /proc/mounts 2> /dev/null || $b mount -t "${at%%:*}" "${at%%:*}" "${at#*:}" || echo "lab: no ${at#*:}"
+	$b grep -qs " ${at#*:} " /proc/mounts || $b mount -t "${at%%:*}" "${at%%:*}" "${at#*:}" || echo "lab: no ${at#*:}"
 done
 $b mount -t 9p -o trans=virtio,version=9p2000.L,msize=262144 share /share || { echo "lab: no /share"; $b poweroff -f; }
 # busybox stands in for what no package brought
