@@ -8,7 +8,7 @@ from typing import Annotated, Final
 import typer
 
 import traceview
-from traceview.cli import analyze, audit, claims, compare, export, info, query, verify
+from traceview.cli import analyze, audit, claims, compare, export, info, query, simulate, verify
 from traceview.cli.exits import exit_code
 from traceview.cli.several import CompareCommand
 
@@ -33,6 +33,7 @@ app.command("compare", cls=CompareCommand, epilog=EPILOG)(compare.compare)
 app.command("audit", epilog=EPILOG)(audit.audit)
 app.command("claims", epilog=EPILOG)(claims.claims)
 app.command("export", epilog=EPILOG)(export.export)
+app.command("simulate", epilog=EPILOG)(simulate.simulate)
 app.command("query", epilog=EPILOG)(query.query)
 app.command("verify", epilog=EPILOG)(verify.verify)
 

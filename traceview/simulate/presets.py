@@ -68,9 +68,11 @@ class Tracer:
         """Functions whose calls are recorded."""
         return self.graph | self.probes
 
-    def without(self, names: frozenset[str]) -> Tracer:
-        """The same without some functions."""
-        return Tracer(self.graph - names, self.probes - names, self.returns - names)
+    def visible(self, machine: Machine) -> Tracer:
+        """Without what runs at EL2 on a host without VHE."""
+        if machine.vhe:
+            return self
+        return Tracer(self.graph - AT_EL2, self.probes - AT_EL2, self.returns - AT_EL2)
 
 
 def tracer_of(
@@ -87,12 +89,10 @@ def tracer_of(
                 f"this kernel has no function {name!r}\nit has: {', '.join(sorted(known))}"
             )
     wanted = known & {*FUNCTIONS[preset], *functions}
-    if not machine.vhe:
-        wanted -= AT_EL2
     if (tracer or ("kprobe" if preset == "args" else "function_graph")) == "function_graph":
-        return Tracer(graph=frozenset(wanted))
+        return Tracer(graph=frozenset(wanted)).visible(machine)
     returns = wanted - ENTRY_ONLY if preset == "args" else wanted
-    return Tracer(probes=frozenset(wanted), returns=frozenset(returns))
+    return Tracer(probes=frozenset(wanted), returns=frozenset(returns)).visible(machine)
 
 
 def known_functions(shape: str) -> set[str]:

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from traceview.errors import SettingError
-from traceview.simulate.call_trees import AT_EL2, Machine, interrupt, templates
+from traceview.simulate.call_trees import Machine, interrupt, templates
 from traceview.simulate.events import Cpu, Noise, events_of, pieces
 from traceview.simulate.items import Turn, Vm, notice
 from traceview.simulate.page_table import Granule
@@ -181,7 +181,7 @@ class _Model:
         seeds = np.random.SeedSequence(options.seed)
         run_rng = np.random.default_rng(seeds.spawn(1)[0])
         run = float(np.exp(profile.number("noise.run") * run_rng.standard_normal()))
-        tracer = options.tracer if machine.vhe else options.tracer.without(AT_EL2)
+        tracer = options.tracer.visible(machine)
         trees = {
             **templates(machine),
             "interrupt": interrupt(("trivial", "trivial", "trivial")),
