@@ -91,6 +91,14 @@ def test_trace_cmd_prints_the_same(folder: Path, version: int, packed: bool) -> 
         assert lost == sum(count for _, count, *_, to in losses_of(tables(path)) if to)
 
 
+@pytest.mark.parametrize("page_bytes", [16384, 65536])
+def test_pages_are_those_of_the_kernel(folder: Path, page_bytes: int) -> None:
+    recorded = replace(long_recording(3, 700), page_size_bytes=page_bytes)
+    path = folder / "large.dat"
+    assert_reads_back(recorded, path, 7, packed=True)
+    assert agrees(tables(path).events, trace_cmd_report(path, "-t"), raw=False) > 1000
+
+
 def losses_of_report(report: str) -> int:
     """How many events trace-cmd says were dropped."""
     counts = re.findall(r"^CPU:\d+ \[(\d+) EVENTS DROPPED\]", report, re.MULTILINE)

@@ -57,7 +57,11 @@ class Recorded:
 
     `lost_at_end`: by CPU, records lost after the last one kept. `probes`: by symbol, the
     arguments of its kprobe (arg0, arg1, ... in this order); `returns`: those with a kretprobe.
-    `overwrite`: the ring kept the newest records, not the oldest.
+    `overwrite`: the ring kept the newest records, not the oldest. `lost_at_end` may be filled
+    while the batches are taken.
+
+    A Perfetto trace does not name its probes: probe_events.kprobe_definitions is what the sidecar
+    must say under `kprobe_events`.
     """
 
     batches: Iterator[pl.DataFrame]

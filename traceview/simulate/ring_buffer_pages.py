@@ -27,11 +27,8 @@ if TYPE_CHECKING:
     from traceview.simulate.record_columns import Columns, Ints, Symbols
 
 
-PAGE_BYTES: Final = 4096
 HEADER_BYTES: Final = 16
-DATA_BYTES: Final = PAGE_BYTES - HEADER_BYTES
 WORD_BYTES: Final = 4
-PAGE_WORDS: Final = PAGE_BYTES // WORD_BYTES
 HEADER_WORDS: Final = HEADER_BYTES // WORD_BYTES
 MAX_SMALL_BYTES: Final = 112  # RINGBUF_MAX_SMALL_DATA
 TIME_EXTEND: Final = 30
@@ -43,12 +40,6 @@ COUNT_BYTES: Final = 8
 MISSED_EVENTS: Final = -(1 << 31)  # RB_MISSED_EVENTS: the kernel adds it as a signed int
 MISSED_STORED: Final = 1 << 30  # RB_MISSED_STORED
 
-HEADER_PAGE: Final = (
-    "\tfield: u64 timestamp;\toffset:0;\tsize:8;\tsigned:0;\n"
-    "\tfield: local_t commit;\toffset:8;\tsize:8;\tsigned:1;\n"
-    "\tfield: int overwrite;\toffset:8;\tsize:1;\tsigned:1;\n"
-    f"\tfield: char data;\toffset:{HEADER_BYTES};\tsize:{DATA_BYTES};\tsigned:1;\n"
-)
 HEADER_EVENT: Final = (
     "# compressed entry header\n"
     "\ttype_len    :    5 bits\n"
@@ -60,6 +51,17 @@ HEADER_EVENT: Final = (
     "\ttime_stamp : type == 31\n"
     "\tdata max type_len  == 28\n"
 )
+
+
+def header_page(page_bytes: int) -> str:
+    """What tracefs `events/header_page` says."""
+    data = page_bytes - HEADER_BYTES
+    return (
+        "\tfield: u64 timestamp;\toffset:0;\tsize:8;\tsigned:0;\n"
+        "\tfield: local_t commit;\toffset:8;\tsize:8;\tsigned:1;\n"
+        "\tfield: int overwrite;\toffset:8;\tsize:1;\tsigned:1;\n"
+        f"\tfield: char data;\toffset:{HEADER_BYTES};\tsize:{data};\tsigned:1;\n"
+    )
 
 
 @dataclass(slots=True)
@@ -76,9 +78,9 @@ class Stats:
 class RingBuffers:
     """Puts records on pages; a page that is not full waits for the next batch."""
 
-    def __init__(self, records: BinaryRecords, symbols: Symbols) -> None:
-        """*records* lays them out."""
-        self._records, self._symbols = records, symbols
+    def __init__(self, records: BinaryRecords, symbols: Symbols, page_bytes: int) -> None:
+        """*records* lays them out; *page_bytes*: a page is one of the kernel's."""
+        self._records, self._symbols, self._page_bytes = records, symbols, page_bytes
         self._waiting: pl.DataFrame | None = None
         self.stats: dict[int, Stats] = {}
 
@@ -86,27 +88,30 @@ class RingBuffers:
         """The pages that *batch* fills, as (CPU, pages)."""
         waiting = [] if self._waiting is None else [self._waiting]
         rows = columns(pl.concat([*waiting, batch]), self._symbols)
-        order, first = following(rows.cpu)
-        layout = _Layout(rows, order, first, self._records.sizes(rows)[order])
+        layout = self._layout(rows)
         yield from self._pages(rows, layout, last=False)
-        self._waiting = rows.rows[np.sort(order[layout.open])]
+        self._waiting = rows.rows[np.sort(layout.order[layout.open])]
 
     def rest(self) -> Iterator[tuple[int, Bytes]]:
         """The pages that are not full."""
         if self._waiting is None or self._waiting.is_empty():
             return
         rows = columns(self._waiting, self._symbols)
-        order, first = following(rows.cpu)
-        layout = _Layout(rows, order, first, self._records.sizes(rows)[order])
+        layout = self._layout(rows)
         yield from self._pages(rows, layout, last=True)
         self._waiting = None
+
+    def _layout(self, rows: Columns) -> _Layout:
+        order, first = following(rows.cpu)
+        sizes = self._records.sizes(rows)[order]
+        return _Layout(rows, order, first, sizes, self._page_bytes)
 
     def _pages(self, rows: Columns, layout: _Layout, *, last: bool) -> Iterator[tuple[int, Bytes]]:
         words = layout.write(rows, self._records, last=last)
         at = 0
         for cpu, pages, summed in layout.of_cpus(rows, last=last):
             _add(self.stats.setdefault(cpu, Stats()), summed)
-            size = pages * PAGE_WORDS
+            size = pages * self._page_bytes // WORD_BYTES
             if pages:
                 yield cpu, words[at : at + size].view(np.uint8)
             at += size
@@ -125,8 +130,11 @@ def _add(stats: Stats, more: Stats) -> None:
 class _Layout:
     """Where the records of a batch go. They are in order of CPU; so are all arrays here."""
 
-    def __init__(self, rows: Columns, order: Ints, first: NDArray[np.bool_], sizes: Ints) -> None:
-        self.order = order
+    def __init__(
+        self, rows: Columns, order: Ints, first: NDArray[np.bool_], sizes: Ints, page_bytes: int
+    ) -> None:
+        self.order, self._page_bytes = order, page_bytes
+        self._page_words = page_bytes // WORD_BYTES
         ts_ns, self._lost = rows.ts_ns[order], rows.lost_before[order]
         delta = np.zeros(len(order), dtype=np.int64)
         delta[1:] = ts_ns[1:] - ts_ns[:-1]
@@ -154,7 +162,7 @@ class _Layout:
             while at < end:
                 found.append(at)
                 owner.append(cpu)
-                room = DATA_BYTES - COUNT_BYTES * (following_loss == at)
+                room = self._page_bytes - HEADER_BYTES - COUNT_BYTES * (following_loss == at)
                 while following_loss <= at:
                     following_loss = next(breaks, len(record))
                 base = int(total[at]) - int(record[at])
@@ -203,12 +211,12 @@ class _Layout:
             kept_pages[-1] = False
         page_end = np.append(self._page_first[1:], len(self.order))
         number = np.cumsum(kept_pages) - 1
-        words = np.zeros(int(kept_pages.sum()) * PAGE_WORDS, dtype=np.uint32)
+        words = np.zeros(int(kept_pages.sum()) * self._page_words, dtype=np.uint32)
         page = np.repeat(np.arange(len(self._page_first)), page_end - self._page_first)
         total = np.cumsum(self._length)
         before = total - self._length
         inside = before - before[self._page_first][page]
-        at = number[page] * PAGE_WORDS + HEADER_WORDS + inside // WORD_BYTES
+        at = number[page] * self._page_words + HEADER_WORDS + inside // WORD_BYTES
         kept = np.flatnonzero(kept_pages[page])
         self._write_heads(words, at, kept)
         which = self.order[kept]
@@ -216,9 +224,11 @@ class _Layout:
         records.write(rows, which, data, words)
         filled = total[page_end - 1] - before[self._page_first]
         begins = rows.ts_ns[self.order[self._page_first]]
+        lost = self._lost[self._page_first]
         _write_page_heads(
-            words, begins[kept_pages], filled[kept_pages], self._lost[self._page_first][kept_pages]
-        )
+            words.reshape(-1, self._page_words), begins[kept_pages], filled[kept_pages],
+            lost[kept_pages],
+        )  # fmt: skip
         return words
 
     def _write_heads(self, words: NDArray[np.uint32], at: Ints, kept: Ints) -> None:
@@ -235,11 +245,11 @@ class _Layout:
         words[head[some] + 1] = payload[some] + WORD_BYTES
 
 
-def _write_page_heads(words: NDArray[np.uint32], begins_ns: Ints, filled: Ints, lost: Ints) -> None:
-    whole = words.view(np.int64).reshape(-1, PAGE_BYTES // 8)
-    whole[:, 0] = begins_ns
-    whole[:, 1] = filled + np.where(lost > 0, MISSED_EVENTS + MISSED_STORED, 0)
+def _write_page_heads(pages: NDArray[np.uint32], begins_ns: Ints, filled: Ints, lost: Ints) -> None:
+    heads = pages.view(np.int64)
+    heads[:, 0] = begins_ns
+    heads[:, 1] = filled + np.where(lost > 0, MISSED_EVENTS + MISSED_STORED, 0)
     some = np.flatnonzero(lost)
-    at = some * PAGE_WORDS + HEADER_WORDS + filled[some] // WORD_BYTES
-    words[at] = lost[some] & 0xFFFFFFFF
-    words[at + 1] = lost[some] >> 32
+    at = HEADER_WORDS + filled[some] // WORD_BYTES
+    pages[some, at] = lost[some] & 0xFFFFFFFF
+    pages[some, at + 1] = lost[some] >> 32

@@ -16,7 +16,7 @@ import zstandard
 
 from traceview.simulate.binary_records import BinaryRecords, symbol_table
 from traceview.simulate.record_columns import Symbols
-from traceview.simulate.ring_buffer_pages import PAGE_BYTES, RingBuffers, Stats
+from traceview.simulate.ring_buffer_pages import RingBuffers, Stats
 from traceview.simulate.trace_dat_parts import Description, version_6, version_7
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from traceview.byte_columns import Bytes
     from traceview.simulate.recording import Recorded
 
-CHUNK_BYTES: Final = 10 * PAGE_BYTES  # trace-cmd packs ten pages at a time
+CHUNK_PAGES: Final = 10  # trace-cmd packs ten pages at a time
 COPY_BYTES: Final = 1 << 20
 LEVEL: Final = 1
 VERSIONS: Final = (6, 7)
@@ -44,9 +44,10 @@ def write_trace_dat(
         raise ValueError(f"version {version} of trace.dat")
     symbols = Symbols()
     records = BinaryRecords(recorded, symbols)
-    buffers = RingBuffers(records, symbols)
+    buffers = RingBuffers(records, symbols, recorded.page_size_bytes)
     with tempfile.TemporaryFile(prefix="traceview-") as spooled:
-        spool = _Spool(spooled, packed=packed and version > 6)
+        chunk_bytes = CHUNK_PAGES * recorded.page_size_bytes
+        spool = _Spool(spooled, chunk_bytes, packed=packed and version > 6)
         done = 0
         for batch in recorded.batches:
             for cpu, pages in buffers.add(batch):
@@ -65,8 +66,9 @@ def _assemble(
     """The file: what describes the recording, then the pages of each CPU."""
     sizes = [spool.size(cpu) for cpu in range(recorded.cpus)]
     description = Description(
-        cpus=recorded.cpus, clock=recorded.clock, kernel=recorded.kernel, formats=records.formats,
-        symbols=symbol_table(recorded), tasks=recorded.tasks, packed=spool.packed,
+        cpus=recorded.cpus, page_bytes=recorded.page_size_bytes, clock=recorded.clock,
+        kernel=recorded.kernel, formats=records.formats, symbols=symbol_table(recorded),
+        tasks=recorded.tasks, packed=spool.packed,
         stats=[_stats(cpu, stats.get(cpu, Stats()), recorded) for cpu in range(recorded.cpus)],
     )  # fmt: skip
     layout = version_6 if version == 6 else version_7
@@ -105,6 +107,7 @@ class _Spool:
     """The pages of all CPUs in the order in which they were filled."""
 
     file: Any
+    chunk_bytes: int
     packed: bool
     _pieces: dict[int, list[tuple[int, int]]] = field(default_factory=dict)  # place, bytes
     _chunks: dict[int, int] = field(default_factory=dict)
@@ -122,8 +125,8 @@ class _Spool:
         if not self.packed:
             self._keep(cpu, view)
             return
-        for begin in range(0, len(view), CHUNK_BYTES):
-            chunk = view[begin : begin + CHUNK_BYTES]
+        for begin in range(0, len(view), self.chunk_bytes):
+            chunk = view[begin : begin + self.chunk_bytes]
             small = self._zstd.compress(chunk)
             sizes = len(small).to_bytes(4, "little") + len(chunk).to_bytes(4, "little")
             self._keep(cpu, sizes + small)

@@ -15,7 +15,7 @@ import zstandard
 
 import traceview
 from traceview.simulate.binary_records import TRACER_FORMATS
-from traceview.simulate.ring_buffer_pages import HEADER_EVENT, HEADER_PAGE, PAGE_BYTES
+from traceview.simulate.ring_buffer_pages import HEADER_EVENT, header_page
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -49,6 +49,7 @@ class Description:
     """What the file says of the recording. `formats`: by system; `stats`: by CPU."""
 
     cpus: int
+    page_bytes: int
     clock: str
     kernel: str
     formats: Mapping[str, list[str]]
@@ -59,7 +60,7 @@ class Description:
 
     def parts(self) -> dict[int, bytes]:
         """The parts that both versions have, by their number in version 7."""
-        page, event = HEADER_PAGE.encode(), HEADER_EVENT.encode()
+        page, event = header_page(self.page_bytes).encode(), HEADER_EVENT.encode()
         systems = b"".join(
             system.encode() + b"\0" + _counted(formats) for system, formats in self.formats.items()
         )
@@ -100,34 +101,29 @@ def _counted(formats: Sequence[str]) -> bytes:
     return found + b"".join(struct.pack("<Q", len(one)) + one.encode() for one in formats)
 
 
-def _initial(version: int) -> bytes:
+def _initial(version: int, page_bytes: int) -> bytes:
     head = MAGIC + f"{version}\0".encode() + bytes([LITTLE_ENDIAN, LONG_BYTES])
-    return head + struct.pack("<I", PAGE_BYTES)
+    return head + struct.pack("<I", page_bytes)
 
 
-def _aligned(at: int) -> int:
-    return -(-at // PAGE_BYTES) * PAGE_BYTES
-
-
-def _places(at: int, sizes: list[int]) -> list[int]:
-    """Where the pages of each CPU begin, the first at *at* or behind."""
+def _places(begin: int, sizes: list[int], page_bytes: int) -> list[int]:
+    """Where the pages of each CPU begin, the first at *begin* or behind, at multiples of a page."""
     found = []
     for size in sizes:
-        at = _aligned(at)
-        found.append(at)
-        at += size
+        found.append(-(-begin // page_bytes) * page_bytes)
+        begin = found[-1] + size
     return found
 
 
 def version_6(described: Description, sizes: list[int]) -> Layout:
     """One part after the other; at the end a table of the CPUs and their pages."""
-    out = _initial(6) + b"".join(described.parts().values())
+    out = _initial(6, described.page_bytes) + b"".join(described.parts().values())
     out += struct.pack("<I", described.cpus) + b"options  \0"
     for identity, content in described.options():
         out += struct.pack("<HI", identity, len(content)) + content
     out += struct.pack("<H", DONE) + b"flyrecord\0"
     clock = described.clocks().rstrip(b"\n\0")
-    begins = _places(len(out) + 16 * len(sizes) + 8 + len(clock), sizes)
+    begins = _places(len(out) + 16 * len(sizes) + 8 + len(clock), sizes, described.page_bytes)
     table = b"".join(struct.pack("<QQ", *one) for one in zip(begins, sizes, strict=True))
     return out + table + struct.pack("<Q", len(clock)) + clock, begins, b""
 
@@ -137,7 +133,7 @@ def version_7(described: Description, sizes: list[int]) -> Layout:
     strings = _Strings()
     packer = zstandard.ZstdCompressor() if described.packed else None
     algorithm = (b"zstd\0", _zstd_version()) if described.packed else (b"none\0", b"\0")
-    head = _initial(7) + b"".join(algorithm)
+    head = _initial(7, described.page_bytes) + b"".join(algorithm)
     first = len(head) + 8  # behind the place of the options
     sections, options = b"", described.options()
     for identity, content in described.parts().items():
@@ -145,13 +141,13 @@ def version_7(described: Description, sizes: list[int]) -> Layout:
         sections += _section(identity, content, strings, packer)
     at = first + len(sections)
     behind = at + len(_options(options, 0, strings))
-    begins = _places(behind + SECTION_BYTES, sizes)
+    begins = _places(behind + SECTION_BYTES, sizes, described.page_bytes)
     end = begins[-1] + sizes[-1] if sizes else behind + SECTION_BYTES
     middle = _options(options, end, strings)
     flags = PACKED if described.packed else 0
     buffer = _section_head(BUFFER, flags, end - behind - SECTION_BYTES, strings)
     said = struct.pack("<Q", behind) + b"\0" + described.clock.encode() + b"\0"
-    said += struct.pack("<II", PAGE_BYTES, len(sizes))
+    said += struct.pack("<II", described.page_bytes, len(sizes))
     for cpu, (begin, size) in enumerate(zip(begins, sizes, strict=True)):
         said += struct.pack("<IQQ", cpu, begin, size)
     tail = _options([(BUFFER, said)], 0, strings)
