@@ -8,7 +8,18 @@ from typing import Annotated, Final
 import typer
 
 import traceview
-from traceview.cli import analyze, audit, claims, compare, export, info, query, simulate, verify
+from traceview.cli import (
+    analyze,
+    audit,
+    claims,
+    compare,
+    export,
+    info,
+    predict,
+    query,
+    simulate,
+    verify,
+)
 from traceview.cli.exits import exit_code
 from traceview.cli.several import CompareCommand
 
@@ -34,6 +45,7 @@ app.command("audit", epilog=EPILOG)(audit.audit)
 app.command("claims", epilog=EPILOG)(claims.claims)
 app.command("export", epilog=EPILOG)(export.export)
 app.command("simulate", epilog=EPILOG)(simulate.simulate)
+app.command("predict", epilog=EPILOG)(predict.predict)
 app.command("query", epilog=EPILOG)(query.query)
 app.command("verify", epilog=EPILOG)(verify.verify)
 

@@ -1,0 +1,187 @@
+"""A prediction held against captures of what it predicts: the other kernel, or the switch flipped.
+
+Counts are compared unmap by unmap, in the same place of the same workload; times cell by cell. What
+the times are off by has two parts: what is around the calls (the walk, the page-table references),
+which a prediction takes over from the traces, and the calls themselves. Where the kernels differ,
+the walk does too, and no model of one kernel knows that.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import polars as pl
+
+from traceview.errors import QueryError
+from traceview.queries.duration_step import duration_step_of
+from traceview.queries.prediction_cells import PLACE, measured
+from traceview.queries.prediction_locations import cells_of, locations
+
+if TYPE_CHECKING:
+    from traceview.queries.analysis import Analysis
+    from traceview.queries.prediction import Cell, Prediction
+    from traceview.queries.prediction_cells import Measured
+    from traceview.queries.prediction_locations import Location
+
+COUNTED: Final = (
+    "leaves", "invalidate_leaf", "invalidate_table", "invalidate_range", "cmo", "table_put",
+)  # fmt: skip
+# What may differ between the two, and explains the walk.
+FACTS: Final = ("kernel", "machine", "midr", "cpus", "fwb", "tlbirange", "page_size_bytes")
+# What a cell is called on both sides; levels and triggers are not known of every capture.
+NAMED: Final = ("stem", "leaves", "tables", "length_bytes")
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedCount:
+    """Of one count: unmaps of which both sides know it, and how many are `equal`.
+
+    `first`: the first place where they are not: step, predicted, counted.
+    """
+
+    name: str
+    compared: int
+    equal: int
+    first: tuple[str, int, int] | None
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedTime:
+    """One cell: predicted and measured ns; the walk (all but calls) in the traces, and there."""
+
+    cell: Cell
+    measured: Location
+    walk_now: float | None
+    walk_there: float | None
+
+    @property
+    def off(self) -> float:
+        """Of the prediction, relative to what was measured."""
+        return self.cell.then.value / self.measured.ns - 1
+
+    @property
+    def inside(self) -> bool:
+        """Whether the interval holds what was measured."""
+        return self.cell.then.low <= self.measured.ns <= self.cell.then.high
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """`facts`: what differs between the hosts and kernels: name, here, there."""
+
+    counts: tuple[CheckedCount, ...]
+    times: tuple[CheckedTime, ...]
+    facts: tuple[tuple[str, str, str], ...]
+    unmaps: int
+    not_matched: int
+
+    @property
+    def counts_hold(self) -> bool:
+        """Whether every count that can be compared is as predicted."""
+        return all(one.compared == one.equal for one in self.counts)
+
+
+def check(of: Prediction, truth: Analysis, calibration: Analysis | None = None) -> Check:
+    """*of* held against the unmaps of *truth*, which is priced.
+
+    Raises QueryError where none of them is in the place of one that is predicted.
+    """
+    there = measured(truth, calibration)
+    pairs = _pairs(of, there)
+    times = tuple(_times(of, there, duration_step_of(truth)))
+    if pairs.is_empty() and not times:
+        raise QueryError(
+            "no unmap of --against stands in the place of one that is predicted: the same workload,"
+            " with the same steps, is what a prediction can be held against"
+        )
+    facts = [
+        (name, here, other)
+        for name in FACTS
+        if (here := _known(of.analysis, name)) and (other := _known(truth, name)) and here != other
+    ]
+    counted = tuple(one for name in COUNTED if (one := _count(pairs, name)) is not None)
+    return Check(counted, times, tuple(facts), len(pairs), len(of.measured.detailed) - len(pairs))
+
+
+def _pairs(of: Prediction, there: Measured) -> pl.DataFrame:
+    """Unmaps in the same place of both: the counts that are predicted, and those that are there."""
+    mine = of.measured.detailed.filter("placed")
+    other = there.detailed.filter("placed").unique(list(PLACE), keep="first", maintain_order=True)
+    if mine.is_empty() or other.is_empty():
+        return pl.DataFrame(schema={"step": pl.String})
+    predicted = mine.select(*PLACE, *(expr.alias(name) for name, expr in _then(of).items()))
+    counted = other.select(*PLACE, *(pl.col(name).alias(f"{name}_there") for name in COUNTED))
+    return predicted.join(counted, on=list(PLACE), nulls_equal=True, maintain_order="left")
+
+
+def _then(of: Prediction) -> dict[str, pl.Expr]:
+    """The counts of each unmap under the strategy that is predicted (strategy_counts.counts)."""
+    same = {"leaves": pl.col("size"), "table_put": pl.col("table_put")}
+    none = pl.lit(0, dtype=pl.Int64)
+    if of.to == of.strategy:
+        return {**{name: pl.col(name) for name in COUNTED}, **same}
+    if of.to == "per_pte":
+        return same | {
+            "invalidate_leaf": pl.col("size"), "invalidate_table": pl.col("freed"),
+            "invalidate_range": none, "cmo": pl.col("cmo"),
+        }  # fmt: skip
+    eager = of.wish.tables == "eager"
+    return same | {
+        "invalidate_leaf": none, "invalidate_table": pl.col("freed") if eager else none,
+        "invalidate_range": none + 1, "cmo": pl.when(pl.col("cmo").is_not_null()).then(none),
+    }  # fmt: skip
+
+
+def _count(pairs: pl.DataFrame, name: str) -> CheckedCount | None:
+    if name not in pairs.columns:
+        return None
+    known = pairs.drop_nulls([name, f"{name}_there"])
+    if known.is_empty():
+        return None
+    unlike = known.filter(pl.col(name) != pl.col(f"{name}_there"))
+    first = None
+    if len(unlike):
+        step, mine, other = unlike.select("step", name, f"{name}_there").row(0)
+        first = (str(step or "no step"), int(mine), int(other))
+    return CheckedCount(name, len(known), len(known) - len(unlike), first)
+
+
+def _times(of: Prediction, there: Measured, quantum_ns: float) -> list[CheckedTime]:
+    measured_there: dict[tuple[Any, ...], Location] = {}
+    if len(there.timed):
+        measured_there = {_name(at.cell): at for at in locations(there.timed, quantum_ns)}
+    walk_now, walk_there = _walks(of.measured), _walks(there)
+    found = []
+    for cell in of.cells:
+        name = _name(cell.location.cell)
+        if name in measured_there:
+            at = measured_there[name]
+            found.append(CheckedTime(cell, at, walk_now.get(name), walk_there.get(name)))
+    return found
+
+
+def _name(cell: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(cell[name] for name in NAMED)
+
+
+def _walks(of: Measured) -> dict[tuple[Any, ...], float]:
+    """Per cell, the time without invalidate calls and cache maintenance, where it is estimated."""
+    if of.detailed.is_empty() or of.basis == "traced" or of.detailed["ns"].null_count():
+        return {}
+    calls = pl.sum_horizontal(
+        (pl.col(name) * pl.col(f"{name}_each")).fill_null(0.0)
+        for name in ("invalidate_leaf", "invalidate_table", "invalidate_range", "cmo")
+    )
+    rows = of.detailed.with_columns((pl.col("ns") - calls).alias("walk"))
+    return {
+        _name(cell): float(part["walk"].median() or 0.0)  # type: ignore[arg-type]
+        for cell, part in cells_of(rows)
+    }
+
+
+def _known(analysis: Analysis | None, fact: str) -> str:
+    if analysis is None:
+        return ""
+    values = analysis.sources[fact].drop_nulls().unique(maintain_order=True)
+    return ", ".join(str(value) for value in values if value != "unknown")
