@@ -66,9 +66,9 @@ class Place:
             )  # fmt: skip
         except (OSError, subprocess.TimeoutExpired):
             return ""
-        return (
-            (done.stdout or done.stderr).decode("utf-8", "replace") if not done.returncode else ""
-        )
+        if done.returncode and not fails:
+            return ""
+        return (done.stdout or done.stderr).decode("utf-8", "replace")
 
 
 def look(root: Path = Path("/")) -> Host:

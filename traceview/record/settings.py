@@ -33,7 +33,7 @@ LISTS: Final = (
 SIZE: Final = "buffer_size_kb"
 EXPANDED: Final = re.compile(r"expanded: (\d+)")
 SELECTED: Final = re.compile(r"\[(\S+)\]")
-MAX_WRITE_BYTES: Final = 2000  # of list elements at once: trace_parser's buffer is a page
+MAX_WRITE_BYTES: Final = 2000
 
 
 def snapshot(tracefs: Tracefs) -> Settings:
@@ -48,7 +48,7 @@ def snapshot(tracefs: Tracefs) -> Settings:
         found[f"options/{option}"] = [_value(tracefs, f"options/{option}")]
     for name in LISTS:
         if tracefs.exists(name):
-            found[name] = _elements(tracefs, name)
+            found[name] = elements(tracefs, name)
     found["set_event"] = sorted(tracefs.text("set_event").split())
     found["kprobe_events"] = tracefs.text("kprobe_events").splitlines()
     return found
@@ -69,8 +69,8 @@ def put_back(tracefs: Tracefs, saved: Settings) -> list[str]:
     for name, value in changed.items():
         if name in LISTS:
             _attempt(refused, tracefs.write, name, "")
-            for elements in _chunks(value):
-                _attempt(refused, tracefs.append, name, elements)
+            for piece in _chunks(value):
+                _attempt(refused, tracefs.append, name, piece)
         elif name in VALUES or name.startswith(("options/", "per_cpu/")) or name == SIZE:
             _attempt(refused, tracefs.write, name, value[0])
     for name in ("current_tracer", "tracing_on"):
@@ -119,24 +119,24 @@ def _value(tracefs: Tracefs, name: str) -> str:
     return text
 
 
-def _elements(tracefs: Tracefs, name: str) -> list[str]:
+def elements(tracefs: Tracefs, name: str) -> list[str]:
     """The elements of a list; `#### all functions enabled ####` and `no pid` are no elements."""
-    elements = []
+    found: list[str] = []
     for line in tracefs.text(name).splitlines():
         if line.startswith("#") or line == "no pid" or ":" in line:
             continue
-        elements += line.split() if name.endswith("pid") else line.split()[:1]
-    return elements
+        found += line.split() if name.endswith("pid") else line.split()[:1]
+    return found
 
 
-def _chunks(elements: list[str]) -> Iterator[str]:
-    """*elements* in pieces that one write takes."""
+def _chunks(names: list[str]) -> Iterator[str]:
+    """*names* in pieces; the kernel's buffer is a page."""
     pending = ""
-    for element in elements:
-        if pending and len(pending) + len(element) >= MAX_WRITE_BYTES:
+    for name in names:
+        if pending and len(pending) + len(name) >= MAX_WRITE_BYTES:
             yield pending
             pending = ""
-        pending += f"{element}\n"
+        pending += f"{name}\n"
     if pending:
         yield pending
 
@@ -161,7 +161,7 @@ def neutral_graph(tracefs: Tracefs) -> list[str]:
             tracefs.set(name, value)
             changed.append(name)
     for name in ("set_graph_function", "set_graph_notrace"):
-        if tracefs.exists(name) and _elements(tracefs, name):
+        if tracefs.exists(name) and elements(tracefs, name):
             with contextlib.suppress(OSError):
                 tracefs.write(name, "")
             changed.append(name)

@@ -1,8 +1,8 @@
 """Reading and writing the control files of tracefs; the only place that writes them.
 
-A write to tracefs is one system call: a control file takes a value whole or refuses it. Opening a
-list (set_ftrace_filter, set_event, kprobe_events) with O_TRUNC empties it, without O_TRUNC what is
-written is added. Source: Documentation/trace/ftrace.rst.
+Opening a list (set_ftrace_filter, set_event, kprobe_events) with O_TRUNC empties it, without it
+what is written is added. Source: Documentation/trace/ftrace.rst; ftrace_regex_write() in
+kernel/trace/ftrace.c takes one name of several and says so by the number of bytes.
 """
 
 from __future__ import annotations
@@ -56,8 +56,9 @@ class Tracefs:
     def _write(self, name: str, text: str, how: int) -> None:
         file = os.open(self.path / name, os.O_WRONLY | os.O_CLOEXEC | how)
         try:
-            if text:
-                os.write(file, text.encode("utf-8"))
+            left = text.encode("utf-8")
+            while left:  # of a list of names, one write takes one
+                left = left[os.write(file, left) :]
         finally:
             os.close(file)
 
