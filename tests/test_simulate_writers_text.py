@@ -134,6 +134,39 @@ def test_a_task_switch_and_the_marks_look_as_the_kernel_prints_them() -> None:
     assert written_lines[4:] == graph.text().splitlines()[3:]
 
 
+def test_arrows_mark_interrupts_as_the_kernel_prints_them() -> None:
+    task = Task("vcpu 0", 301)
+    graph = Graph(GraphOptions(abstime=True, proc=True, tail=True))
+    recording = Recording(1, running={0: 301})
+
+    def at_the_next_line() -> None:
+        recording.now_ns = (graph.now_us + 7) * 1000
+
+    at_the_next_line()
+    recording.enter(0, "kvm_s2_put_page")
+    graph.enter("kvm_s2_put_page", task=task)
+    graph.interrupt("==========>")
+    at_the_next_line()
+    recording.enter(0, "gic_handle_irq")
+    graph.enter("gic_handle_irq")
+    recording.now_ns += 1000
+    recording.leave(0)
+    # Nothing is called inside: that is one line between two arrows, all of the same time.
+    function = graph.lines.pop().replace("              |  ", "  1.000 us    |  ")
+    graph.lines.append(function.replace(" {", ";"))
+    graph.open[301, -1].pop()
+    graph.interrupt("<==========")
+    at_the_next_line()
+    recording.leave(0)
+    graph.leave(recording.now_ns - recording.rows[0]["ts_ns"])
+    written_lines = without_times(written(as_recorded(recording, [3], probes=False)))
+    assert written_lines[4:] == without_times(graph.text())[3:]
+
+
+def without_times(text: str) -> list[str]:
+    return [re.sub(r"^ *\d+\.\d{6}", "", line) for line in text.splitlines()]
+
+
 @pytest.mark.captures
 @pytest.mark.parametrize(("name", "graph"), [("fgraph-full", True), ("kprobes", False)])
 def test_the_header_is_that_of_the_kernel(name: str, graph: bool) -> None:  # noqa: FBT001

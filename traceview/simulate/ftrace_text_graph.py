@@ -1,8 +1,9 @@
 """Records -> lines of the function_graph tracer, with funcgraph-abstime, -proc and -tail.
 
 A function whose exit is the next record of its CPU is one line (`f();`); a task switch has a line
-of its own; what is no function is a comment. Source of truth: kernel/trace/trace_functions_graph.c
-of Linux 6.12 (print_graph_entry_leaf, _entry_nested, _return, _comment, verif_pid).
+of its own; what is no function is a comment; arrows mark where interrupts begin and end. Source of
+truth: kernel/trace/trace_functions_graph.c of Linux 6.12 (print_graph_entry_leaf, _entry_nested,
+_return, _comment, _irq, verif_pid).
 """
 
 from __future__ import annotations
@@ -34,6 +35,9 @@ LEAF, OPEN, CLOSE = range(3)
 FORMS: Final = 3
 DEPTHS: Final = 512
 NO_TASK: Final = -1
+# Functions of arm64 that lie in .irqentry.text (drivers/irqchip/irq-gic*.c).
+INTERRUPTS: Final = ("gic_handle_irq",)
+BEGINS, ENDS = "  ==========> |\n", "  <========== |\n"
 # So many records wait at most for the exit that would make a leaf of an entry.
 WAITING: Final = 10_000
 
@@ -68,14 +72,37 @@ class GraphLines:
         order = order[(order < ready) & ~swallowed[order]]
         shown = np.flatnonzero(~swallowed[:ready])
         comments = self._comment_depths(rows, order, leaf)
-        parts = [
-            *self._before(rows, order, lost, shown),
+        prologue = [
             *times(rows.ts_ns[shown] // NS_PER_US, " |  "),
             self._contexts.column(self._tids.numbers(rows.cpu[shown], rows.tid[shown], self._cpus)),
+        ]
+        begins, ends = self._arrows(rows, shown, leaf, prologue)
+        parts = [
+            *self._before(rows, order, lost, shown),
+            *begins,
+            *prologue,
             *self._durations(rows, shown, exit_of[shown], leaf),
             self._functions(rows, shown, leaf, comments),
+            *ends,
         ]
         return lines(parts), ready
+
+    def _arrows(
+        self, rows: Columns, shown: Ints, leaf: Mask, prologue: list[pl.Series]
+    ) -> tuple[list[pl.Series], list[pl.Series]]:
+        """What stands before and behind the lines where an interrupt begins and ends."""
+        known = [n for n, name in enumerate(self._symbols.names) if name in INTERRUPTS]
+        mine = np.isin(rows.symbol[shown], known) if known else np.zeros(0, dtype=np.bool_)
+        if not mine.any():
+            return [], []
+        entry = mine & (rows.kind[shown] == ENTRY)
+        at = np.flatnonzero(entry), np.flatnonzero((mine & ~entry) | (entry & leaf[shown]))
+        nothing = pl.repeat("", len(shown), eager=True)
+        begins, ends = (
+            nothing.clone().scatter(some, lines([*(part.gather(some) for part in prologue), arrow]))
+            for some, arrow in zip(at, (BEGINS, ENDS), strict=True)
+        )
+        return [begins], [ends]
 
     def _before(
         self, rows: Columns, order: Ints, lost: pl.Series | None, shown: Ints
