@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from google.protobuf.descriptor_pb2 import DescriptorProto
-from hypothesis import given
+from hypothesis import given, settings
 from perfetto.protos.perfetto.trace import perfetto_trace_pb2 as pb
 
 from tests.simulated_reading import args_of, events_of, expected_args, losses_of, tables
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from traceview.simulate.recording import Recorded
 
 NOT_OURS = ("__probe_ret_ip", "overrun", "ip")
+
+
+EXAMPLES = 60
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +80,7 @@ def assert_reads_back(recorded: Recorded, path: Path) -> list[dict[str, Any]]:
     return rows
 
 
+@settings(max_examples=EXAMPLES)
 @given(recordings())
 def test_a_perfetto_trace_reads_back(folder: Path, recorded: Recorded) -> None:
     assert_reads_back(recorded, folder / "trace.pftrace")
@@ -87,6 +91,7 @@ def test_a_recording_of_many_bundles_reads_back(folder: Path) -> None:
     assert len(rows) > 5000
 
 
+@settings(max_examples=EXAMPLES)
 @given(recordings())
 def test_perfettos_own_classes_read_the_same(recorded: Recorded) -> None:
     batches = list(recorded.batches)

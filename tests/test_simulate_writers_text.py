@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import zstandard
-from hypothesis import given
+from hypothesis import given, settings
 
 from tests.simulated_reading import args_of, events_of, expected_args, losses_of, tables
 from tests.writers.ftrace_text import Graph, GraphOptions, Task, printed_ns
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from traceview.simulate.recording import Recorded
 
 CAPTURES = Path(__file__).parent.parent.parent / "shared" / "traces"
+
+
+EXAMPLES = 60
 
 
 @pytest.fixture(scope="module")
@@ -93,16 +96,19 @@ def expected_rows(recorded: Recorded, rows: list[dict[str, Any]]) -> list[dict[s
     return shown_rows(rows) if recorded.graph else rows
 
 
+@settings(max_examples=EXAMPLES)
 @given(recordings(probes=False))
 def test_function_graph_text_reads_back(folder: Path, recorded: Recorded) -> None:
     assert_text_says(recorded, folder / "trace.txt")
 
 
+@settings(max_examples=EXAMPLES)
 @given(recordings(graph=False))
 def test_text_of_kprobes_reads_back(folder: Path, recorded: Recorded) -> None:
     assert_text_says(recorded, folder / "trace.txt")
 
 
+@settings(max_examples=EXAMPLES)
 @given(recordings())
 def test_function_graph_text_with_probes_as_comments_reads_back(
     folder: Path, recorded: Recorded

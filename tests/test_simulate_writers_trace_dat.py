@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.simulated_reading import args_of, events_of, expected_args, losses_of, tables
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 KINDS = [(6, False), (7, False), (7, True)]
 FILES = st.sampled_from(KINDS)
+
+
+EXAMPLES = 60
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +71,7 @@ def assert_reads_back(recorded: Recorded, path: Path, version: int, *, packed: b
     assert (facts["kernel"], facts["machine"]) == (recorded.kernel, "aarch64")
 
 
+@settings(max_examples=EXAMPLES)
 @given(recordings(), FILES)
 def test_trace_dat_reads_back(folder: Path, recorded: Recorded, kind: tuple[int, bool]) -> None:
     assert_reads_back(recorded, folder / "trace.dat", kind[0], packed=kind[1])
