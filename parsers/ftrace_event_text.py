@@ -28,6 +28,7 @@ from traceview.parsers.ftrace_argument_text import (
     matched_arguments,
     numbers,
 )
+from traceview.parsers.ftrace_insn_text import NAMES as INSTRUCTIONS
 from traceview.parsers.ftrace_insn_text import InstructionText
 from traceview.parsers.ftrace_probe_text import ProbeText
 from traceview.parsers.ftrace_symbol_text import read_symbols
@@ -50,7 +51,6 @@ KINDS: Final = {
     "function": FUNCTION, "func_repeats": FUNCTION,
     "kernel_stack": STACK, "user_stack": STACK,
 }  # fmt: skip
-INSTRUCTIONS: Final = ("tlbi", "dc", "ic", "dsb", "isb")
 MARK_WRITE: Final = re.compile(r"tracing_mark_write(?:\.\w+)*")
 # What trace-cmd prints before the words of a marker: where they were written.
 WRITER: Final = (

@@ -5,6 +5,10 @@ and return of functions in the form of probes. Arguments: `op` (tlbi, dc, ic) or
 isb) as text, `operand` (the register), and for tlbi what the operand says: `ipa`, `pages`,
 `level` (tlbi_operand.py). The program counter (`pc`) is read only when everything is wanted.
 
+Stores to entries of page tables, `pte: va=0x... pa=0x... old=0x... new=0x0 addr=0x80000000
+level=3`, are read only then too: `va` and `pa` are the entry's own addresses, `old` and `new` what
+it held, and `ipa` and `level` are what the walker visited. Source of truth: docs/instructions.md.
+
 The operand of a range does not say in which unit its base counts. The function around it does:
 its second argument (`x1`) is the address where the range begins. The unit is taken from the first
 operand that is possible in one unit only, and holds for the rest of the file; before that, the
@@ -16,6 +20,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
 import polars as pl
 
 from traceview.parsers.ftrace_argument_text import arguments
@@ -27,7 +32,12 @@ if TYPE_CHECKING:
     from traceview.parsers.ftrace_text_rows import Bodies, Found
     from traceview.trace import Want
 
+NAMES: Final = ("tlbi", "dc", "ic", "dsb", "isb", "pte")
+STORE: Final = "pte"
 ARGUMENTS: Final = {"op": "op", "option": "option", "xt": "operand"}
+OF_EVERYTHING: Final = {
+    "pc": "pc", "va": "va", "pa": "pa", "old": "old", "new": "new", "addr": "ipa", "level": "level",
+}  # fmt: skip
 REACH: Final = 1 << 33  # bytes that one range can cover: 2^21 granules of 4K
 NO_ADDRESS: Final = -1
 
@@ -42,11 +52,13 @@ class InstructionText:
 
     def read(self, lines: Lines, bodies: Bodies, found: Found) -> None:
         """Add the instructions, and the arguments that are wanted."""
+        if not self.want.all_events:
+            bodies = _without_stores(bodies, found)
         if bodies.kind.size == 0:
             return
         found.add(bodies.heads, "insn", name=bodies.names(), phase="instant")
         pairs = arguments(lines, bodies.payload, bodies.heads.end)
-        known = ARGUMENTS | ({"pc": "pc"} if self.want.all_events else {})
+        known = ARGUMENTS | (OF_EVERYTHING if self.want.all_events else {})
         for name in known:
             if name not in pairs.names:
                 continue
@@ -121,6 +133,15 @@ class InstructionText:
         if self.lpa2 is None:
             last = self._begins(found).group_by("cpu", maintain_order=True).last()
             self.addresses = dict(zip(last["cpu"], last["begin"], strict=True))
+
+
+def _without_stores(bodies: Bodies, found: Found) -> Bodies:
+    """*bodies* without stores, which are counted."""
+    stores = np.array([name == STORE for name in bodies.clean], np.bool_)[bodies.name]
+    if not stores.any():
+        return bodies
+    found.skipped[STORE] += int(stores.sum())
+    return bodies.take(np.flatnonzero(~stores))
 
 
 GRANULE_SHIFT: Final = pl.lit(10) + 2 * (pl.col("operand") // 2**46 % 4)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from traceview.queries.analysis import analyze
+from traceview.queries.audit_entries import entries_invalidated
 from traceview.queries.audit_flushes import instructions_in_order, operands_right, ranges_covered
 from traceview.queries.audit_results import FINDINGS, WINDOWS, Assumed, Audit, Bystanders
 from traceview.queries.audit_source import Heard, executed_outside
@@ -92,6 +93,8 @@ def _checks(
         calls = pl.concat([inside, executed_outside(kept.flushes.filter(of))])
         found.append(instructions_in_order(source_id, instructions, calls))
         found.append(operands_right(source_id, instructions, calls, heard, facts))
+    if heard.entries.seen:
+        found.append(entries_invalidated(source_id, rows, heard.entries, facts.doubt))
     return found
 
 

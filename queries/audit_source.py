@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
+from traceview.queries.audit_entries import Entries
 from traceview.queries.audit_faults import GuestFaults
 from traceview.queries.audit_instructions import CALLS
 from traceview.queries.audit_order import observe_order, parts
@@ -71,6 +72,7 @@ class Heard:
         """Start with none."""
         self.ranges = RangeFlushes(tables.functions)
         self.faults = GuestFaults()
+        self.entries = Entries()
         self._tables = tables
         self._order: list[pl.DataFrame] = []
         self._windows: list[pl.DataFrame] = [pl.DataFrame(schema=SCHEMA)]
@@ -106,6 +108,7 @@ class Heard:
         self._windows.append(observe_windows(found, self.page_bytes))
         self._calls.append(_executed(found))
         self.ranges.hear(batch, chunk, placed)
+        self.entries.hear(batch, chunk, placed, found, self.page_bytes)
 
     def facts(self, analysis: Analysis, source_id: int) -> Facts:
         """What is known once the whole source was read."""

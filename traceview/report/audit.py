@@ -29,6 +29,10 @@ IN_ORDER: Final = (
     "whether a DSB stands before the first TLBI of a flush, behind its stage-2 TLBIs and at its"
     " end: then what is released after its return is released after its DSB"
 )
+STORE_FIRST: Final = (
+    "whether a TLBI that covers it, and a DSB that waits for that, follow the store that clears an"
+    " entry, before its unmap returns and before the page-table page it led to is released"
+)
 # Of each check: its name in tables, and what it asks.
 CHECKS: Final = {
     "flushed-before-return": (
@@ -54,6 +58,10 @@ CHECKS: Final = {
     "operands": (
         "executed operands right",
         "whether every TLBI names what its call was asked to invalidate",
+    ),
+    "entries-invalidated": (
+        "store, TLBI, DSB, release",
+        STORE_FIRST,
     ),
 }
 PLURALS: Final = {"unmap": "unmaps", "flush": "flushes", "range flush": "range flushes"}
