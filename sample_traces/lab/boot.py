@@ -107,7 +107,8 @@ def boot(folder: Folder, asked: Boot) -> Path:
     if failure is None and status is None:
         failure = "the machine stopped before the job ended"
     if failure is not None:
-        raise LabError(f"{failure}, after {seconds} s\n{_tail(console)}\nconsole: {console}")
+        said = f"{_tail(out / 'job.log')}\nconsole: {console}\n{_tail(console)}"
+        raise LabError(f"{failure}, after {seconds} s\njob:\n{said}")
     if status:
         raise LabError(f"the job failed with status {status}\n{_tail(out / 'job.log')}\nin: {out}")
     return out

@@ -6,9 +6,11 @@ bookworm-backports; its index is read through the lab's own state of apt.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import shutil
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -69,6 +71,9 @@ def missing() -> list[tuple[Requirement, str]]:
         oldest = ".".join(map(str, OLDEST_QEMU))
         have = ".".join(map(str, there))
         found.append((REQUIREMENTS[0], f"is {have}, needs {oldest} or later"))
+    if importlib.util.find_spec("pip") is None:
+        pip = Requirement(f"pip of {sys.executable}", ("python3-pip",), "the guest's packages")
+        found.append((pip, "not found"))
     if not KEYRING.exists():
         keys = Requirement("Debian's keys", ("debian-archive-keyring",), "checks signatures")
         found.append((keys, "not found"))

@@ -114,8 +114,9 @@ suite_std() {
 	workload "$@" -i s18 -a exit -s 1M
 	last=$(($(nproc) - 1))
 	workload "$@" -i s19 -p 0 -a dontneed -s 512K &
+	first=$!
 	workload "$@" -i s20 -p $last -a dontneed -s 512K
-	wait
+	wait $first
 }
 suite_observer() {
 	workload "$@" -i w01 -a dontneed -s 4K -n 6
