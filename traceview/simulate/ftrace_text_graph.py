@@ -172,7 +172,7 @@ class GraphLines:
         kind = rows.kind[shown]
         form = np.where(leaf[shown], LEAF, np.where(kind == EXIT, CLOSE, OPEN))
         depth = np.clip(rows.numbers("depth", shown), 0, DEPTHS - 1)
-        number = (np.maximum(rows.symbol[shown], 0) * DEPTHS + depth) * FORMS + form
+        number = ((rows.symbol[shown] + 1) * DEPTHS + depth) * FORMS + form
         strings, index = self._calls.strings(np.where(kind <= EXIT, number, 0))
         at = np.flatnonzero(kind > EXIT)
         column = pl.Series(strings, dtype=pl.String)
@@ -200,8 +200,8 @@ class GraphLines:
 
     def _call(self, number: int) -> str:
         form, rest = number % FORMS, number // FORMS
-        depth, symbol = rest % DEPTHS, rest // DEPTHS
-        name = self._symbols.names[symbol] if self._symbols.names else ""
+        depth, symbol = rest % DEPTHS, rest // DEPTHS - 1
+        name = self._symbols.names[symbol] if symbol >= 0 else ""
         shown = (f"{name}();", f"{name}() {{", f"}} /* {name} */")[form]
         return f"{'  ' * depth}{shown}\n"
 

@@ -65,6 +65,7 @@ class _Sums:
     interrupts_ps: Ints
     calls: Ints
     irq: Ints
+    start_ns: Ints  # of the record, by which readers know when it began
     begin_ns: Ints
     end_ns: Ints
     first: Ints
@@ -73,7 +74,7 @@ class _Sums:
 
 def _sums(size: int) -> _Sums:
     width = len(PARTS)
-    one = [np.zeros(size, dtype=np.int64) for _ in range(8)]
+    one = [np.zeros(size, dtype=np.int64) for _ in range(9)]
     return _Sums(
         np.zeros((size, width), dtype=np.int64), np.zeros((size, width), dtype=np.int64), *one
     )
@@ -117,6 +118,8 @@ class Bookkeeper:
         shown = np.flatnonzero((kind >= 0) & is_unmap & primary)
         first, last = shown[opens[shown]], shown[~opens[shown]]
         sums.first[of[first]], sums.last[of[last]] = recorded[first], recorded[last]
+        stamped = events.measured_ps[first] + rows.record_ps[events.row[first]]
+        sums.start_ns[of[first]] = quantised_ns(stamped, cpu.cntfrq_hz)
 
     def _symbol(self, name: str) -> int:
         return self.rows.symbols.index(name) if name in self.rows.symbols else -2
@@ -174,7 +177,7 @@ class Bookkeeper:
             "table_invalidation": [self._table_invalidation()] * size, **counts,
             "interrupts": sums.interrupts, "interrupts_ns": sums.interrupts_ps // PICOSECONDS,
             "traced_calls": sums.calls, "irq": sums.irq,
-            "start_ns": sums.begin_ns + self.clock_offset_ns,
+            "start_ns": sums.start_ns + self.clock_offset_ns,
             "duration_ns": whole if seen else [None] * size,
             **{
                 f"{part}_ns": sums.parts[:, number] if seen and self._sees(part) else [None] * size
