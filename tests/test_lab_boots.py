@@ -7,8 +7,6 @@ so, where the lab is not set up.
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,12 +17,13 @@ from sample_traces.lab.captures import SIDECAR, captures, recordings, write_side
 from sample_traces.lab.check import check, strategy, unmaps_by_step
 from sample_traces.lab.checked_boot import check_boot
 from sample_traces.lab.errors import LabError
-from sample_traces.lab.folder import PROJECT, Folder, lab_folder
+from sample_traces.lab.folder import Folder, lab_folder
 from sample_traces.lab.kernels import known
 from sample_traces.lab.machine import Machine
 from sample_traces.lab.truth import read_truth
 from traceview.parsers import open_trace
 from traceview.queries import analyze
+from traceview.record.script import script as printed_script
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(1200)]
 
@@ -110,8 +109,7 @@ class Recorded:
 def recorded(lab: Folder, tmp_path_factory: pytest.TempPathFactory) -> Recorded:
     """All cases of `traceview record` in one boot of 6.12 on `max`."""
     script = tmp_path_factory.mktemp("script") / "record.sh"
-    command = [sys.executable, "-m", "traceview", "record", "--script"]
-    script.write_bytes(subprocess.run(command, cwd=PROJECT, check=True, stdout=-1).stdout)
+    script.write_text(printed_script(("split", "args")), encoding="utf-8")
     asked = Boot(
         job_path("record"), "6.12", Machine(), CASES, files=(script,), project=True, seconds=900
     )
