@@ -1,5 +1,6 @@
 # What the kernels of ../kernel show: unmaps that free tables, and the dirty logs of slots up to 12 GiB, in every recorder.
-# Files: slot (slot.c) and operands of the kernel that runs. Arguments: on or off, whether new VMs defer; on if none.
+# Files: slot (slot.c) and operands of the kernel that runs. Arguments: on or off, whether new VMs defer; on if none; or
+# executed: they defer, and nothing is traced (boot --plugin).
 . /share/lib.sh
 suite_kernel() {
 	workload "$@" -i u1 -a dontneed -s 64K
@@ -15,7 +16,7 @@ if [ "${1:-}" = work ]; then truth "$2" kernel && exit; fi
 # Kprobes with arguments, and one on each TLBI of a range flush
 set_all_probes() {
 	set_probes
-	# struct kvm_pgtable_visit_ctx of 6.12, where there is no BTF
+	# struct kvm_pgtable_visit_ctx of 6.12, without BTF
 	[ -e /sys/kernel/btf/vmlinux ] || probe "p:$group/walker stage2_unmap_walker addr=+40(%x0):x64 level=+56(%x0):s8"
 	number=0
 	while IFS=, read -r at register instruction; do
@@ -32,30 +33,28 @@ start_over() {
 }
 
 unmap_defer=/sys/module/kvm/parameters/unmap_defer
-case ${1:-on} in on) side=Y ;; off) side=N ;; *) fail "not on or off: $1" ;; esac
+case ${1:-on} in on | executed) side=Y ;; off) side=N ;; *) fail "not on, off or executed: $1" ;; esac
 [ -e $unmap_defer ] || fail "no $unmap_defer: a kernel without the switch"
 echo "$side" > $unmap_defer
 facts
-grep -E ' [tTwW] ' /proc/kallsyms > "$OUT/kallsyms"
-[ ! -e /sys/kernel/btf/vmlinux ] || cp /sys/kernel/btf/vmlinux "$OUT/btf.vmlinux"
+if [ "${1:-on}" = executed ]; then truth insn kernel && exit; fi
 
 start_over
 set_all_probes
-set_to events/$group/enable 1
+set_to "events/$group/enable" 1
 as_text args kernel
 
-for what in deep operations; do
+for more in "" stage2_unmap_walker; do
 	start_over
-	eval "functions=\$$what"
 	# shellcheck disable=SC2086  # a list of names
-	trace_functions $functions
+	trace_functions $operations $more
 	options funcgraph-abstime funcgraph-proc
-	as_text $what kernel
+	as_text ${more:+visits-}fgraph kernel
 done
 
 start_over
 set_all_probes
-trace-cmd start -q -C mono -b 32768 -e $group > /dev/null || fail "trace-cmd start"
+trace-cmd start -q -C mono -b 32768 -e "$group" > /dev/null || fail "trace-cmd start"
 truth args-trace-cmd kernel
 trace-cmd stop
 lossless

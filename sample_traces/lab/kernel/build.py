@@ -8,10 +8,10 @@ range-operand-reverted   also without e3ba51ab24fd: 2^21 pages at once are not a
 
 The last two are BROKEN ON PURPOSE, for an emulator. The source is Debian's package `linux`, with
 Debian's patches, from the mirror of the host's apt; the configuration is allnoconfig and
-kernel.config. All share one tree and one object tree in the lab's folder (4 GB), so the second
+kernel.config. All share one tree and one object tree in the lab's folder (2 GB), so the second
 kernel and later ones compile only what their patch touches. Besides what every kernel of the lab
 has, `operands` says where the TLBIs of __kvm_tlb_flush_vmid_range are, as docs/how-to/record.sh
-takes them. Tried: 6.12.95-1~bpo12+1, gcc 12.2, pahole 1.24.
+takes them. Tried: 6.12.95-1~bpo12+1, gcc 12.2.
 Sources: Documentation/kbuild/kbuild.rst of 6.12, dpkg-source(1).
 """
 
@@ -49,7 +49,7 @@ VARIANTS: Final = {
 }
 PROGRAMS: Final = {
     "dpkg-source": "dpkg-dev", "patch": "patch", "make": "make", "gcc": "gcc", "flex": "flex",
-    "bison": "bison", "bc": "bc", "pahole": "dwarves",
+    "bison": "bison", "bc": "bc",
     "aarch64-linux-gnu-gcc": "gcc-aarch64-linux-gnu libc6-dev-arm64-cross",
 }  # fmt: skip
 CROSS: Final = "aarch64-linux-gnu-"
@@ -146,7 +146,6 @@ def compiled(
     said = run([f"{CROSS}objdump", "-d", "--no-show-raw-insn", f"--disassemble={FLUSH}",
                 str(shop.objects / "vmlinux")])  # fmt: skip
     yield "operands", "".join(f"{line}\n" for line in operands(said))
-    yield "System.map", (shop.objects / "System.map").read_text(encoding="utf-8")
 
 
 def patched(tree: Path, patch: Path, *how: str) -> None:

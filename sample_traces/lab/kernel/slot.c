@@ -3,7 +3,7 @@
  *
  *	slot ID SIZE_MIB...
  *
- * For each size a slot at IPA 1 GiB, backed by memory that nobody touches (8 GiB need no 8 GiB), KVM_MEM_LOG_DIRTY_PAGES
+ * For each size a slot at IPA 16 GiB, backed by memory that nobody touches (8 GiB need no 8 GiB), KVM_MEM_LOG_DIRTY_PAGES
  * set, between two lines of trace_marker, "lab begin ID.N ..." and "lab end ID.N" (docs/steps.md), then the slot goes. No
  * vCPU: nothing is mapped, and kvm_mmu_wp_memory_region() flushes all the same (arch/arm64/kvm/mmu.c, 6.12). It calls
  * __kvm_tlb_flush_vmid_range once per 2^21 pages, 8 GiB with 4K pages.
@@ -20,7 +20,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define IPA (1ul << 30)
+/* With LPA2 the base of a range operation counts 64 KiB: 0x40000, as in the operand that e3ba51ab24fd reports. */
+#define IPA (16ul << 30)
 
 static void set_slot(int vm, const void *memory, uint64_t bytes, uint32_t flags)
 {
