@@ -1,8 +1,8 @@
 """The back end perf: kprobes of tracefs' kprobe_events, recorded by `perf record -a`.
 
 perf cannot use function_graph (`perf ftrace` records no durations, or every function of each
-interrupt): what a preset wants of it becomes kprobes of entry and return (`kprobes_of`), which cost
-more per call. perf begins when told to over its control pipe, and says when it has.
+interrupt): what a preset wants of it becomes kprobes of entry and return (perf_probes.py), which
+cost more per call. perf begins when told to over its control pipe, and says when it has.
 
 perf.data does not say what its probes are on: the sidecar's kprobe_events does. Sources:
 perf-record(1) of perf 5.10 to 7.2, tools/perf/util/{evlist,machine}.c.
@@ -15,14 +15,13 @@ import re
 import select
 import signal
 from contextlib import suppress
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from traceview.errors import SettingError
 from traceview.record import program
 from traceview.record.backend import Losses
 from traceview.record.kernel_losses import KernelLosses
-from traceview.record.preset import Probe
+from traceview.record.preset import PRESETS
 from traceview.record.probes import GROUP, define
 
 if TYPE_CHECKING:
@@ -33,15 +32,6 @@ if TYPE_CHECKING:
 OLDEST: Final = (5, 10)  # --control fd:, with answers
 ANSWER_SECONDS: Final = 60
 LOST_RECORDS: Final = re.compile(r"^\s*(LOST(?:_SAMPLES)?) events:\s+(\d+)", re.MULTILINE)
-
-
-def kprobes_of(graph: tuple[str, ...], probes: tuple[Probe, ...]) -> tuple[Probe, ...]:
-    """*probes*, and those of entry and return of functions of *graph* that have none."""
-    there = {one.symbol for one in probes if one.returns and not one.offset}
-    further = [
-        Probe(event=re.sub(r"\W", "_", name), symbol=name) for name in graph if name not in there
-    ]
-    return (*probes, *further)
 
 
 class Perf:
@@ -68,8 +58,6 @@ class Perf:
             return ("perf cannot record remotes/hypervisor: use --backend tracefs",)
         if not host.kprobes:
             return ("the kernel has no kprobe_events, and perf has no function_graph",)
-        if not (plan.graph or plan.probes or plan.events):
-            return ("there is nothing to record",)
         return ()
 
     def limits(self, host: Host, plan: Plan) -> tuple[str, ...]:  # noqa: ARG002 - of the protocol
@@ -78,7 +66,7 @@ class Perf:
             "perf records no markers: name the steps by --steps FILE (docs/steps.md)",
             "what its buffers lose is known at the end only",
         ]
-        if plan.graph:
+        if PRESETS[plan.preset].graph:
             found.insert(
                 0,
                 "perf has no function_graph: the functions are recorded by kprobes of entry and"
@@ -88,7 +76,7 @@ class Perf:
 
     def prepare(self, setup: Setup) -> None:
         """Define the kprobes, and start perf without recording yet."""
-        self._setup = setup = replace(setup, plan=planned(setup.plan))
+        self._setup = setup
         define(setup.host.tracefs, setup.plan.probes)
         self._losses = KernelLosses(setup.host.tracefs)
         ours, theirs = os.pipe(), os.pipe()  # commands to perf, answers from perf
@@ -156,14 +144,9 @@ class Perf:
             raise SettingError(f"perf does not {word}: {self._child.said()}")
 
 
-def planned(plan: Plan) -> Plan:
-    """*plan* as perf can record it: kprobes in place of function_graph."""
-    return replace(plan, graph=(), probes=kprobes_of(plan.graph, plan.probes))
-
-
 def record_command(plan: Plan, file: str, control: tuple[int, int]) -> list[str]:
     """The command that records into *file* when *control* (commands, answers) says so."""
-    events = [f"{GROUP}:*"] if plan.probes else []
+    events = [f"{GROUP}:*"]  # a plan without kprobes is none for perf
     command = ["perf", "record", "-a", "-k", plan.clock, "-m", f"{mmap_kb(plan.buffer_kb)}K"]
     # Without build ids: perf would read all of its file again to list them.
     command += ["--no-buildid", "--no-buildid-cache", "-D", "-1"]

@@ -11,6 +11,7 @@ from traceview.errors import SettingError
 from traceview.record.answers import Chosen, answers
 from traceview.record.buffers import choose
 from traceview.record.names import base, by_base, resolve, resolve_events, resolve_probes
+from traceview.record.perf_probes import kprobes_of
 from traceview.record.plan import Plan
 from traceview.record.preset import FLUSH_IPA, FLUSH_RANGE, PRESETS, Probe
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from traceview.record.host import Host
 
 TRACEFS_BACKEND: Final = "tracefs"
+PERF_BACKEND: Final = "perf"
 # They run at EL2 outside VHE mode: the host's functions of these names exist and are not called.
 AT_EL2: Final = frozenset(
     {FLUSH_IPA, FLUSH_RANGE, "__kvm_tlb_flush_vmid", "enter_vmid_context", "exit_vmid_context",
@@ -53,6 +55,8 @@ def make_plan(host: Host, wish: Wish) -> Plan:
     functions = by_base(host.functions)
     graph, no_functions = resolve(preset.graph, host, functions)
     probes, no_probes = resolve_probes((*preset.probes, *operands), host, functions)
+    if wish.backend == PERF_BACKEND:
+        graph, probes = (), kprobes_of(graph, probes)
     events, no_events = resolve_events(preset.events, host)
     instance, where = _place(host, wish, graph=bool(graph))
     clock = "mono" if "mono" in host.clocks or not host.clocks else "local"
