@@ -44,12 +44,13 @@ WHOLE_VMID: Final = r"^(?:vmalls12e1|alle1)"
 VALID, TABLE = 0b01, 0b11
 LEAF_LEVEL: Final = 3
 OUTPUT_ADDRESS_END: Final = 1 << 48
-NONE: Final = 1 << 62
+NONE: Final = (1 << 63) - 1
 
 OBSERVED: Final = {
     "unmap_id": pl.Int64(), "cleared": pl.Int64(), "unread": pl.Int64(), "tables": pl.Int64(),
-    "not_invalidated": pl.Int64(), "early": pl.Int64(), "first_ipa": pl.Int64(),
-    "first_level": pl.Int64(), "first_early_ipa": pl.Int64(), "first_early_level": pl.Int64(),
+    "not_invalidated": pl.Int64(), "too_early": pl.Int64(), "hinted": pl.Int64(),
+    "first_ipa": pl.Int64(), "first_level": pl.Int64(), "first_early_ipa": pl.Int64(),
+    "first_early_level": pl.Int64(),
 }  # fmt: skip
 UNREAD: Final = "what an entry held, or which entry it was, was not recorded"
 BY_STORES: Final = "executed stores and instructions"
@@ -130,18 +131,19 @@ def _judged(rows: pl.DataFrame, puts: pl.DataFrame, page_bytes: int) -> pl.DataF
     early = pl.col("is_table") & (pl.col("released") < pl.col("done"))
     known = pl.col("known")
     return (
-        entries.with_columns((known & never).alias("never"), (known & early).alias("early"))
+        entries.with_columns((known & never).alias("never"), (known & early).alias("too_early"))
         .group_by("unmap", maintain_order=True)
         .agg(
             pl.len().alias("cleared"),
             (~known).sum().alias("unread"),
             pl.col("is_table").sum().alias("tables"),
             pl.col("never").sum().alias("not_invalidated"),
-            pl.col("early").sum().alias("early"),
+            pl.col("too_early").sum(),
+            (known & ~never & pl.col("hinted")).sum().alias("hinted"),
             pl.col("ipa").filter("never").first().alias("first_ipa"),
             pl.col("level").filter("never").first().alias("first_level"),
-            pl.col("ipa").filter("early").first().alias("first_early_ipa"),
-            pl.col("level").filter("early").first().alias("first_early_level"),
+            pl.col("ipa").filter("too_early").first().alias("first_early_ipa"),
+            pl.col("level").filter("too_early").first().alias("first_early_level"),
         )
     )
 
@@ -169,7 +171,10 @@ def _cleared(rows: pl.DataFrame, page_bytes: int) -> pl.DataFrame:
 
 
 def _invalidated(entries: pl.DataFrame, tlbi: pl.DataFrame, page_bytes: int) -> pl.DataFrame:
-    """*entries* with `invalidated`: the first TLBI behind `shown` that covers each, or NONE."""
+    """*entries* with `invalidated`: the first TLBI behind `shown` that covers each, or NONE.
+
+    `hinted`: that of a table names a level. Hints speak of leaves (36e008323926).
+    """
     op = pl.col("op")
     tlbi = tlbi.filter(op.str.contains(EVERYWHERE)).select(
         "unmap", "op", "ipa", "pages", pl.col("level").alias("hint"), by="at",
@@ -179,8 +184,7 @@ def _invalidated(entries: pl.DataFrame, tlbi: pl.DataFrame, page_bytes: int) -> 
     ranges = tlbi.filter(op.str.contains(A_RANGE))
     whole = tlbi.filter(op.str.contains(WHOLE_VMID))
     entries = entries.with_row_index("entry")
-    # A hint speaks of leaves of one level.
-    fits = pl.col("hint").is_null() | (~pl.col("is_table") & (pl.col("hint") == pl.col("level")))
+    fits = pl.col("hint").is_null() | (pl.col("hint") == pl.col("level"))
     fits &= ~(pl.col("is_table") & pl.col("leaves_alone")) & (pl.col("by") > pl.col("shown"))
     reaches = (pl.col("ipa") >= pl.col("ipa_right")) & (
         pl.col("ipa") < pl.col("ipa_right") + pl.col("pages") * page_bytes
@@ -191,12 +195,17 @@ def _invalidated(entries: pl.DataFrame, tlbi: pl.DataFrame, page_bytes: int) -> 
         entries.join(whole, on="unmap", how="inner").filter(pl.col("by") > pl.col("shown")),
     ]
     first = (
-        pl.concat([one.select("entry", "by") for one in found])
+        pl.concat([one.select("entry", "by", "hint") for one in found])
+        .sort("by")
         .group_by("entry")
-        .agg(pl.col("by").min().alias("invalidated"))
+        .agg(pl.col("by").first().alias("invalidated"), pl.col("hint").first())
     )
     joined = entries.join(first, on="entry", how="left", maintain_order="left")
-    return joined.with_columns(pl.col("invalidated").fill_null(NONE)).drop("entry")
+    return joined.select(
+        pl.exclude("entry", "hint", "invalidated"),
+        pl.col("invalidated").fill_null(NONE),
+        (pl.col("is_table") & pl.col("hint").is_not_null()).alias("hinted"),
+    )
 
 
 def _next(
@@ -216,27 +225,46 @@ def entries_invalidated(
 ) -> tuple[Check, pl.DataFrame]:
     """Whether the entries that unmaps (*rows*) cleared were invalidated, and tables in order."""
     rows = rows.join(entries.observed, on="unmap_id", how="left", maintain_order="left")
-    idle = pl.col("cleared").is_null()
+    bad = pl.any_horizontal(pl.col(name) > 0 for name in ("not_invalidated", "too_early", "hinted"))
+    rows = rows.with_columns(bad.fill_null(value=False).alias("bad"))
     reason = (
         pl.when(pl.col("excluded").is_not_null()).then("excluded")
-        .when(pl.col("unread") > 0).then(pl.lit(UNREAD))
+        .when(~pl.col("bad") & (pl.col("unread") > 0)).then(pl.lit(UNREAD))
     )  # fmt: skip
-    never, early = pl.col("not_invalidated") > 0, pl.col("early") > 0
-    said = pl.concat_str(
-        [
-            pl.when(never).then(pl.format(
-                "{} of {} cleared entries were not invalidated before it returned (the first: {},"
-                " level {})", "not_invalidated", "cleared", "first_ipa", "first_level")),
-            pl.when(early).then(pl.format(
-                "{} of {} page-table pages were released before the invalidation of the entry that"
-                " led there had completed (the first: {}, level {})",
-                "early", "tables", "first_early_ipa", "first_early_level")),
-        ],
-        separator="; ", ignore_nulls=True,
-    )  # fmt: skip
+    texts = [_said(row) if row["bad"] else None for row in rows.select("bad", *OBSERVED).to_dicts()]
     given = rows.with_columns(
-        reason.alias("reason"), idle.alias("idle"),
-        (never | early).fill_null(value=False).alias("bad"),
-        pl.lit(BY_STORES).alias("by"), said.alias("text"),
-    )  # fmt: skip
+        reason.alias("reason"),
+        pl.col("cleared").is_null().alias("idle"),
+        pl.lit(BY_STORES).alias("by"),
+        pl.Series("text", texts, pl.String),
+    )
     return judged(source_id, "entries-invalidated", "unmap", given, doubt=doubt)
+
+
+def _said(row: dict[str, int]) -> str:
+    """What is wrong with one unmap."""
+    parts = []
+    if row["not_invalidated"]:
+        parts.append(
+            f"{_of(row['not_invalidated'], row['cleared'], 'cleared entry', 'cleared entries')} not"
+            f" invalidated before it returned (the first: {row['first_ipa']:#x}, level"
+            f" {row['first_level']})"
+        )
+    if row["too_early"]:
+        pages = _of(row["too_early"], row["tables"], "page-table page", "page-table pages")
+        parts.append(
+            f"{pages} released before the invalidation of the entry that led there was complete (the first:"
+            f" {row['first_early_ipa']:#x}, level {row['first_early_level']})"
+        )
+    if row["hinted"]:
+        parts.append(
+            f"{_of(row['hinted'], row['tables'], 'table entry', 'table entries')} invalidated with"
+            " the hint of a level, which speaks of leaves alone (36e008323926)"
+        )
+    return "; ".join(parts)
+
+
+def _of(number: int, total: int, one: str, several: str) -> str:
+    """The number of the total, their noun, and the verb."""
+    of = f"{number} of " if number != total else ""
+    return f"{of}{total} {one if total == 1 else several} {'was' if number == 1 else 'were'}"

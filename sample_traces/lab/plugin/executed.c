@@ -2,7 +2,7 @@
  * ftrace could have printed. No tracer runs in the guest. docs/instructions.md tells what the lines
  * and the clock mean, and what they can prove.
  *
- * Arguments: list=FILE (of functions.py), out=FILE, el=1|2 (where the host kernel runs: 2 with VHE). */
+ * Arguments: list=FILE (of functions.py), out=FILE. */
 #include <glib.h>
 #include <inttypes.h>
 #include <pthread.h>
@@ -45,7 +45,7 @@ static struct guest guest;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static FILE *out;
 static struct qemu_plugin_scoreboard *stores;
-static unsigned exception_level = 2;
+static unsigned exception_level;
 static bool begun, headless;
 static uint64_t lines, lost_returns, too_deep, unreadable;
 static const struct function copied = {.name = "__arch_copy_from_user"};
@@ -98,7 +98,8 @@ static void begin_line(struct task *task, unsigned vcpu, unsigned ahead)
             cpu_of(task, vcpu), time / NS_PER_SECOND, time % NS_PER_SECOND);
 }
 
-/* The running task, NULL while it is not the host's kernel that runs. */
+/* The running task, NULL while it is not the host's kernel that runs. Guests and hypervisors have the
+ * same addresses and another exception level; the host's is that of whoever switches tasks first. */
 static struct task *running(void)
 {
     return access_exception_level() == exception_level ? task_at(access_task()) : NULL;
@@ -298,6 +299,8 @@ static void on_switch(unsigned vcpu, void *data)
     (void)vcpu;
     (void)data;
     pthread_mutex_lock(&lock);
+    if (!exception_level)
+        exception_level = access_exception_level();
     if (running())
         task_at(access_x(1))->named = false;
     pthread_mutex_unlock(&lock);
@@ -393,8 +396,7 @@ static void on_translate(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
         }
         found.ahead = (unsigned)(end - at - 1);
         found.function = guest_function(&guest, found.pc);
-        if (found.pc & KERNEL_ADDRESSES)
-            look_at(insn, &found, code_of(insn));
+        look_at(insn, &found, code_of(insn));
     }
 }
 
@@ -429,8 +431,6 @@ static bool read_options(int argc, char **argv)
             list = argv[at] + strlen("list=");
         } else if (g_str_has_prefix(argv[at], "out=")) {
             to = argv[at] + strlen("out=");
-        } else if (!strcmp(argv[at], "el=1") || !strcmp(argv[at], "el=2")) {
-            exception_level = (unsigned)(argv[at][3] - '0');
         } else {
             fprintf(stderr, "no argument of this plugin: %s\n", argv[at]);
             return false;
@@ -442,6 +442,10 @@ static bool read_options(int argc, char **argv)
     }
     if (!guest_read(&guest, list))
         return false;
+    if (!guest.switch_to) {
+        fprintf(stderr, "%s: no cpu_switch_to\n", list);
+        return false;
+    }
     out = fopen(to, "w");
     if (!out)
         perror(to);

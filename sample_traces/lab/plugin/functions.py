@@ -82,6 +82,8 @@ def listed(kallsyms: str, btf: Btf | None) -> Iterator[str]:
             f"no {UNMAP} among {len(symbols)} symbols\n"
             "is it /proc/kallsyms of a kernel with KVM, read with kptr_restrict 0?"
         )
+    if "cpu_switch_to" not in at:
+        raise LabError("no cpu_switch_to among the symbols, so tasks cannot be told apart")
     for name, keyword in SINGLE.items():
         if name in at:
             yield f"{keyword} {at[name]:x}"
