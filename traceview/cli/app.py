@@ -17,6 +17,7 @@ from traceview.cli import (
     info,
     predict,
     query,
+    record,
     simulate,
     verify,
 )
@@ -48,6 +49,10 @@ app.command("simulate", epilog=EPILOG)(simulate.simulate)
 app.command("predict", epilog=EPILOG)(predict.predict)
 app.command("query", epilog=EPILOG)(query.query)
 app.command("verify", epilog=EPILOG)(verify.verify)
+# What follows the command's name is the command's.
+app.command("record", epilog=EPILOG, context_settings={"allow_interspersed_args": False})(
+    record.record
+)
 
 
 def _version(asked: bool) -> None:  # noqa: FBT001 - the signature of an option's callback

@@ -243,7 +243,7 @@ def _record(asked: Asked, *, dry_run: bool, as_json: bool) -> None:
         raise SettingError("where to is not said\nvalid: -o DIR, a folder that is made")
     from traceview.record.probing import look  # noqa: PLC0415
 
-    host = look(asked.root)
+    host = look(asked.root, asked.backend)
     plan, backend = planned(asked, host, asked.presets[0])
     if dry_run:
         _show_plan(asked, host, plan, backend, as_json=as_json)

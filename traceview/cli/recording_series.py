@@ -35,7 +35,7 @@ def record_series(
         raise SettingError("several runs want --runs N, --label LABEL and --against LABEL")
     if not asked.command and asked.seconds is None:
         raise SettingError("several runs want a command, or --duration")
-    host = look(asked.root)
+    host = look(asked.root, asked.backend)
     made = _series(asked, host, runs, against, seed, switches)
     for preset in made.presets:
         planned(asked, host, preset)
@@ -100,7 +100,7 @@ def record_next(asked: Asked, folder: Path) -> None:
         seconds=series.seconds, buffer_kb=series.buffer_kb, top_level=series.top_level,
         said=Said(origin=series.origin),
     )  # fmt: skip
-    host = look(asked.root)
+    host = look(asked.root, asked.backend)
     if series.switched:
         _record_all(asked, host, folder, series)
         return

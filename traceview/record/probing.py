@@ -71,8 +71,8 @@ class Place:
         return (done.stdout or done.stderr).decode("utf-8", "replace")
 
 
-def look(root: Path = Path("/")) -> Host:
-    """Everything about the host."""
+def look(root: Path = Path("/"), backend: str | None = None) -> Host:
+    """Everything about the host. *backend*: only this program is asked for its version."""
     place = Place(root)
     tracefs = _tracefs(root)
     log = boot_log(place)
@@ -104,7 +104,7 @@ def look(root: Path = Path("/")) -> Host:
         memory_available_kb=_available_kb(place),
         defer_switch=(root / "sys/module/kvm/parameters/unmap_defer").exists(),
         virtual=virtual_hint(root),
-        programs=_programs(place),
+        programs=_programs(place, backend),
         facts=_facts(place, log),
         unknowns=tuple(place.unknowns),
     )  # fmt: skip
@@ -190,11 +190,14 @@ def _available_kb(place: Place) -> int | None:
     return None if found is None else int(found[1])
 
 
-def _programs(place: Place) -> dict[str, str]:
-    """Version by name, `?` where it is there and does not say."""
+def _programs(place: Place, backend: str | None) -> dict[str, str]:
+    """Version by name, `?` where it is there and does not say, or was not asked."""
     found = {}
     for name in PROGRAMS:
-        if place.program(name) is not None:
+        if place.program(name) is None:
+            continue
+        found[name] = "?"
+        if backend in {None, name}:
             said = VERSION.search(
                 place.said((name, "--version"), fails=True)
             )  # trace-cmd 3.1's is 1
