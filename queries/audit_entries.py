@@ -253,8 +253,8 @@ def _said(row: dict[str, int]) -> str:
     if row["too_early"]:
         pages = _of(row["too_early"], row["tables"], "page-table page", "page-table pages")
         parts.append(
-            f"{pages} released before the invalidation of the entry that led there was complete (the first:"
-            f" {row['first_early_ipa']:#x}, level {row['first_early_level']})"
+            f"{pages} released before the invalidation of the entry that led there was complete"
+            f" (the first: {row['first_early_ipa']:#x}, level {row['first_early_level']})"
         )
     if row["hinted"]:
         parts.append(

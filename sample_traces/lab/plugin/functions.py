@@ -15,10 +15,11 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from sample_traces.lab.errors import LabError
-from sample_traces.lab.plugin.btf import Btf
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+    from sample_traces.lab.plugin.btf import Btf
 
 UNMAP: Final = "kvm_pgtable_stage2_unmap"
 WALKER: Final = "stage2_unmap_walker"
