@@ -13,6 +13,7 @@ from sample_traces.lab.apt import Apt, Package, fetched, newest
 from sample_traces.lab.errors import LabError
 from sample_traces.lab.folder import PROJECT
 from sample_traces.lab.programs import run
+from sample_traces.lab.stamp import digest, is_current, mark
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,18 +49,9 @@ SERIES: Final = (
 # trace-cmd 3.4, perf 7, Perfetto 56: older suites have no Perfetto.
 USERLAND_SUITE: Final = "forky"
 USERLAND: Final = ("busybox-static", "trace-cmd", "linux-perf", "perfetto", "python3")
-# What `traceview record` imports, by name: typer also asks for pydantic, which is machine code and
-# is not imported.
-WHEELS: Final = (
-    "annotated-doc",
-    "markdown-it-py",
-    "mdurl",
-    "pygments",
-    "rich",
-    "shellingham",
-    "typer",
-    "typing_extensions",
-)
+# What `traceview record` imports, with what that needs.
+WHEELS: Final = ("rich", "typer")
+PLATFORMS: Final = ("manylinux_2_17_aarch64", "manylinux2014_aarch64", "any")
 
 
 class Fetcher:
@@ -81,8 +73,10 @@ class Fetcher:
             apt = self._apt(USERLAND_SUITE)
             apt.download(apt.closure(USERLAND), target)
         python = python_version(fetched(target))
-        if self._again or not any(self._folder.wheels.glob("*.whl")):
+        made_of = digest([PROJECT / "constraints.txt"], python, *WHEELS, *PLATFORMS)
+        if self._again or not is_current(self._folder.wheels, made_of):
             fetch_wheels(self._folder, python)
+            mark(self._folder.wheels, made_of)
 
     def _wanted(self, name: str) -> bool:
         return self._again or not fetched(self._folder.debs / name)
@@ -122,20 +116,15 @@ def python_version(packages: Sequence[Package]) -> str:
 
 
 def fetch_wheels(folder: Folder, python: str) -> None:
-    """Python packages without machine code, in the versions of constraints.txt."""
+    """Python packages for the guest, in the versions of constraints.txt."""
     folder.wheels.mkdir(parents=True, exist_ok=True)
     for old in folder.wheels.glob("*.whl"):
         old.unlink()
-    where = (
-        "--no-deps",
-        "--dest",
-        str(folder.wheels),
-        "--constraint",
-        str(PROJECT / "constraints.txt"),
-    )
-    pure = ("--only-binary=:all:", "--platform=any", "--implementation=py", "--abi=none")
+    where = ("--dest", str(folder.wheels), "--constraint", str(PROJECT / "constraints.txt"))
+    built = ("--only-binary=:all:", "--implementation=cp", f"--python-version={python}")
+    abis = (f"--abi=cp{python.replace('.', '')}", "--abi=none")
     command = (sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check")
-    run([*command, *where, *pure, f"--python-version={python}", *WHEELS])
+    run([*command, *where, *built, *abis, *(f"--platform={one}" for one in PLATFORMS), *WHEELS])
     say(f"{len(list(folder.wheels.glob('*.whl')))} Python packages for Python {python}")
 
 
