@@ -58,7 +58,8 @@ def measured_cost(rows: pl.DataFrame, kind: Kind) -> CallCost | None:
         return None
     low, high = (float(np.median(each[name].to_numpy())) for name in ("_low", "_high"))
     if each["value"].null_count():
-        return CallCost((low + high) / 2, low, high, 0.0, "measured")
+        # As everywhere: the shortest traced call is taken to be nothing but tracing.
+        return CallCost(low, low, high, 0.0, "measured")
     values = each["value"].to_numpy()
     middle = float(np.median(values))
     if middle <= 0:

@@ -36,8 +36,9 @@ if TYPE_CHECKING:
 
 # What the caller does around a call goes with it: arguments, a branch, and an ISB (kvm_call_hyp(),
 # arch/arm64/include/asm/kvm_host.h); the call itself has three ISBs, three DSBs and two TLBIs. Of
-# executed instructions it is 4 of 102. A part of the call: as taken, least, most.
-AROUND: Final = (0.05, 0.0, 0.1)
+# executed instructions it is 4 of 102, and less where a DSB takes longer than an instruction. A
+# part of the call: as taken, least, most.
+AROUND: Final = (0.02, 0.0, 0.05)
 # Where an unmap makes many more calls than were measured in one, each may be shorter than the
 # lone ones: caches are warm, and what a flush before it left is less. Where both were measured (an
 # emulator whose TLBIs are dear) those in a row took a third to two thirds of the lone ones.

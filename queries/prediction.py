@@ -17,6 +17,7 @@ import polars as pl
 
 from traceview.errors import QueryError
 from traceview.queries.duration_step import duration_step_of
+from traceview.queries.observer import priced
 from traceview.queries.predicted_cell import (
     Costs,
     Predicted,
@@ -36,13 +37,14 @@ from traceview.queries.prediction_locations import (
     without_spread,
 )
 from traceview.queries.prediction_refusals import host_of, refuse
-from traceview.queries.prediction_sizes import Size, SizeFit, sizes_of
+from traceview.queries.prediction_sizes import Size, sizes_of
 from traceview.queries.strategy_counts import Counts, counts, range_operations
 
 if TYPE_CHECKING:
     from traceview.queries.analysis import Analysis
     from traceview.queries.prediction_refusals import Host
     from traceview.queries.prediction_sizes import AskedSize
+    from traceview.queries.size_costs import SizeFit
     from traceview.queries.strategy_counts import Strategy, Tables
 
 NO_COSTS: Final = Costs(None, None, None)
@@ -104,6 +106,12 @@ class Prediction:
     not_costed: int = 0
     analysis: Analysis | None = field(default=None, repr=False)
 
+    @property
+    def levels_unknown(self) -> bool:
+        """Whether no unmap says of which level its leaves are."""
+        leaves = self.measured.timed.filter(pl.col("leaves") > 0)
+        return leaves["level"].unique().to_list() == ["unknown"]
+
 
 def predict(analysis: Analysis, wish: Wish, calibration: Analysis | None = None) -> Prediction:
     """What *wish* asks of the unmaps of *analysis*, which is priced (observer.py).
@@ -111,6 +119,7 @@ def predict(analysis: Analysis, wish: Wish, calibration: Analysis | None = None)
     Raises QueryError where the traces cannot bear a prediction.
     """
     host = host_of(analysis, wish.as_if)
+    analysis = as_one(analysis, calibration)
     taken = measured(analysis, calibration)
     strategy = refuse(taken, host, wish.strategy, several_cpus=wish.cpus is not None)
     taken = _of_level(taken, wish.level)
@@ -125,6 +134,18 @@ def predict(analysis: Analysis, wish: Wish, calibration: Analysis | None = None)
         without_spread(taken.timed, quantum), quantum, pooled, found, fitted, sizes, not_costed,
         analysis,
     )  # fmt: skip
+
+
+def as_one(analysis: Analysis, calibration: Analysis | None) -> Analysis:
+    """*analysis* as traces of one label, so that its captures calibrate each other.
+
+    Where nobody gave them any label, each trace would be one of its own.
+    """
+    labels = analysis.sources["label"]
+    if calibration is not None or len(labels) < 2 or labels.null_count() < len(labels):
+        return analysis
+    sources = analysis.sources.with_columns(pl.lit("traces").alias("label"))
+    return priced(replace(analysis, sources=sources))
 
 
 def predicted_cells(

@@ -7,8 +7,8 @@ captures, without what their traced calls cost where that is known (`corrected`)
 it is not (`traced`), and as they are where an emulator recorded instructions at no cost (`insn`).
 
 A cell holds unmaps of one step, leaf level, trigger, number of leaves and of freed tables, length
-of range where it is recorded, and number of CPUs. Without steps, numbers of leaves within an eighth
-of an octave are one cell where there are many.
+of range where it is recorded, and number of CPUs. Where there are very many, numbers of leaves
+within an eighth of an octave are one.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ COUNTS: Final = (
 CALLS: Final = ("invalidate_leaf", "invalidate_table", "invalidate_range", "cmo")
 BOUNDS: Final = ("", "_low", "_high")
 FACTS: Final = ("strategy", "trigger", "level", "tables", *COUNTS)
-# Beyond so many cells without a step they are joined.
+# Beyond so many cells neighbouring sizes are joined.
 MOST_CELLS: Final = 60
 NOT_STATED: Final = "not stated"
 
@@ -211,6 +211,7 @@ def _as_cells(timed: pl.DataFrame, detailed: pl.DataFrame) -> tuple[pl.DataFrame
     joined = [
         of.with_columns(
             binned.cast(pl.Int64).alias("bin"),
+            pl.lit(None, dtype=pl.String).alias("stem"),
             pl.lit(None, dtype=pl.Int64).alias("tables"),
             pl.lit(None, dtype=pl.UInt64).alias("length_bytes"),
         ).with_columns(

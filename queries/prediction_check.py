@@ -15,6 +15,7 @@ import polars as pl
 
 from traceview.errors import QueryError
 from traceview.queries.duration_step import duration_step_of
+from traceview.queries.prediction import as_one
 from traceview.queries.prediction_cells import PLACE, measured
 from traceview.queries.prediction_locations import cells_of, locations
 
@@ -87,6 +88,7 @@ def check(of: Prediction, truth: Analysis, calibration: Analysis | None = None) 
 
     Raises QueryError where none of them is in the place of one that is predicted.
     """
+    truth = as_one(truth, calibration)
     there = measured(truth, calibration)
     pairs = _pairs(of, there)
     times = tuple(_times(of, there, duration_step_of(truth)))

@@ -18,8 +18,8 @@ import numpy as np
 import polars as pl
 
 from traceview.queries.moderated_noise import median_factor, moderated, reach, variances_of
-from traceview.queries.prediction_locations import cells_of, locations
-from traceview.queries.prediction_sizes import LEAST, work_of
+from traceview.queries.prediction_locations import MOST, cells_of, locations
+from traceview.queries.size_costs import LEAST, work_of
 from traceview.queries.unmap_costs import fit
 
 if TYPE_CHECKING:
@@ -41,7 +41,6 @@ IN_HALF: Final = 2
 MIN_RUNS: Final = 3
 # What the project asks of a prediction: so much of them within their interval, none wider.
 ENOUGH: Final = 0.9
-MOST: Final = 50.0  # on the log scale, of what is still a float
 NARROW: Final = 0.15
 
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 ALIKE: Final = 0.5
 # Times of fewer steps of the clock are alike on any host.
 STEPS: Final = 100
+MOST: Final = 50.0  # on the log scale, of what is still a float
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ class Location:
 
     def interval(self) -> tuple[float, float]:
         """Between what the typical time of further unmaps lies."""
-        half = reach(self.freedom) * self.further + self.tick
+        half = min(MOST, reach(self.freedom) * self.further + self.tick)
         return self.ns * float(np.exp(-half)), self.ns * float(np.exp(half))
 
 

@@ -38,13 +38,7 @@ class Host:
     page_bytes: int
     origin: str
     cpus: tuple[int, ...]
-    label: str | None
     as_if: bool
-
-    @property
-    def is_real(self) -> bool:
-        """Whether times are those of hardware."""
-        return self.origin == "hardware"
 
 
 def host_of(analysis: Analysis, as_if: bool) -> Host:  # noqa: FBT001 - a field of what it makes
@@ -60,12 +54,11 @@ def host_of(analysis: Analysis, as_if: bool) -> Host:  # noqa: FBT001 - a field 
                 " kernel\nvalid: captures of one kernel on one machine; `compare` is for two"
             )
         found[fact] = stated[0] if stated else None
-    labels = analysis.sources["label"].drop_nulls().unique(maintain_order=True).to_list()
     cpus = analysis.sources["cpus"].drop_nulls().unique().sort().to_list()
     return Host(
         found["kernel"], found["fwb"], found["tlbirange"], found["lpa2"],
         int(found["page_size_bytes"] or 4096), found["origin"] or "unknown", tuple(cpus),
-        labels[0] if len(labels) == 1 else None, as_if,
+        as_if,
     )  # fmt: skip
 
 

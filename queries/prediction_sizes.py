@@ -1,9 +1,7 @@
 """Unmaps of other sizes: what they hold, what they take, and how far that can be trusted.
 
 A range of that size is taken to be wholly mapped by leaves of one level, and to free tables as the
-measured ones did. Its time is that of costs fitted to the measured sizes (unmap_costs.py). How far
-beyond them it may lie is what the sizes themselves show: the costs are fitted to the smaller ones
-alone, and the larger ones are predicted; as far as that succeeds, the largest may be exceeded.
+measured ones did. Its time is that of costs fitted to the measured sizes (size_costs.py).
 """
 
 from __future__ import annotations
@@ -15,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from traceview.errors import SettingError
+from traceview.queries.size_costs import LEVELS, WIDE, SizeFit, fitted_costs, interval_of
 from traceview.queries.strategy_counts import (
     LARGEST_BYTES,
     LEAF_PUTS,
@@ -23,7 +22,7 @@ from traceview.queries.strategy_counts import (
     counts,
     range_operations,
 )
-from traceview.queries.unmap_costs import Fit, Work, fit
+from traceview.queries.unmap_costs import Work
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,13 +33,6 @@ if TYPE_CHECKING:
 
 SIZE: Final = re.compile(r"(?P<number>\d{1,12})\s*(?P<unit>[KMG]?)(?:i?B)?|(?P<leaves>\d{1,9})")
 UNITS: Final = {"": 0, "K": 10, "M": 20, "G": 30}
-LEVELS: Final = {"l1": 1, "l2": 2, "l3": 3}
-# A size that was left out counts as predicted if it is so near, and in its interval.
-NEAR: Final = 0.15
-# An interval wider than this, relative, shows nothing by holding what was measured.
-WIDE: Final = 0.5
-# Below this, an exact interval of a machine without noise would be one of rounding.
-LEAST: Final = 1e-4
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,57 +45,11 @@ class AskedSize:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
-    """One size that was predicted from others: `measured` and `value` (ns), its interval.
-
-    `factor`: how many times the leaves of the largest size that the costs were fitted to.
-    """
-
-    leaves: float
-    measured: float
-    value: float
-    low: float
-    high: float
-    factor: float
-
-    @property
-    def covered(self) -> bool:
-        """Whether the interval holds what was measured."""
-        return self.low <= self.measured <= self.high
-
-    @property
-    def off(self) -> float:
-        """Relative to what was measured."""
-        return self.value / self.measured - 1
-
-    @property
-    def half_width(self) -> float:
-        """Of the interval, relative to the value."""
-        return (self.high - self.low) / 2 / self.value if self.value > 0 else float("inf")
-
-
-@dataclass(frozen=True, slots=True)
-class SizeFit:
-    """`now` fits what was measured, `then` what is predicted (`least`, `most`: its corners).
-
-    `left_out`: each size predicted from the others; `beyond`: larger ones from smaller ones;
-    `trust`: how many times the leaves of the largest size may be predicted.
-    """
-
-    now: Fit
-    then: Fit
-    least: Fit | None
-    most: Fit | None
-    left_out: tuple[Held, ...]
-    beyond: tuple[Held, ...]
-    trust: float
-    smallest: float
-    largest: float
-
-
-@dataclass(frozen=True, slots=True)
 class Size:
-    """An asked size: its counts and its time, or why it has none (`refused`)."""
+    """An asked size: its counts and its time, or why it has none (`refused`).
+
+    `freed`: fewest and most tables that it frees; `counts` has what lies between.
+    """
 
     asked: AskedSize
     counts: Counts | None
@@ -112,6 +58,7 @@ class Size:
     high: float | None
     refused: str | None
     level: str | None = None
+    freed: tuple[int, int] = (0, 0)
 
     @property
     def half_width(self) -> float | None:
@@ -138,14 +85,6 @@ def parse_sizes(text: str) -> tuple[AskedSize, ...]:
     return tuple(found)
 
 
-def work_of(cell: Cell) -> Work:
-    """What the unmaps of a cell hold."""
-    where = cell.location.cell
-    level, leaves = where["level"], float(cell.before.leaves)
-    name = level if level in LEVELS else "leaf"
-    return Work(((name, leaves),) if leaves else (), float(cell.before.tables))
-
-
 @dataclass(frozen=True, slots=True)
 class _Asked:
     """What sizes are asked of: `level` of the leaves (None: unknown), `name` of their cost."""
@@ -163,97 +102,12 @@ def sizes_of(
     stated_level: str | None,
 ) -> tuple[SizeFit | str, tuple[Size, ...]]:  # fmt: skip
     """The fitted costs, or why there are none; and each of the sizes that are *asked*."""
-    fitted = _fitted(cells)
+    fitted = fitted_costs(cells)
     seen = _one_level(cells)
     level = seen if seen in LEVELS else stated_level
     name = seen if seen is None or seen in LEVELS else "leaf"
     of = _Asked(cells, host, to, tables, level, name)
     return fitted, tuple(_size(one, fitted, of) for one in asked)
-
-
-def _fitted(cells: Sequence[Cell]) -> SizeFit | str:
-    works = [work_of(cell) for cell in cells]
-    now = _fit(works, [cell.location.ns for cell in cells], [c.location.error for c in cells])
-    then = _fit(works, [cell.then.value for cell in cells], [c.then.error for c in cells])
-    if now is None or then is None:
-        different = len({work.total for work in works if work.total})
-        return (
-            f"{different} numbers of leaves do not tell a cost per leaf from a base: it takes three"
-            " at least, of a time that is more than the calls in it"
-        )
-    ends = [
-        _fit(works, [getattr(cell.then, end) for cell in cells], [c.then.error for c in cells])
-        for end in ("least", "most")
-    ]
-    left_out, beyond = _leave_one_out(cells, works), _beyond(cells, works)
-    sizes = sorted(work.total for work in works if work.total)
-    return SizeFit(now, then, ends[0], ends[1], left_out, beyond, _trust(beyond), sizes[0],
-                   sizes[-1])  # fmt: skip
-
-
-def _fit(works: Sequence[Work], times: Sequence[float], errors: Sequence[float]) -> Fit | None:
-    variances = np.minimum(np.array(errors, dtype=np.float64), 10.0) ** 2
-    return fit(works, np.array(times, dtype=np.float64), variances)
-
-
-def _leave_one_out(cells: Sequence[Cell], works: Sequence[Work]) -> tuple[Held, ...]:
-    """Each size predicted from all others; unmaps of as many leaves go together."""
-    found = []
-    for at, work in enumerate(works):
-        others = [n for n, other in enumerate(works) if other.total != work.total]
-        held = _held(cells, works, others, at)
-        found += [] if held is None or not work.total else [held]
-    return tuple(found)
-
-
-def _beyond(cells: Sequence[Cell], works: Sequence[Work]) -> tuple[Held, ...]:
-    """All larger sizes predicted from the smaller ones, for each size as the largest."""
-    found = []
-    for most in sorted({work.total for work in works if work.total}):
-        smaller = [n for n, work in enumerate(works) if work.total <= most]
-        for at, work in enumerate(works):
-            held = _held(cells, works, smaller, at) if work.total > most else None
-            found += [] if held is None else [held]
-    return tuple(found)
-
-
-def _held(
-    cells: Sequence[Cell], works: Sequence[Work], others: Sequence[int], at: int
-) -> Held | None:
-    """Cell *at* as the cells *others* predict it, of what was measured."""
-    names = {name for n in others for name, number in works[n].leaves if number}
-    if not {name for name, number in works[at].leaves if number} <= names:
-        return None
-    found = _fit([works[n] for n in others], [cells[n].location.ns for n in others],
-                 [cells[n].location.error for n in others])  # fmt: skip
-    if found is None or found.cells - len(found.names) < 1:
-        return None
-    value, error = found.at(works[at])
-    if value <= 0:
-        return None
-    own = cells[at].location
-    low, high = _interval(value, value, value, found.reach, error, own.further)
-    largest = max(works[n].total for n in others)
-    return Held(works[at].total, own.ns, value, low, high, works[at].total / largest)
-
-
-def _interval(
-    value: float, least: float, most: float, reach: float, error: float, further: float
-) -> tuple[float, float]:
-    """On the log scale, where an error may be more than the whole."""
-    half = min(50.0, max(LEAST, reach * float(np.hypot(error, further))))
-    return min(value, least) * float(np.exp(-half)), max(value, most) * float(np.exp(half))
-
-
-def _trust(beyond: Sequence[Held]) -> float:
-    """The largest factor up to which every larger size was predicted."""
-    trusted = 1.0
-    beyond = [one for one in beyond if one.half_width <= WIDE]
-    for factor in sorted({one.factor for one in beyond}):
-        if not all(one.covered and abs(one.off) <= NEAR for one in beyond if one.factor <= factor):
-            break
-        trusted = factor
-    return trusted
 
 
 def _one_level(cells: Sequence[Cell]) -> str | None:
@@ -372,12 +226,12 @@ def _timed(asked: AskedSize, leaves: int, fitted: SizeFit, of: _Asked) -> Size:
     )  # fmt: skip
     if value <= 0:
         return _refused(asked, "the fitted costs leave no time for it", of)
-    low, high = _interval(value, least, most, fitted.then.reach, error, further)
+    low, high = interval_of(value, least, most, fitted.then.reach, error, further)
     low = 0.0 if fitted.least is None else low
     if fitted.then.reach * error > WIDE:
         return _refused(asked, _misfit(fitted), of)
     return Size(asked, _counts(asked, leaves, round(sum(freed) / 2), of), value, low, high, None,
-                of.level)  # fmt: skip
+                of.level, freed)  # fmt: skip
 
 
 def _counts(asked: AskedSize, leaves: int, freed: int, of: _Asked) -> Counts:

@@ -149,8 +149,13 @@ def _size(one: Size) -> tuple[str, ...]:
     return (
         one.asked.text, count(counts.leaves), ns(one.value or 0.0), span(low, high),
         percent(one.half_width or 0.0), count(counts.invalidate_leaf),
-        count(counts.invalidate_range), count(counts.tables),
+        count(counts.invalidate_range), _between(one.freed),
     )  # fmt: skip
+
+
+def _between(ends: tuple[int, int]) -> str:
+    fewest, most = ends
+    return count(fewest) if fewest == most else f"{count(fewest)} .. {count(most)}"
 
 
 def _costs(found: Prediction) -> Iterator[Block]:

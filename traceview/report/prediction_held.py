@@ -158,7 +158,8 @@ def _why(held: Check) -> Iterator[str]:
         walk = cell.walk_now - cell.walk_there
         yield (
             f"of {name_of(cell.cell)} the prediction is off by {_signed(off)}: the walk is"
-            f" {_signed(walk)} here against there, the calls make the rest ({_signed(off - walk)})"
+            f" {_signed(walk)} here against there{_each(cell, walk)}, the calls make the rest"
+            f" ({_signed(off - walk)})"
         )
     if held.facts:
         said = ", ".join(f"{name} {clean(here)} here, {clean(there)} there"
@@ -172,6 +173,20 @@ def _why(held: Check) -> Iterator[str]:
             "no stated fact of host or kernel differs; where nobody stated the kernel, the walk may"
             " be another one all the same"
         )
+    if held.not_matched:
+        yield f"{plural(held.not_matched, 'unmap')} of the traces have no twin there"
+
+
+def _each(one: CheckedTime, walk: float) -> str:
+    """The walk holds what is around the calls, and what tracing them cost beyond the estimate."""
+    before, after = one.cell.before, one.cell.after
+    calls = abs(before.invalidate_leaf - after.invalidate_leaf)
+    if not calls:
+        return ""
+    return (
+        f" ({walk / calls:+.1f} ns for each of {count(calls)} calls that only one of them makes:"
+        " what is around a call is in the walk, as is what tracing it cost beyond the estimate)"
+    )
 
 
 def _signed(value: float) -> str:

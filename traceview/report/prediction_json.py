@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from traceview.queries.prediction import Cell, Prediction
     from traceview.queries.prediction_check import Check
     from traceview.queries.prediction_holdout import Trial
-    from traceview.queries.prediction_sizes import Held, Size
+    from traceview.queries.prediction_sizes import Size
+    from traceview.queries.size_costs import Held
 
 
 def prediction_json(
@@ -113,6 +114,8 @@ def _size(one: Size) -> dict[str, Any]:
         "low_ns": one.low,
         "high_ns": one.high,
         "half_width": one.half_width,
+        "tables_freed_fewest": one.freed[0],
+        "tables_freed_most": one.freed[1],
         "refused": one.refused,
     }
 

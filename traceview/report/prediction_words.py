@@ -32,7 +32,7 @@ ASSUMPTIONS: Final = {
     "range": "a range call holds the frame of a call for a leaf (DSBs, vmalle1is, context): it"
     " takes that much at least, and one more for each of its range operations at most",
     "around": "the walk stays as it is, but for the work around the calls that go or come: nothing"
-    " to 10% of a call",
+    " to 5% of a call",
     "tracing": "what tracing cost the unmap: between the most and the least that is possible",
     "row": "many calls in a row take as long each as the few that were measured, or a third of it",
 }
@@ -136,6 +136,14 @@ def caveats_of(found: Prediction) -> Iterator[tuple[str, bool]]:
         yield from _whether_it_defers(found)
     if found.measured.basis == "traced":
         yield TRACED, True
+    if found.wish.level is not None and found.levels_unknown:
+        yield (
+            (
+                f"no trace says of which level its leaves are: --level {found.wish.level[1:]} is"
+                " taken as stated, of all of them"
+            ),
+            True,
+        )
     yield unit(found), found.no_spread
     if found.not_costed:
         yield f"{plural(found.not_costed, 'unmap')}: no call like theirs was measured", False

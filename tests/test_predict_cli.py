@@ -1,0 +1,104 @@
+"""`traceview predict`: what it prints, refuses and exits with."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from traceview.cli.app import app
+
+SWITCH = Path(__file__).parent.parent / "sample_traces" / "switch-6.12"
+SAMPLES = SWITCH.parent
+GOLDEN = Path(__file__).parent / "golden"
+BASE = [str(path) for path in sorted(SWITCH.glob("per-leaf-run-0[146]-*.xz"))]
+OTHER = [str(path) for path in sorted(SWITCH.glob("deferred-run-0[235]-*.xz"))]
+DEFERRED = ("--strategy", "deferred_range")
+
+
+def run(*arguments: str) -> tuple[int, str, str]:
+    done = CliRunner().invoke(app, ["predict", *arguments], env={"COLUMNS": "120"})
+    return done.exit_code, done.stdout, done.stderr
+
+
+def against(paths: list[str]) -> list[str]:
+    return [word for path in paths for word in ("--against", path)]
+
+
+def test_the_report_of_the_bundled_pair_is_the_golden_one() -> None:
+    code, text, _ = run(*BASE, *DEFERRED, "--sizes", "768,2048,16M,100000", *against(OTHER))
+    assert text == (GOLDEN / "predict-switch.txt").read_text(encoding="utf-8")
+    assert code == 0
+
+
+def test_mail_and_markdown_say_the_same() -> None:
+    _, mail, _ = run(*BASE, *DEFERRED, "--mail")
+    assert mail == (GOLDEN / "predict-switch-mail.txt").read_text(encoding="utf-8")
+    assert max(map(len, mail.splitlines())) <= 72
+    _, marked, _ = run(*BASE[:2], *DEFERRED, "--markdown")
+    assert "## Held out and predicted" in marked
+    assert "the times are no evidence about hardware" in marked
+
+
+def test_the_document_holds_counts_times_and_what_was_held_out() -> None:
+    code, text, _ = run(*BASE, *DEFERRED, "--json", *against(OTHER))
+    found = json.loads(text)
+    assert code == 0
+    assert (found["strategy"], found["predicted_strategy"]) == ("per_pte", "deferred_range")
+    assert found["host"]["origin"] == "emulated"
+    cell = max(found["cells"], key=lambda one: one["leaves"])
+    assert cell["after"]["invalidate_range"] == 1
+    assert cell["low_ns"] <= cell["predicted_ns"] <= cell["high_ns"]
+    assert all(one["in_interval"] for one in found["against_times"])
+    assert {one["kind"] for one in found["held_out"]} == {"halves", "costs", "sizes", "runs"}
+
+
+def test_a_count_that_is_not_as_predicted_is_a_finding() -> None:
+    code, text, _ = run(*BASE, *DEFERRED, "--tables", "deferred", *against(OTHER))
+    assert code == 1
+    assert "for tables: as predicted in 0 of 102 unmaps; first in" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (("--strategy", "none"), "no strategy: 'none'"),
+        (("--sizes", "big"), "not a size: 'big'"),
+        (("--level", "4"), "no level of leaves: '4'"),
+        (("--tables", "never"), "--tables 'never'"),
+        (("--cpus", "8"), "at least 3 different numbers of CPUs"),
+        (("--step", "none"), "none"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_predicted_is_refused_in_words(arguments: tuple[str, ...], why: str) -> None:
+    code, _, said = run(*BASE[:2], *arguments)
+    assert code == 2
+    assert why in said
+
+
+def test_a_capture_of_the_unmap_alone_is_refused_by_itself() -> None:
+    code, _, said = run(next(path for path in BASE if "top" in path), *DEFERRED)
+    assert code == 2
+    assert "no unmap whose strategy and leaves are known" in said
+
+
+def test_both_sides_at_once_are_refused() -> None:
+    code, _, said = run(*BASE[:2], *OTHER[:2], *DEFERRED)
+    assert code == 2
+    assert "compare --group strategy" in said
+
+
+def test_a_host_without_fwb_is_told_that_it_would_not_defer() -> None:
+    sample = str(SAMPLES / "fgraph-6.12-neoverse-n1.perfetto")
+    code, _, said = run(sample, *DEFERRED)
+    assert code == 2
+    assert "predict" not in said
+    assert said
+
+
+def test_captures_of_other_work_cannot_hold_a_prediction() -> None:
+    code, _, said = run(*BASE[:2], *DEFERRED, "--against", str(SAMPLES / "fgraph-6.12-max.txt.zst"))
+    assert code == 2
+    assert "same workload" in said
