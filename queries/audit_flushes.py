@@ -156,7 +156,7 @@ def _open_text(formulas: tuple[Formula, ...], facts: Facts) -> str:
 def _assumed_text(facts: Facts) -> str:
     return (
         f"the operand was not recorded: by the formula of {facts.kernel} the operations cover all,"
-        " by earlier ones too little; that this kernel has it is in no trace"
+        " by earlier ones too little, and a release does not tell of patches"
     )
 
 
