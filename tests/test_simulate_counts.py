@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -23,7 +24,7 @@ PROBES = {
     "flush_memslot": "kvm_arch_flush_shadow_memslot",
 }  # fmt: skip
 # The steps that unmap. A transparent huge page that dirty logging split is 512 pages (s15.3).
-STEPS = {
+STEPS: dict[str, dict[str, Any]] = {
     "s01": {"size": "4k", "repetitions": 3}, "s02": {"size": "64k", "repetitions": 2},
     "s03": {"size": "2M", "repetitions": 2}, "s04": {"size": "2M", "backing": "2M"},
     "s05": {"size": "16M", "backing": "2M"}, "s06": {"size": "4M", "backing": "2M"},
@@ -59,7 +60,7 @@ def captured(machine: str) -> dict[str, dict[str, int]]:
 def test_every_probe_is_hit_as_often_as_in_the_capture_of_that_kernel(machine: str) -> None:
     expected = captured(machine)
     # MADV_DONTNEED of hugetlb makes two requests on 6.1, the second of which finds nothing.
-    twice = {"s06": {"empty": 1}} if machine == "6.1-max" else {}
+    twice: dict[str, dict[str, Any]] = {"s06": {"empty": 1}} if machine == "6.1-max" else {}
     steps = [step(id=name, **how, **twice.get(name, {})) for name, how in STEPS.items()]
     made = recording(
         f"emulated-{machine}", steps, "split", tracer="kprobe", functions=PROBES.values()

@@ -1,4 +1,4 @@
-"""Simulated unmaps of the emulated profiles take as long as the captured ones they are fitted to."""
+"""Simulated unmaps of the emulated profiles take as long as those that they are fitted to."""
 
 from __future__ import annotations
 

@@ -11,7 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from traceview.simulate.page_table import (
-    DESCEND, FREED, HOLE, KEPT, LAST_LEVEL, LEAF, Granule, Leaves, Unmaps, owners, walk,
+    DESCEND,
+    FREED,
+    HOLE,
+    KEPT,
+    LAST_LEVEL,
+    LEAF,
+    Granule,
+    Leaves,
+    Unmaps,
+    owners,
+    walk,
 )  # fmt: skip
 from traceview.simulate.simulator import range_operations
 
@@ -145,7 +155,10 @@ def operations_one_by_one(start: int, pages: int, page_bytes: int, *, lpa2: bool
     st.booleans(),
 )  # fmt: skip
 def test_a_range_takes_as_many_operations_as_the_kernels_loop_makes(
-    start: int, pages: int, page_bytes: int, lpa2: bool
+    start: int,
+    pages: int,
+    page_bytes: int,
+    lpa2: bool,  # noqa: FBT001
 ) -> None:
     found = range_operations(np.array([start]), np.array([pages]), page_bytes, lpa2=lpa2)
     assert found[0] == operations_one_by_one(start * page_bytes, pages, page_bytes, lpa2=lpa2)

@@ -135,6 +135,8 @@ def _add_truth(truth: Truth, rows: IO[bytes], written: Written) -> None:
 
 
 def _sidecar(target: Target, recorded: Recorded, tracer: Tracer) -> bytes:
+    from traceview.simulate.probe_events import kprobe_definitions  # noqa: PLC0415
+
     stated: dict[str, object] = {"run": target.run}
     if target.label is not None:
         stated["label"] = target.label
@@ -144,4 +146,6 @@ def _sidecar(target: Target, recorded: Recorded, tracer: Tracer) -> bytes:
         "origin": "synthetic", "clock": recorded.clock, "host": recorded.facts,
         "traced": sorted(tracer.timed),
     }  # fmt: skip
+    if recorded.probes:
+        stated["kprobe_events"] = kprobe_definitions(recorded)
     return (json.dumps(stated, indent=2) + "\n").encode()

@@ -100,11 +100,11 @@ class Bookkeeper:
 
     def add(self, events: Events, cpu: Cpu, first_record: int) -> None:
         """Take the events of some items. *first_record*: how many this CPU recorded before."""
-        of = self.items.unmap[events.item]
         rows, sums = self.rows, self.sums
         is_unmap = rows.symbol[events.row] == self._symbol(UNMAP)
         opens = is_unmap & (rows.opens[events.row] > 0)
         begins = opens & rows.is_first[events.row]
+        of = self._unmap_of(events, begins)
         inside = (of >= 0) & ~begins
         at = np.flatnonzero(inside)
         _add(sums.true_parts, of[at], events.true_part[at], events.own_ps[at])
@@ -120,6 +120,19 @@ class Bookkeeper:
         sums.first[of[first]], sums.last[of[last]] = recorded[first], recorded[last]
         stamped = events.measured_ps[first] + rows.record_ps[events.row[first]]
         sums.start_ns[of[first]] = quantised_ns(stamped, cpu.cntfrq_hz)
+
+    def _unmap_of(self, events: Events, begins: NDArray[np.bool_]) -> Ints:
+        """The unmap of each row, -1 outside; an interrupt ahead of its begin is outside."""
+        of = self.items.unmap[events.item]
+        template = self.rows.number("interrupt")
+        first = self.rows.begin[template]
+        interrupt = (events.row >= first) & (events.row < first + self.rows.count[template])
+        if interrupt.any():
+            others = np.flatnonzero(~interrupt)
+            at = np.flatnonzero(interrupt)
+            host = others[np.searchsorted(others, at)]
+            of[at[begins[host]]] = -1
+        return of
 
     def _symbol(self, name: str) -> int:
         return self.rows.symbols.index(name) if name in self.rows.symbols else -2

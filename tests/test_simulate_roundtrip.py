@@ -1,0 +1,207 @@
+"""What is simulated, written in each format, read back and analysed, is what happened."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+import traceview
+from tests.simulating import Simulated, recording, step
+from traceview.cli.simulating import FORMATS, Target, write_simulated
+from traceview.errors import SettingError
+from traceview.queries import analyze
+from traceview.simulate.call_trees import INTERRUPT
+from traceview.simulate.presets import PRESETS
+from traceview.simulate.profile import changed, read_profile
+from traceview.simulate.ring import Buffer
+from traceview.simulate.simulator import Truth
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from traceview.queries import Analysis
+
+COUNTS = (
+    "leaves", "leaves_l1", "leaves_l2", "leaves_l3", "pte_visits", "invalidate_leaf",
+    "invalidate_table", "invalidate_range", "cmo", "table_put", "irq", "traced_calls",
+    "length_bytes", "ipa",
+)  # fmt: skip
+PARTS = (
+    "invalidate_leaf", "invalidate_table", "invalidate_range", "cmo", "table_put", "irq",
+)  # fmt: skip
+PROFILES = ("emulated-6.1-max", "emulated-6.12-neoverse-n1", "n1-like", "n1-like-nvhe",
+            "posted-like", "64k-pages", "16k-pages-lpa2")  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("round-trip")
+
+
+def analysed(made: Simulated, folder: Path, kind: str) -> Analysis:
+    """The analysis of the file that is written of *made*."""
+    path = folder / f"trace{FORMATS[kind]}"
+    target = Target(path, kind, "run", None, None)
+    truth = Truth([made.truth])
+    recorded = made.again()
+    write_simulated(target, recorded, truth, made.tracer, force=True, progress=lambda _: None)
+    rows = [json.loads(line) for line in target.files[1].read_text("utf-8").splitlines()]
+    assert len(rows) == made.truth.height
+    return analyze(traceview.open_trace(path))
+
+
+@st.composite
+def steps(draw: st.DrawFn, name: str) -> list[Any]:
+    """Steps whose memory is a few blocks, mapped in any way."""
+    page = int(read_profile(name).number("machine.page_size_bytes"))
+    block = page * page // 8
+    found = []
+    for number in range(draw(st.integers(1, 3))):
+        in_blocks = draw(st.booleans()) and draw(st.booleans())
+        unit = block if in_blocks else page
+        chunk = unit * draw(st.integers(1, 40))
+        found.append(
+            step(
+                id=f"s{number}", action=draw(st.sampled_from(["dontneed", "memslot", "munmap"])),
+                size=unit * draw(st.integers(1, 3 if in_blocks else 60)), backing=unit,
+                gpa=block * draw(st.integers(0, 9)), every=draw(st.integers(1, 2)), chunk=chunk,
+                mapped=draw(st.sampled_from([1.0, 0.5, 0.0])),
+                device=draw(st.sampled_from([0.0, 0.0, 0.3])) if name != "n1-like-nvhe" else 0.0,
+                repetitions=draw(st.integers(1, 3)),
+            )
+        )  # fmt: skip
+    return found
+
+
+@st.composite
+def simulations(draw: st.DrawFn, lossy: bool) -> Simulated:  # noqa: FBT001
+    """A profile that was changed at random, and a recording of it."""
+    name = draw(st.sampled_from(PROFILES))
+    profile = changed(
+        read_profile(name),
+        [
+            f"machine.cntfrq_hz={draw(st.sampled_from([24_000_000, 25_000_000, 10**9]))}",
+            f"machine.cpus={draw(st.integers(3, 100))}",
+            f"noise.jitter={draw(st.sampled_from([0, 0.4]))}",
+            f"costs_ns.invalidate_leaf={draw(st.integers(0, 3000))}",
+            f"tracing_ns.graph_entry={draw(st.integers(1, 900))}",
+            f"interrupts.per_second={draw(st.sampled_from([0, 20_000]))}",
+            f"kernel.tables={draw(st.sampled_from(['eager', 'eager', 'deferred']))}",
+        ],
+    )
+    preset = draw(st.sampled_from(["split", "deep"] if lossy else PRESETS))
+    tracer = None if lossy else draw(st.sampled_from([None, "kprobe"]))
+    seen = preset != "args" and draw(st.booleans())
+    buffer = None
+    if lossy:
+        kb, drain = draw(st.sampled_from([8, 16, 40])), draw(st.sampled_from([0, 20_000]))
+        buffer = Buffer(kb, overwrite=draw(st.booleans()), drain_kb_s=drain)
+    try:
+        return recording(
+            profile, draw(steps(name)), preset, tracer=tracer, buffer=buffer,
+            functions=INTERRUPT if seen else (), vms=draw(st.integers(1, 3)),
+            strategy=draw(st.sampled_from(["auto", "auto", "per_pte"])),
+            clock=draw(st.sampled_from(["local", "mono", "boot"])), seed=draw(st.integers(0, 99)),
+        )  # fmt: skip
+    except SettingError:  # a chunk that does not fit
+        assume(condition=False)
+        raise
+
+
+def printed_quantum_ns(duration_ns: int) -> int:
+    """How much of a duration function_graph's text leaves out: seven digits are printed."""
+    digits = max(0, len(str(duration_ns)) - 7)
+    return int(10**digits)
+
+
+def quantum_ns(kind: str, made: Simulated, duration_ns: int) -> int:
+    """How far a duration may be off: 0 where the format holds nanoseconds."""
+    if kind != "text":
+        return 0
+    return 1000 if made.tracer.probes else printed_quantum_ns(duration_ns)
+
+
+def assert_same(made: Simulated, found: dict[str, Any], true: dict[str, Any], kind: str) -> None:
+    """What the analysis says of an unmap is true; what it cannot say is null."""
+    for name in COUNTS:
+        assert found[name] in (None, true[name]), (name, found[name], true[name])
+    assert found["strategy"] in ("unknown", true["strategy"])
+    quantum = quantum_ns(kind, made, true["duration_ns"])
+    assert abs(found["duration_ns"] - true["duration_ns"]) <= quantum
+    for part in PARTS:
+        ours, theirs = true[f"{part}_ns"], found[f"{part}_ns"]
+        if ours is not None and theirs is not None:
+            calls = true.get(part, 1) + (true["irq"] or 0)
+            each = 1000 if made.tracer.probes and kind == "text" else quantum
+            assert abs(ours - theirs) <= each * calls, part
+
+
+def sorted_rows(frame: pl.DataFrame) -> list[dict[str, Any]]:
+    return frame.sort("tid", "start_ns").to_dicts()
+
+
+HEALTH = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_without_loss_the_analysis_finds_what_happened(kind: str, folder: Path) -> None:
+    @settings(max_examples=12, suppress_health_check=HEALTH)
+    @given(simulations(lossy=False))
+    def check(made: Simulated) -> None:
+        analysis = analysed(made, folder, kind)
+        true = sorted_rows(made.truth)
+        found = sorted_rows(analysis.unmaps)
+        assert [one["step"] for one in found] == [one["step"] for one in true]
+        assert {one["status"] for one in found} <= {"complete"}
+        for ours, theirs in zip(true, found, strict=True):
+            assert_same(made, theirs, ours, kind)
+        assert analysis.sources["origin"].to_list() == ["synthetic"]
+
+    check()
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_with_loss_only_what_is_whole_is_complete(kind: str, folder: Path) -> None:
+    @settings(max_examples=12, suppress_health_check=HEALTH)
+    @given(simulations(lossy=True))
+    def check(made: Simulated) -> None:
+        analysis = analysed(made, folder, kind)
+        unit = 1000 if kind == "text" else 1
+        true = {(one["tid"], one["start_ns"] // unit): one for one in made.truth.to_dicts()}
+        complete = analysis.unmaps.filter(pl.col("status") == "complete").to_dicts()
+        found = {(one["tid"], one["start_ns"] // unit): one for one in complete}
+        whole = {key for key, one in true.items() if one["status"] == "complete"}
+        assert set(found) == whole
+        for key in whole:
+            assert_same(made, found[key], true[key], kind)
+        partly = [one for one in true.values() if one["status"] in ("censored", "contaminated")]
+        assert analysis.unmaps.height <= len(whole) + len(partly)
+
+    check()
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("profile", PROFILES)
+def test_a_split_of_a_host_with_vhe_says_everything(profile: str, kind: str, folder: Path) -> None:
+    if profile == "n1-like-nvhe":
+        pytest.skip("its invalidations cannot be seen")
+    page = int(read_profile(profile).number("machine.page_size_bytes"))
+    asked = [
+        step(id="a", size=40 * page, backing=page, mapped=0.7),
+        step(id="b", size=40 * page, backing=page, action="munmap"),
+    ]
+    made = recording(profile, asked, "split", vms=2)
+    analysis = analysed(made, folder, kind)
+    for ours, theirs in zip(
+        sorted_rows(made.truth), sorted_rows(analysis.unmaps), strict=True
+    ):  # fmt: skip
+        assert_same(made, theirs, ours, kind)
+        assert (theirs["strategy"], theirs["leaves"]) == (ours["strategy"], ours["leaves"])
+        for part in ("invalidate_leaf", "invalidate_table", "table_put", "cmo"):
+            assert theirs[f"{part}_ns"] == ours[f"{part}_ns"], part
+        assert sum(theirs[f"{part}_ns"] or 0 for part in (*PARTS, "rest")) == theirs["duration_ns"]
