@@ -11,6 +11,7 @@ import ctypes
 import fcntl
 import json
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -89,7 +90,7 @@ def boot(folder: Folder, asked: Boot) -> Path:
         _fill(share, asked)
         more = plugin_arguments(folder, one.name, out) if asked.plugin else []
         qemu = command(machine, folder, one.name, share, more)
-        started = time.monotonic()
+        started, used = time.monotonic(), _cpu_seconds()
         console = out / "console.log"
         failure = run_machine(qemu, console, asked.seconds)
         seconds = round(time.monotonic() - started, 1)
@@ -100,6 +101,7 @@ def boot(folder: Folder, asked: Boot) -> Path:
             "machine": asdict(machine),
             "command": qemu,
             "seconds": seconds,
+            "cpu_seconds": round(_cpu_seconds() - used, 1),
             "status": status,
             "failure": failure,
         }
@@ -202,6 +204,12 @@ def _alone(out: Path) -> Iterator[None]:
         except OSError:
             raise LabError(f"another boot writes there now: {out}") from None
         yield
+
+
+def _cpu_seconds() -> float:
+    """Of the children that ended: of one boot what it costs on any host, however busy."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _fill(share: Path, asked: Boot) -> None:
