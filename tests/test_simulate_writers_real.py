@@ -6,8 +6,9 @@ import io
 import lzma
 import re
 import tarfile
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import polars as pl
 import pytest
@@ -15,13 +16,15 @@ import pytest
 import traceview
 from tests.test_trace_dat_live import trace_cmd_report
 from tests.truth import TRACES
+from tests.writers.recorded import long_recording
 from traceview.parsers.source import open_source
 from traceview.simulate.ftrace_text import write_ftrace_text
+from traceview.simulate.perfetto import write_perfetto
 from traceview.simulate.recording import RECORDS, Argument, Recorded, Task
 from traceview.simulate.trace_dat import write_trace_dat
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 DATA = Path(__file__).parent / "data"
 KINDS = {"funcgraph_entry": "funcgraph_entry", "funcgraph_exit": "funcgraph_exit",
@@ -107,6 +110,26 @@ def test_lines_of_kprobes_are_those_that_the_kernel_printed(tmp_path: Path) -> N
     real = [_comparable(line) for line in printed("raw-kprobes").splitlines()]
     assert [one for one in shown if one] == [one for one in real if one]
     assert len([one for one in shown if one]) > 300
+
+
+@pytest.mark.parametrize("write", [write_ftrace_text, write_trace_dat, write_perfetto])
+@pytest.mark.parametrize("graph", [True, False])
+def test_batches_without_records_change_nothing(
+    write: Callable[[Recorded, BinaryIO], None],
+    graph: bool,  # noqa: FBT001
+) -> None:
+    files = []
+    none = pl.DataFrame(schema=RECORDS)
+    for more in ([], [none]):
+        recorded = long_recording(1, 20, [50])
+        batches = [one for batch in recorded.batches for one in (*more, batch, *more)]
+        if not graph:
+            batches = [one.filter(~pl.col("kind").is_in(list(KINDS)[:2])) for one in batches]
+        out = io.BytesIO()
+        write(replace(recorded, batches=iter(batches), graph=graph), out)
+        files.append(out.getvalue())
+    assert files[0] == files[1]
+    assert len(files[0]) > 1000
 
 
 def _comparable(line: str) -> str | None:

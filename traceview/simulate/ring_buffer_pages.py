@@ -86,6 +86,8 @@ class RingBuffers:
 
     def add(self, batch: pl.DataFrame) -> Iterator[tuple[int, Bytes]]:
         """The pages that *batch* fills, as (CPU, pages)."""
+        if batch.is_empty():
+            return
         waiting = [] if self._waiting is None else [self._waiting]
         rows = columns(pl.concat([*waiting, batch]), self._symbols)
         layout = self._layout(rows)
