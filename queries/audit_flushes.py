@@ -13,6 +13,7 @@ import polars as pl
 
 from traceview.queries.audit_instructions import (
     PROBLEMS,
+    STAGE_2,
     order_problems,
     range_operands,
     single_operands,
@@ -32,6 +33,8 @@ from traceview.queries.range_operations import (
 from traceview.schema import STATUSES
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from traceview.queries.audit_results import Check
     from traceview.queries.audit_source import Facts, Heard
     from traceview.queries.range_operations import Formula
@@ -51,6 +54,7 @@ BY_OPERANDS: Final = {
     "flush_id": pl.Int64(), "operand_short": pl.Boolean(), "operand_text": pl.String(),
     "operand_by": pl.String(),
 }  # fmt: skip
+SHOWN: Final = 4  # operands of one flush
 BINARY: Final = ((1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
 
 
@@ -181,15 +185,39 @@ def _by_execution(heard: Heard, facts: Facts, instructions: pl.DataFrame) -> pl.
     """Per flush whose instructions were recorded: as _by_operand()."""
     covers = range_operands(instructions, heard.ranges.pieces, facts.page_bytes)
     rows = [
-        (flush, inside < total, _executed_text(total, inside, overlap=overlap), BY_EXECUTION)
-        for flush, (total, inside, overlap) in covers.items()
+        (flush, inside < total, _executed_text(instructions, flush, *found), BY_EXECUTION)
+        for flush, found in covers.items()
+        for total, inside, _ in (found,)
     ]
     return pl.DataFrame(rows, schema=BY_OPERANDS, orient="row")
 
 
-def _executed_text(total: int, inside: int, *, overlap: bool) -> str:
+def _executed_text(
+    instructions: pl.DataFrame,
+    flush: int,
+    total: int,
+    inside: int,
+    overlap: bool,  # noqa: FBT001
+) -> str | None:
+    """What a flush that covers too little executed."""
+    if inside >= total:
+        return None
+    ranges = instructions.filter(
+        pl.col("call_id") == flush, pl.col("op").cast(pl.String).str.contains(STAGE_2)
+    )
     more = ", some of it twice" if overlap else ""
-    return f"asked for {size(total)}, the executed operands cover {size(inside)}{more}"
+    return (
+        f"asked for {size(total)}, the executed operands{_shown(ranges['operand'].to_list())}"
+        f" cover {size(inside)}{more}"
+    )
+
+
+def _shown(operands: Sequence[int | None]) -> str:
+    """Some of the operands, in brackets."""
+    known = [one for one in operands if one is not None]
+    some = ", ".join(f"{one:#x}" for one in known[:SHOWN])
+    more = f" and {len(known) - SHOWN} more" if len(known) > SHOWN else ""
+    return f" ({some}{more})" if known else ""
 
 
 def _by_operand(heard: Heard, facts: Facts) -> pl.DataFrame:
@@ -239,10 +267,9 @@ def _operands_cover(
             ranges.append((start, start + pages * page))
         inside = sum(whole(ranges, ipa // page * page, ipa + length)[0] for ipa, length in asked)
         best = max(best, inside + (0 if singles else _alone(asked, facts, wide=wide)))
-    shown = ", ".join(f"{operand:#x}" for operand, _ in recorded[:4])
-    more = f" and {len(recorded) - 4} more" if len(recorded) > 4 else ""
+    shown = _shown([operand for operand, _ in recorded])
     text = (
-        f"asked for {size(total)} from {asked[0][0]:#x}; the recorded operands ({shown}{more})"
+        f"asked for {size(total)} from {asked[0][0]:#x}; the recorded operands{shown}"
         f" cover {size(best)}"
     )
     return best < total, text
@@ -296,7 +323,7 @@ def operands_right(
     rows = []
     for call in calls.filter(pl.col("operation") == "invalidate_range").iter_rows():
         total, inside, overlap = covers.get(call[0], (0, 0, False))
-        text = _executed_text(total, inside, overlap=overlap)
+        text = _executed_text(instructions, call[0], total, inside, overlap)
         rows.append((*call, None if call[0] in covers else NOT_ASKED, inside < total, text))
     ranged = pl.DataFrame(
         rows,

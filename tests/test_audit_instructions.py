@@ -109,7 +109,8 @@ def test_the_ranges_that_were_executed_cover_what_was_unmapped(tmp_path: Path) -
 def test_a_range_that_was_executed_too_short_is_found(tmp_path: Path) -> None:
     unmap = w.visible([w.unmap(64, deferred=True)], {*w.EVERYTHING} - {w.OUTER})[0]
     found = executed(tmp_path, unmap, operands=operands(w.START, 32))
-    said = "asked for 256 KiB, the executed operands cover 128 KiB"
+    shown = ", ".join(f"{one:#x}" for one in operands(w.START, 32))
+    said = f"asked for 256 KiB, the executed operands ({shown}) cover 128 KiB"
     assert texts(found, "range-operations") == texts(found, "operands") == [said]
 
 
@@ -120,7 +121,7 @@ def test_512_mib_of_8_gib_executed_outside_an_unmap_are_found(tmp_path: Path) ->
     found = executed(tmp_path, PER_PTE, flush, operands=[buggy.operand])
     assert found.findings["severity"].to_list() == ["finding", "finding"]
     assert found.findings["start_ns"].n_unique() == 1
-    said = "asked for 8 GiB, the executed operands cover 512 MiB"
+    said = "asked for 8 GiB, the executed operands (0xffff708000040000) cover 512 MiB"
     assert texts(found, "range-operations") == texts(found, "operands") == [said]
     # Five flushes of the unmap, and the one that no unmap asked for.
     assert counts(found)["operands"] == (6, 1)
