@@ -10,7 +10,7 @@ from traceview.record.plan import Dropped
 from traceview.record.preset import PROTECTED_ONLY, SINCE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from traceview.record.host import Host
     from traceview.record.preset import Probe, Releases
@@ -26,18 +26,16 @@ def base(name: str) -> str:
     return SUFFIX.sub("", name)
 
 
-def by_base(functions: Iterable[str]) -> dict[str, list[str]]:
-    """The kernel's names of each function, the plain one first."""
+def by_base(functions: Collection[str]) -> dict[str, list[str]]:
+    """The kernel's names of each function that has suffixes, and none of the others."""
     found: dict[str, list[str]] = {}
-    for name in functions:
+    for name in [name for name in functions if "." in name]:
         found.setdefault(base(name), []).append(name)
-    for names in found.values():
-        names.sort(key=lambda name: (len(name), name))
-    return found
+    return {name: sorted(names) for name, names in found.items()}
 
 
 def resolve(
-    wanted: Iterable[str], host: Host, functions: Mapping[str, list[str]]
+    wanted: Iterable[str], host: Host, suffixed: Mapping[str, list[str]]
 ) -> tuple[tuple[str, ...], tuple[Dropped, ...]]:
     """The kernel's names of *wanted* in their order, and those that it lacks."""
     present: list[str] = []
@@ -45,21 +43,22 @@ def resolve(
     for name in wanted:
         if name in PROTECTED_ONLY and host.mode != "protected":
             continue
-        names = _calls(functions.get(name, []))
+        plain = [name] if name in host.functions else []
+        names = plain + _calls(suffixed.get(name, []), beside=bool(plain))
         present += names
         if not names:
-            dropped.append(Dropped(name, _why(name, host, functions)))
+            dropped.append(Dropped(name, _why(name, host)))
     return tuple(present), tuple(dropped)
 
 
-def _calls(names: list[str]) -> list[str]:
-    """Those of a function's names that are calls of it: not `.part.0` beside the function."""
+def _calls(names: list[str], *, beside: bool) -> list[str]:
+    """Those of a function's names that are calls of it: not `.part.0` *beside* the function."""
     whole = [name for name in names if not NO_CALL.search(name)]
-    return whole or names
+    return whole if whole or beside else names
 
 
-def _why(name: str, host: Host, functions: Mapping[str, list[str]]) -> str:
-    if not functions:
+def _why(name: str, host: Host) -> str:
+    if not host.functions:
         return "available_filter_functions cannot be read"
     on = SINCE.get(name)
     if on is not None and host.release is not None and not host.fits(on):
@@ -77,7 +76,7 @@ def _range(on: Releases) -> str:
 
 
 def resolve_probes(
-    wanted: Iterable[Probe], host: Host, functions: Mapping[str, list[str]]
+    wanted: Iterable[Probe], host: Host, suffixed: Mapping[str, list[str]]
 ) -> tuple[tuple[Probe, ...], tuple[Dropped, ...]]:
     """The probes that this kernel can have, one of each `event`, with the kernel's names."""
     wanted = list(wanted)
@@ -86,7 +85,7 @@ def resolve_probes(
     for one in wanted:
         if one.event in found or (one.symbol in PROTECTED_ONLY and host.mode != "protected"):
             continue
-        names, dropped = resolve((one.symbol,), host, functions)
+        names, dropped = resolve((one.symbol,), host, suffixed)
         if dropped:
             missing[one.event] = dropped[0]
         elif not host.fits(one.on) or one.needs not in host.readme:

@@ -52,9 +52,9 @@ def make_plan(host: Host, wish: Wish) -> Plan:
     operands = _operands(wish.operands)
     if operands and not preset.probes:
         raise SettingError("--operand adds a kprobe\nvalid: with --preset args")
-    functions = by_base(host.functions)
-    graph, no_functions = resolve(preset.graph, host, functions)
-    probes, no_probes = resolve_probes((*preset.probes, *operands), host, functions)
+    suffixed = by_base(host.functions)
+    graph, no_functions = resolve(preset.graph, host, suffixed)
+    probes, no_probes = resolve_probes((*preset.probes, *operands), host, suffixed)
     if wish.backend == PERF_BACKEND:
         graph, probes = (), kprobes_of(graph, probes)
     events, no_events = resolve_events(preset.events, host)

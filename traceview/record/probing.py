@@ -148,9 +148,8 @@ def _mode(place: Place, log: str, *, hypervisor: bool) -> str | None:
 
 
 def _functions(tracefs: Tracefs) -> frozenset[str]:
-    """The names in available_filter_functions, without their modules."""
-    text = tracefs.text("available_filter_functions")
-    return frozenset(line.partition(" ")[0] for line in text.splitlines())
+    """The names in available_filter_functions; among them `[module]`, which is nobody's name."""
+    return frozenset(tracefs.text("available_filter_functions").split())
 
 
 def _graph_in_instances(place: Place) -> bool:
