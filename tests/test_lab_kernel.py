@@ -12,7 +12,9 @@ from sample_traces.lab.folder import lab_folder
 from sample_traces.lab.kernel.build import (
     CONFIGURATION,
     HERE,
+    PATCHES,
     VARIANTS,
+    arrange,
     build,
     operands,
     patched,
@@ -77,3 +79,39 @@ def test_a_patch_that_does_not_fit_changes_nothing(tmp_path: Path) -> None:
         patched(tmp_path, VARIANTS["eager-tables-reverted"][-1])
     assert [path.name for path in target.parent.iterdir()] == ["pgtable.c"]
     assert target.read_text("utf-8") == "nothing of it\n" * 20
+
+
+def small_patch(folder: Path, name: str, before: str, after: str) -> Path:
+    path = folder / f"{name}.patch"
+    hunk = f"@@ -1,3 +1,3 @@\n one\n-{before}\n+{after}\n three\n"
+    path.write_text(f"{name}\n---\n--- a/file\n+++ b/file\n{hunk}", encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("left", ["two", "first", "second"])
+def test_a_tree_gets_the_patches_of_its_kernel_whatever_was_left_in_it(
+    tmp_path: Path, left: str
+) -> None:
+    first = small_patch(tmp_path, "1", "two", "first")
+    second = small_patch(tmp_path, "2", "first", "second")
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    (tree / "file").write_text(f"one\n{left}\nthree\n", encoding="utf-8")
+    arrange(tree, [first], [first, second])
+    assert (tree / "file").read_text(encoding="utf-8") == "one\nfirst\nthree\n"
+
+
+def test_a_tree_that_has_its_patches_is_not_touched(tmp_path: Path) -> None:
+    patch = small_patch(tmp_path, "1", "two", "first")
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    (tree / "file").write_text("one\nfirst\nthree\n", encoding="utf-8")
+    before = (tree / "file").stat().st_mtime_ns
+    arrange(tree, [patch], [patch])
+    assert (tree / "file").stat().st_mtime_ns == before
+    assert [path.name for path in tree.iterdir()] == ["file"]
+
+
+def test_every_kernel_begins_with_the_switch() -> None:
+    assert {patches[0] for patches in VARIANTS.values()} == {PATCHES[0]}
+    assert set(PATCHES) == {patch for patches in VARIANTS.values() for patch in patches}

@@ -47,6 +47,7 @@ VARIANTS: Final = {
     "eager-tables-reverted": (SWITCH, HERE / "eager-tables-reverted.patch"),
     "range-operand-reverted": (SWITCH, HERE / "range-operand-reverted.patch"),
 }
+PATCHES: Final = (SWITCH, *(patches[-1] for name, patches in VARIANTS.items() if name != "switch"))
 PROGRAMS: Final = {
     "dpkg-source": "dpkg-dev", "patch": "patch", "make": "make", "gcc": "gcc", "flex": "flex",
     "bison": "bison", "bc": "bc",
@@ -68,7 +69,7 @@ class Workshop:
 
     @property
     def source(self) -> Path:
-        """The tree, without the patches of any variant."""
+        """The tree, with the patches of the kernel that was built last."""
         return self.path / "source"
 
     @property
@@ -126,17 +127,10 @@ def unpack(folder: Folder, shop: Workshop, suite: str) -> str:
 def compiled(
     shop: Workshop, variant: str, package: str, folder: Folder
 ) -> Iterator[tuple[str, str]]:
-    """Build one; files that go beside it. The tree is left without its patches."""
-    done: list[Path] = []
-    try:
-        for patch in VARIANTS[variant]:
-            patched(shop.source, patch)
-            done.append(patch)
-        configure(shop, variant)
-        shop.make(variant, f"-j{shop.jobs}", "Image")
-    finally:
-        for patch in reversed(done):
-            patched(shop.source, patch, "--reverse")
+    """Build one; files that go beside it."""
+    arrange(shop.source, VARIANTS[variant], PATCHES)
+    configure(shop, variant)
+    shop.make(variant, f"-j{shop.jobs}", "Image")
     release = (shop.objects / "include/config/kernel.release").read_text(encoding="utf-8").strip()
     names = ", ".join(patch.name for patch in VARIANTS[variant])
     gcc = run([f"{CROSS}gcc", "--version"]).splitlines()[0]
@@ -148,11 +142,38 @@ def compiled(
     yield "operands", "".join(f"{line}\n" for line in operands(said))
 
 
+def arrange(tree: Path, wanted: Sequence[Path], known: Sequence[Path]) -> None:
+    """Give a tree these of the patches that it may have, whatever a build before this one left.
+
+    Files that have the right content are not touched: make would compile all that uses them.
+    """
+    for patch in reversed(known):
+        if patch not in wanted and has(tree, patch):
+            patched(tree, patch, "--reverse")
+    for patch in wanted:
+        if not has(tree, patch):
+            patched(tree, patch)
+
+
+def has(tree: Path, patch: Path) -> bool:
+    """Whether a patch was applied: it can be taken back."""
+    try:
+        run([*_patch(tree, patch), "--reverse", "--dry-run"])
+    except LabError:
+        return False
+    return True
+
+
 def patched(tree: Path, patch: Path, *how: str) -> None:
     """Apply a patch, wholly or not at all."""
-    command = ["patch", "-d", str(tree), "-p1", "--no-backup-if-mismatch", "-i", str(patch), *how]
-    run([*command, "--dry-run"])
-    run(command)
+    run([*_patch(tree, patch), *how, "--dry-run"])
+    run([*_patch(tree, patch), *how])
+
+
+def _patch(tree: Path, patch: Path) -> list[str]:
+    # --force: no questions.
+    options = ["-p1", "--force", "--no-backup-if-mismatch", "--reject-file=-"]
+    return ["patch", "-d", str(tree), *options, "-i", str(patch)]
 
 
 def configure(shop: Workshop, variant: str) -> None:
