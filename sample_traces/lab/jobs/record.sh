@@ -60,7 +60,8 @@ by_script() {
 	unchanged
 }
 by_killed() {
-	record -o "/tmp/$name" --preset "$1" --origin emulated -- sleep 1000 > "$OUT/$name.log" 2>&1 &
+	# No function: $! is to be the recorder, not a shell that waits for it
+	python3 -m traceview record -o "/tmp/$name" --preset "$1" --origin emulated -- sleep 1000 > "$OUT/$name.log" 2>&1 &
 	recorder=$!
 	n=0
 	until pidof sleep > /dev/null && [ -e /run/traceview/recording.json ]; do
