@@ -12,7 +12,7 @@ import os
 import shutil
 from typing import TYPE_CHECKING
 
-from tests.test_trace_dat import points
+from tests.test_trace_dat import POINT, points
 from tests.writers.records import PRINT
 from tests.writers.ring_buffer import header_page
 from traceview.record.tracefs_files import Tracefs
@@ -131,6 +131,7 @@ def _make_buffers(folder: Path, *, cpus: int, tracers: str) -> None:
     write(folder / "events/header_page", header_page(4096))
     write(folder / "events/header_event", "# compressed entry header\n")
     write(folder / "events/ftrace/print/format", PRINT.format())
+    write(folder / "events/ftrace/point/format", POINT.format())
     for event in EVENTS:
         _make_event(folder, event)
     for number in range(cpus):
