@@ -170,7 +170,7 @@ def _parsed(text: str, key: str) -> object:
 def _flat(document: dict[str, Any], path: str) -> dict[str, Any]:
     """Keys with their table; a key that is not known is refused."""
     found: dict[str, Any] = {}
-    tables = {key.partition(".")[0] for key in KEYS if "." in key}
+    tables = sorted({key.partition(".")[0] for key in KEYS if "." in key})
     for name, value in document.items():
         if name in tables:
             if not isinstance(value, dict):
@@ -180,7 +180,7 @@ def _flat(document: dict[str, Any], path: str) -> dict[str, Any]:
             found[name] = value
     for key in found:
         if key not in KEYS:
-            near = difflib.get_close_matches(key, KEYS)
+            near = difflib.get_close_matches(key, (*tables, *KEYS), cutoff=0.5)
             raise _wrong(path, key, "is not known", f"did you mean {near[0]}?" if near else "")
     return found
 
