@@ -17,7 +17,7 @@ from sample_traces.lab.boot import Boot, boot, job_path
 from sample_traces.lab.captures import captures, write_sidecars
 from sample_traces.lab.errors import LabError
 from sample_traces.lab.folder import Folder, lab_folder
-from sample_traces.lab.kernel.build import SUITE, VARIANTS, build
+from sample_traces.lab.kernel.build import SUITE, VARIANTS, build, compile_slot
 from sample_traces.lab.kernels import known
 from sample_traces.lab.machine import Machine
 from sample_traces.lab.truth import read_truth
@@ -46,6 +46,7 @@ def lab() -> Folder:
         if "programs are missing" not in str(err):
             raise
         pytest.skip(str(err))
+    compile_slot(folder)
     return folder
 
 
