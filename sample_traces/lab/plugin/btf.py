@@ -51,13 +51,18 @@ class Btf:
 
     def __post_init__(self) -> None:
         try:
-            magic, _, _, header, types, size, strings, _ = HEADER.unpack_from(self.data)
-            if magic != MAGIC:
-                raise LabError("not BTF: it begins with other bytes")
-            self.strings = header + strings
+            magic, _, _, header, types, size, strings, length = HEADER.unpack_from(self.data)
+        except struct.error as error:
+            raise LabError("not BTF: it is too short") from error
+        if magic != MAGIC:
+            raise LabError("not BTF: it begins with other bytes")
+        self.strings = header + strings
+        if self.strings + length > len(self.data):
+            raise LabError(f"not BTF, or cut off after {len(self.data)} bytes")
+        try:
             self._read(header + types, header + types + size)
-        except (struct.error, IndexError) as error:
-            raise LabError(f"not BTF: cut off after {len(self.data)} bytes") from error
+        except (struct.error, IndexError, ValueError) as error:
+            raise LabError("not BTF: its types are none") from error
 
     def _read(self, at: int, end: int) -> None:
         self.types.append(Type(0, 0, bitfields=False, refers=0, name=0, at=0))
