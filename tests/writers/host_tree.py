@@ -147,12 +147,6 @@ def _make_event(folder: Path, event: str) -> None:
     write(path / "format", f"name: {path.name}\nID: 9{len(path.name)}\nformat:\n")
 
 
-def lose(tracefs: Path, cpu: int, events: int) -> None:
-    """Let every ring of *cpu* have lost events."""
-    for stats in tracefs.rglob(f"per_cpu/cpu{cpu}/stats"):
-        write(stats, STATS.format(lost=events))
-
-
 def behave(setattr_: Callable[[Any, str, Any], None] = setattr) -> None:
     """From now on, writes to a tracefs in files have the effects that the kernel gives them.
 

@@ -175,6 +175,14 @@ def record(  # noqa: PLR0913 - one per option
     json: Annotated[
         bool, typer.Option("--json", help="With --dry-run: the plan as one JSON object.")
     ] = False,
+    script: Annotated[
+        bool,
+        typer.Option(
+            "--script",
+            help="Print a POSIX sh script that records the same on a host without Python: the"
+            " presets named, of which the first is its default.",
+        ),
+    ] = False,
     restore: Annotated[
         bool,
         typer.Option("--restore", help="Put back what a recording that was killed left behind."),
@@ -204,6 +212,10 @@ def record(  # noqa: PLR0913 - one per option
         )  # fmt: skip
         if restore:
             _restore(asked)
+        elif script:
+            from traceview.record.script import script as script_of  # noqa: PLC0415
+
+            show_text([script_of(preset or ())])
         elif next_run is not None:
             from traceview.cli.recording_series import record_next  # noqa: PLC0415
 

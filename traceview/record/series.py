@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 PLAN: Final = "plan.json"
 LABEL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,60}")
-MOST_RUNS: Final = 500
 SWITCH: Final = "/sys/module/kvm/parameters/unmap_defer"  # docs/how-to.md
 SWITCHED: Final = {"deferred": "Y", "per-leaf": "N"}
 FEWEST: Final = 5  # runs a side below which intervals only describe (queries/recording_plan.py)
