@@ -180,6 +180,15 @@ def test_what_cannot_be_is_one_message_and_changes_nothing(
     assert host_tree.settings(tracefs(host)) == before
 
 
+def test_a_host_that_hides_its_symbols_is_not_recorded_without_their_names(
+    host: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    host_tree.write(host / "proc/sys/kernel/kptr_restrict", "2\n")
+    assert record(host, "-o", str(tmp_path / "r"), "true") == 2
+    assert "sysctl kernel.kptr_restrict=1" in capsys.readouterr().err
+    assert record(host, "-q", "-o", str(tmp_path / "r"), "--preset", "args", "true") == 0
+
+
 def test_a_folder_that_is_there_is_never_written_to(
     host: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -12,6 +12,7 @@ from traceview.cli.record import exit_code_of, one_recording, planned
 from traceview.cli.screen import show_text
 from traceview.errors import SettingError
 from traceview.record import series as plans
+from traceview.record.backends import backend
 from traceview.record.probing import look
 from traceview.record.sidecar import Said
 
@@ -137,9 +138,9 @@ def _record_run(asked: Asked, host: Host, folder: Path, series: Series, order: i
         asked.say(f"run {order} of {len(series.order)}: {name}")
         if switch is not None:
             _run_switch(switch)
-        plan, backend = planned(asked, host, preset)
+        plan, recorder = planned(asked, host, preset)
         files = {plans.SWITCH: plans.SWITCHED[label]} if series.unmap_defer else {}
-        done = one_recording(asked, host, plan, backend, folder / name, said, files=files)
+        done = one_recording(asked, host, plan, recorder, folder / name, said, files=files)
         code = exit_code_of(done, by_signal=False)
         if code:
             if code == FINDING:
@@ -160,7 +161,7 @@ def _say_done(asked: Asked, folder: Path, series: Series) -> None:
     first, second = (one.label for one in series.sides)
     # Folders end in the label, or in the preset.
     end = "*" if len(series.presets) > 1 else ""
-    trace = "trace"
+    trace = backend(series.backend).trace
     sides = [f"{shlex.quote(str(folder))}/*-{one}{end}/{trace}" for one in (second, first)]
     asked.say(f"all {len(series.order)} runs are recorded")
     asked.say(f"next: traceview compare --base {sides[0]} --with {sides[1]}")

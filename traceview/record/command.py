@@ -13,6 +13,7 @@ import contextlib
 import os
 import signal
 import time
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
@@ -97,7 +98,10 @@ def prepare(words: Sequence[str], tracefs: Path, instance: str | None) -> Comman
     """The child, before it executes; raises SettingError where its namespace cannot be made."""
     wait, go = os.pipe2(os.O_CLOEXEC)
     hear, failed = os.pipe2(os.O_CLOEXEC)
-    pid = os.fork()
+    with warnings.catch_warnings():
+        # Python 3.12 warns where a process has threads, as that of a test: the child only executes.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        pid = os.fork()
     if pid == 0:
         os.close(go)
         os.close(hear)

@@ -40,8 +40,12 @@ class TracefsBackend:
         self._rings: Rings | None = None
         self._losses: KernelLosses | None = None
 
-    def problems(self, host: Host, plan: Plan) -> tuple[str, ...]:  # noqa: ARG002 - of the protocol
-        """None that the plan has not found."""
+    def problems(self, host: Host, plan: Plan) -> tuple[str, ...]:
+        """Why it cannot record *plan* on *host*: rings hold addresses of functions, not names."""
+        hidden = host.root / "proc/sys/kernel/kptr_restrict"
+        if plan.graph and hidden.exists() and hidden.read_text(encoding="ascii").strip() == "2":
+            mend = "sysctl kernel.kptr_restrict=1"
+            return (f"kernel.kptr_restrict is 2, so /proc/kallsyms has no addresses: {mend}",)
         return ()
 
     def limits(self, host: Host, plan: Plan) -> tuple[str, ...]:  # noqa: ARG002 - of the protocol
