@@ -20,9 +20,12 @@ from sample_traces.lab.kernel.build import (
     patched,
     refused,
 )
+from sample_traces.lab.programs import find
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+needs_patch = pytest.mark.skipif(find("patch") is None, reason="there is no program patch")
 
 DISASSEMBLY = """
 Disassembly of section .text:
@@ -71,6 +74,7 @@ def test_a_broken_kernel_says_so_in_its_patch_and_its_patch_is_whole(name: str) 
     assert len(checked.stdout.splitlines()) == 1
 
 
+@needs_patch
 def test_a_patch_that_does_not_fit_changes_nothing(tmp_path: Path) -> None:
     target = tmp_path / "arch/arm64/kvm/hyp/pgtable.c"
     target.parent.mkdir(parents=True)
@@ -88,6 +92,7 @@ def small_patch(folder: Path, name: str, before: str, after: str) -> Path:
     return path
 
 
+@needs_patch
 @pytest.mark.parametrize("left", ["two", "first", "second"])
 def test_a_tree_gets_the_patches_of_its_kernel_whatever_was_left_in_it(
     tmp_path: Path, left: str
@@ -101,6 +106,7 @@ def test_a_tree_gets_the_patches_of_its_kernel_whatever_was_left_in_it(
     assert (tree / "file").read_text(encoding="utf-8") == "one\nfirst\nthree\n"
 
 
+@needs_patch
 def test_a_tree_that_has_its_patches_is_not_touched(tmp_path: Path) -> None:
     patch = small_patch(tmp_path, "1", "two", "first")
     tree = tmp_path / "tree"
