@@ -7,6 +7,8 @@ so, where the lab is not set up.
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +25,6 @@ from sample_traces.lab.machine import Machine
 from sample_traces.lab.truth import read_truth
 from traceview.parsers import open_trace
 from traceview.queries import analyze
-from traceview.record.script import script as printed_script
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(1200)]
 
@@ -109,7 +110,9 @@ class Recorded:
 def recorded(lab: Folder, tmp_path_factory: pytest.TempPathFactory) -> Recorded:
     """All cases of `traceview record` in one boot of 6.12 on `max`."""
     script = tmp_path_factory.mktemp("script") / "record.sh"
-    script.write_text(printed_script(("split", "args")), encoding="utf-8")
+    command = ["traceview", "record", "--script", "--preset", "split", "--preset", "args"]
+    printed = subprocess.run([sys.executable, "-m", *command], check=True, capture_output=True)
+    script.write_bytes(printed.stdout)
     asked = Boot(
         job_path("record"), "6.12", Machine(), CASES, files=(script,), project=True, seconds=900
     )
