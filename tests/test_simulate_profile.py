@@ -216,3 +216,14 @@ def test_records_are_in_order_of_time_and_batches_follow_each_other() -> None:
     assert made.records["ts_ns"].is_sorted()
     by_cpu = made.records.group_by("cpu").agg(pl.col("tid").n_unique())
     assert by_cpu["tid"].to_list() == [1] * 5
+
+
+def test_dirty_logging_flushes_ranges_of_2_to_the_21_pages_and_unmaps_nothing() -> None:
+    made = recording("posted-like", [step(action="dirtylog", size="20G", backing="1G")], "args")
+    assert made.truth.height == 0
+    flushes = made.records.filter(
+        (pl.col("kind") == "kprobe")
+        & (pl.col("symbol").cast(pl.String) == "__kvm_tlb_flush_vmid_range")
+    )
+    assert flushes["arg2"].to_list() == [1 << 21, 1 << 21, 1 << 20]
+    assert flushes["arg1"].to_list() == [(2 + 8 * number) << 30 for number in range(3)]

@@ -67,7 +67,8 @@ Action = Annotated[
     typer.Option(
         "--action",
         metavar="NAME",
-        help="dontneed, chunks, sparse, half, memslot, munmap, mprotect, move or vcpu_init.",
+        help="dontneed, chunks, sparse, half, memslot, munmap, mprotect, move, vcpu_init, or"
+        " dirtylog, which unmaps nothing.",
     ),
 ]
 Chunk = Annotated[

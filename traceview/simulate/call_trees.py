@@ -98,6 +98,7 @@ def templates(machine: Machine) -> dict[str, Template]:
         "freed": _table(machine, freed=True),
         "kept": _table(machine, freed=False),
         **_triggers(machine),
+        **_protecting(machine),
     }
     for level in LEVELS:
         found[f"leaf_l{level}"] = _leaf(machine, level, cacheable=True)
@@ -188,6 +189,24 @@ def _triggers(machine: Machine) -> dict[str, Template]:
             ends += [Pause("trigger"), Call("kvm_mmu_notifier_invalidate_range_end", "trigger")]
         found[f"{kind}_close"] = tuple(ends)
     return found
+
+
+def _protecting(machine: Machine) -> dict[str, Template]:
+    """Dirty logging begins: everything is write-protected, then flushed. That is no unmap."""
+    protect = Call("kvm_pgtable_stage2_wrprotect", "request")
+    if machine.shape == "6.1":
+        return {
+            "protect_open": (protect,),
+            "protect_piece": (Call(FLUSH_ALL, "invalidate_range"),), "protect_close": (),
+        }  # fmt: skip
+    piece = _flush(machine, "range")
+    if not machine.tlbirange:
+        piece = Call(FLUSH_ALL, "invalidate_range")
+    return {
+        "protect_open": (protect, Edge(RANGE_OUTER, opens=True, cost="trigger")),
+        "protect_piece": (piece,),
+        "protect_close": (Edge(RANGE_OUTER, opens=False, cost="range_frame"),),
+    }
 
 
 def _fault(machine: Machine, level: int) -> Template:

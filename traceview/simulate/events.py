@@ -97,7 +97,7 @@ def pieces(items: Items, rows: Rows, at_once: int) -> Iterator[tuple[int, int]]:
 def events_of(
     items: Items, span: tuple[int, int], rows: Rows, cpu: Cpu, noise: Noise, operations_ps: Ints
 ) -> Events:
-    """The events of some items; the CPU's clock moves on. *operations_ps*: by unmap."""
+    """The events of some items; the CPU's clock moves on. *operations_ps*: of each item."""
     first, last = span
     template = items.template[first:last]
     counts = rows.count[template]
@@ -106,7 +106,7 @@ def events_of(
     row = begins + np.arange(item.size)
     own = rows.gap_ps[row].copy()
     ranged = np.flatnonzero(rows.operations[row])
-    own[ranged] += operations_ps[items.unmap[item[ranged]]]
+    own[ranged] += operations_ps[item[ranged]]
     own = _varied(own, noise.jitter, cpu.rng)
     own = _slowed(own, noise, cpu.rng)
     part, true_part = rows.part[row].astype(np.int64), rows.true_part[row].astype(np.int64)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from traceview.simulate.call_trees import LEVELS
+from traceview.simulate.call_trees import LEVELS, RANGE
 from traceview.simulate.page_table import DESCEND, FREED, HOLE, KEPT, LEAF, Unmaps, walk
 from traceview.simulate.workload import map_rounds
 
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
     Ints = NDArray[np.int64]
 
-MARK, FAULTS, OPEN, CLOSE, UNMAP = range(5)
+MARK, FAULTS, OPEN, CLOSE, UNMAP, PROTECT = range(6)
+MOST_RANGE_PAGES: Final = 1 << 21  # MAX_TLBI_RANGE_PAGES: what one range flush takes
 # How many leaves, and how many unmaps, are made ready at once.
 AT_ONCE: Final = 1 << 16
 UNMAPS_AT_ONCE: Final = 1 << 14
@@ -43,15 +44,16 @@ class Vm:
 
 @dataclass(frozen=True, slots=True)
 class Items:
-    """Templates in order. `unmap`: index into `start`, ..., or -1; `text`: into `texts`, or -1.
+    """Templates in order. `pages`: of an unmap, of a range flush.
 
-    `start`, `end`: pages of each unmap. `step`: of each unmap, into `steps`; `trigger` as well.
+    `unmap`: index into `start`, `end` (pages) and `step`, or -1; `text`: into `texts`, or -1.
     """
 
     vm: Vm
     template: Ints
     page: Ints
     level: Ints
+    pages: Ints
     unmap: Ints
     text: Ints
     texts: list[str]
@@ -67,7 +69,7 @@ def notice(vm: Vm, rows: Rows, text: str) -> Items:
     zero, none = np.zeros(1, dtype=np.int64), np.zeros(0, dtype=np.int64)
     template = np.full(1, rows.number("mark"), dtype=np.int64)
     return Items(
-        vm, template, zero, zero, zero - 1, zero, [text], none, none, [], "", ""
+        vm, template, zero, zero, zero, zero - 1, zero, [text], none, none, [], "", ""
     )  # fmt: skip
 
 
@@ -128,17 +130,21 @@ class Turn:
         if _recorded(rows, [f"fault_l{level}" for level in LEVELS]):
             mapped = np.flatnonzero(slots.kind == FAULTS)
             parts += self._faults(leaves, mapped, slots.of_round[mapped])
-        slot, at, template, page, level = (np.concatenate(one) for one in zip(*parts, strict=True))
+        protects = np.flatnonzero(slots.kind == PROTECT)
+        parts += self._protecting(protects)
+        slot, at, template, page, level, pages = (
+            np.concatenate(one) for one in zip(*parts, strict=True)
+        )
         order = np.lexsort((at, slot))
         slot = slot[order]
         low = int(unmap[0]) if unmap.size else 0
         of = np.where(slots.unmap[slot] >= 0, slots.unmap[slot] - low, -1)
-        local = unmap % plan.unmaps
+        local = unmap % max(1, plan.unmaps)
         return Items(
-            self.vm, template[order], page[order], level[order], of, slots.text[slot],
+            self.vm, template[order], page[order], level[order], pages[order], of, slots.text[slot],
             [text for name in names for text in _texts(plan, name)],
             plan.start[local], plan.end[local],
-            [names[number] for number in (unmap // plan.unmaps).tolist()], plan.step.action,
+            [names[number] for number in (unmap // max(1, plan.unmaps)).tolist()], plan.step.action,
             trigger,
         )  # fmt: skip
 
@@ -155,11 +161,32 @@ class Turn:
         template = _visit_templates(self.rows)[visits.kind + (visits.kind == LEAF) * of_leaf]
         position = np.arange(visits.unmap.size) + 1
         ends = np.full(slot.size, np.iinfo(np.int64).max)
+        pages = ranges.end - ranges.start
+        begin, end = self.rows.number("unmap_open"), self.rows.number("unmap_close")
         return [
-            _items(slot, np.zeros(slot.size), self.rows.number("unmap_open"), ranges.start),
+            _items(slot, np.zeros(slot.size), begin, ranges.start, 0, pages),
             _items(slot[visits.unmap], position, template, visits.page, visits.level),
-            _items(slot, ends, self.rows.number("unmap_close"), ranges.start),
+            _items(slot, ends, end, ranges.start, 0, pages),
         ]
+
+    def _protecting(self, slot: Ints) -> list[tuple[Ints, ...]]:
+        """All memory of the step is write-protected and flushed, 2^21 pages at once."""
+        rows, page = self.rows, self.granule.page_size_bytes
+        first, total = self.plan.step.gpa // page, self.plan.step.size_bytes // page
+        # Without FEAT_TLBIRANGE everything is flushed at once.
+        whole = not rows.makes("protect_piece", RANGE)
+        starts = np.arange(first, first + total, total if whole else MOST_RANGE_PAGES)
+        pages = np.minimum(MOST_RANGE_PAGES, first + total - starts)
+        last = starts.size + 1
+        begin, piece, end = (rows.number(f"protect_{n}") for n in ("open", "piece", "close"))
+        every = np.repeat(slot, starts.size)
+        places = np.tile(np.arange(1, last), slot.size)
+        found = [
+            _items(slot, np.zeros(slot.size), begin, first, 0, total),
+            _items(every, places, piece, np.tile(starts, slot.size), 0, np.tile(pages, slot.size)),
+            _items(slot, np.full(slot.size, last), end, first, 0, total),
+        ]
+        return found if slot.size else []
 
     def _faults(self, leaves: Leaves, slot: Ints, of_round: Ints) -> list[tuple[Ints, ...]]:
         """A fault for each leaf of the rounds that are mapped here."""
@@ -188,6 +215,8 @@ def _texts(plan: Round, name: str) -> tuple[str, str, str]:
 def _one_round(plan: Round) -> tuple[list[int], list[int]]:
     """The kinds of slots of a round, and the unmap of each, else -1."""
     kinds, unmaps = [MARK, FAULTS, MARK], [-1, -1, -1]
+    if plan.step.protects:
+        return [*kinds, PROTECT, MARK], [*unmaps, -1, -1]
     number = 0
     for count in plan.requests:
         kinds += [OPEN, *([UNMAP] * count), CLOSE]
@@ -210,7 +239,7 @@ def _groups(slots: _Slots, plan: Round) -> Iterator[tuple[int, int]]:
     pages = plan.end - plan.start
     weight = np.ones(slots.kind.size, dtype=np.int64)
     walks = slots.unmap >= 0
-    weight[walks] += np.minimum(pages[slots.unmap[walks] % plan.unmaps], 1 << 18)
+    weight[walks] += np.minimum(pages[slots.unmap[walks] % max(1, plan.unmaps)], 1 << 18)
     group = (np.cumsum(weight) - weight) // (4 * AT_ONCE)
     edges = np.r_[0, np.flatnonzero(np.diff(group)) + 1, slots.kind.size]
     yield from zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True)
@@ -232,9 +261,10 @@ def _items(
     template: Ints | int,
     page: Ints | int = 0,
     level: Ints | int = 0,
+    pages: Ints | int = 0,
 ) -> tuple[Ints, ...]:
-    """Slot, position in it, template, page and level of some items."""
-    whole = (np.asarray(one, dtype=np.int64) for one in (at, template, page, level))
+    """Slot, position in it, template, page, level and pages of some items."""
+    whole = (np.asarray(one, dtype=np.int64) for one in (at, template, page, level, pages))
     return (slot.astype(np.int64), *(np.broadcast_to(one, slot.size) for one in whole))
 
 

@@ -95,12 +95,11 @@ class Recorder:
     def _values(self, symbol: str, items: Items, item: Ints) -> tuple[NDArray[np.uint64], ...]:
         """x0, x1, x2 of calls of one function."""
         vm = items.vm
-        of = items.unmap[item]
         shift = self.granule.page_shift
         page, level = items.page[item], items.level[item]
         mmu = np.full(item.size, kvm_address(vm) + 0x100, dtype=np.uint64)
         if symbol in (UNMAP, RANGE, RANGE_OUTER):
-            start, pages = items.start[of], items.end[of] - items.start[of]
+            start, pages = page, items.pages[item]
             size = pages if symbol == RANGE else pages << shift
             first = mmu + np.uint64(0x200) if symbol == UNMAP else mmu
             return first, (start << shift).astype(np.uint64), size.astype(np.uint64)

@@ -157,6 +157,13 @@ class Rows:
     after_ps: NDArray[np.int64]  # of tracing, behind it
     record_ps: NDArray[np.int64]  # from the time that is measured to the record's time stamp
 
+    def makes(self, template: str, symbol: str) -> bool:
+        """Whether a template calls a function."""
+        begin = int(self.begin[self.number(template)])
+        end = begin + int(self.count[self.number(template)])
+        known = self.symbols.index(symbol) if symbol in self.symbols else -2
+        return bool((self.symbol[begin:end] == known).any())
+
     def number(self, template: str) -> int:
         """Of a template."""
         return self.names.index(template)

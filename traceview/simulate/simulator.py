@@ -216,9 +216,12 @@ class _Model:
         at_once = max(1 << 13, ROWS_AT_ONCE // len({vm.cpu for vm in self.vms}))
         for items in self._items(number, cpu):
             books = self._books(items)
-            operations_ps = np.rint(
-                books.operations * self.profile.cost("range_operation") * PICOSECONDS
-            ).astype(np.int64)
+            operations = range_operations(
+                items.page, items.pages, self.granule.page_size_bytes,
+                lpa2=self.profile.switches["machine.lpa2"],
+            )  # fmt: skip
+            each_ps = self.profile.cost("range_operation") * PICOSECONDS
+            operations_ps = np.rint(operations * each_ps).astype(np.int64)
             for span in pieces(items, self.rows, at_once):
                 events = events_of(items, span, self.rows, cpu, self.noise, operations_ps)
                 frame = self.recorder.records(items, events, cpu)

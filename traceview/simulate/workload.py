@@ -52,6 +52,11 @@ class Step:
     repetitions: int = 1
     gpa: int = 0x8000_0000
 
+    @property
+    def protects(self) -> bool:
+        """Whether it begins dirty logging in place of unmapping: a range flush without unmap."""
+        return self.action == "dirtylog"
+
 
 # By action, the keys of steps.py that it sets: as the workload program of the captures does it.
 ACTIONS: Final[dict[str, dict[str, object]]] = {
@@ -64,6 +69,7 @@ ACTIONS: Final[dict[str, dict[str, object]]] = {
     "mprotect": {"empty": 1},
     "move": {},
     "vcpu_init": {"trigger": "vcpu_init"},
+    "dirtylog": {},
 }
 
 
@@ -157,13 +163,16 @@ def map_rounds(plan: Round, granule: Granule, rounds: int, rng: np.random.Genera
 def repeated(steps: tuple[Step, ...], unmaps: int, granule: Granule, vms: int) -> tuple[Step, ...]:
     """The steps with repetitions so that all VMs together make at least *unmaps* unmaps."""
     per_round = sum(plan_round(step, granule).unmaps for step in steps) * vms
-    times = max(1, -(-unmaps // per_round))
+    times = max(1, -(-unmaps // max(1, per_round)))
     return tuple(replace(step, repetitions=times) for step in steps)
 
 
 def _requests(
     step: Step, granule: Granule, first: int, count: int
 ) -> tuple[Ints, Ints, tuple[int, ...]]:
+    if step.protects:
+        none = np.zeros(0, dtype=np.int64)
+        return none, none, ()
     chunk = (step.chunk_bytes or step.size_bytes) // granule.page_size_bytes
     begins = np.arange(first, first + count, chunk * step.every)
     asked = [(int(a), min(int(a) + chunk, first + count)) for a in begins]
@@ -185,6 +194,8 @@ def _check(step: Step, granule: Granule, unit_bytes: int) -> None:
             raise SettingError(
                 f"step {step.id}: its {name} of {size} bytes is no multiple of {whole}"
             )
+    if step.protects and (step.chunk_bytes or step.empty or step.every > 1):
+        raise SettingError(f"step {step.id}: dirty logging takes all memory at once")
     if step.size_bytes // unit_bytes > MOST_LEAVES:
         raise SettingError(
             f"step {step.id}: more than {MOST_LEAVES} leaves in one round\ntake a smaller size"
