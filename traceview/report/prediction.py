@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from traceview.queries.predicted_cell import UNDECIDED
 from traceview.report.blocks import Block, Bullets, Facts, Paragraph, Section, Table, TableColumn
 from traceview.report.prediction_held import against_section, held_section
 from traceview.report.prediction_words import (
@@ -146,9 +147,11 @@ def _size(one: Size) -> tuple[str, ...]:
     counts = one.counts
     assert counts is not None
     low, high = one.low or 0.0, one.high or 0.0
+    decided = (one.half_width or 0.0) <= UNDECIDED
     return (
-        one.asked.text, count(counts.leaves), ns(one.value or 0.0), span(low, high),
-        percent(one.half_width or 0.0), count(counts.invalidate_leaf),
+        one.asked.text, count(counts.leaves),
+        ns(one.value or 0.0) if decided else UNKNOWN, span(low, high),
+        percent(one.half_width or 0.0) if decided else UNKNOWN, count(counts.invalidate_leaf),
         count(counts.invalidate_range), _between(one.freed),
     )  # fmt: skip
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from traceview.queries.prediction_check import Check, CheckedTime
     from traceview.queries.prediction_holdout import Trial
 
+# So many calls are the larger part of what the walks differ by.
+SOME: Final = 100
 KINDS: Final = {
     "halves": "a half of the unmaps, by the other half",
     "costs": "the same, by costs fitted to the other half",
@@ -150,17 +152,8 @@ def _why(held: Check) -> Iterator[str]:
     inside = sum(one.inside for one in held.times)
     yield f"{inside} of {len(held.times)} measured times lie in the 95% interval predicted"
     known = [one for one in held.times if one.walk_now is not None and one.walk_there is not None]
-    if known:
-        cell = max(known, key=lambda one: one.cell.before.leaves)
-        assert cell.walk_now is not None
-        assert cell.walk_there is not None
-        off = cell.cell.then.value - cell.measured.ns
-        walk = cell.walk_now - cell.walk_there
-        yield (
-            f"of {name_of(cell.cell)} the prediction is off by {_signed(off)}: the walk is"
-            f" {_signed(walk)} here against there{_each(cell, walk)}, the calls make the rest"
-            f" ({_signed(off - walk)})"
-        )
+    ends = sorted(known, key=lambda one: one.cell.before.leaves)
+    yield from (_parts(one) for one in (ends[:1] + ends[-1:] if len(ends) > 1 else ends))
     if held.facts:
         said = ", ".join(f"{name} {clean(here)} here, {clean(there)} there"
                          for name, here, there in held.facts)  # fmt: skip
@@ -177,11 +170,23 @@ def _why(held: Check) -> Iterator[str]:
         yield f"{plural(held.not_matched, 'unmap')} of the traces have no twin there"
 
 
+def _parts(one: CheckedTime) -> str:
+    """What the prediction of one cell is off by, and where that lies."""
+    assert one.walk_now is not None
+    assert one.walk_there is not None
+    off, walk = one.cell.then.value - one.measured.ns, one.walk_now - one.walk_there
+    return (
+        f"of {name_of(one.cell)} the prediction is off by {_signed(off)}: the walk is"
+        f" {_signed(walk)} here against there{_each(one, walk)}, the calls make the rest"
+        f" ({_signed(off - walk)})"
+    )
+
+
 def _each(one: CheckedTime, walk: float) -> str:
     """The walk holds what is around the calls, and what tracing them cost beyond the estimate."""
     before, after = one.cell.before, one.cell.after
     calls = abs(before.invalidate_leaf - after.invalidate_leaf)
-    if not calls:
+    if calls < SOME:
         return ""
     return (
         f" ({walk / calls:+.1f} ns for each of {count(calls)} calls that only one of them makes:"
