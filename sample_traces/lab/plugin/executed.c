@@ -15,13 +15,13 @@
 #include "access.h"
 #include "clock.h"
 #include "functions.h"
+#include "lines.h"
 #include "tasks.h"
 
 QEMU_PLUGIN_EXPORT int qemu_plugin_version = QEMU_PLUGIN_VERSION;
 
 enum { MARKER_BYTES = 4096, STACK_BYTES = 1 << 14 };
 #define KERNEL_ADDRESSES (UINT64_C(1) << 63)
-#define NS_PER_SECOND UINT64_C(1000000000)
 
 /* A block of code, or one instruction, that is looked at. They are kept until the end. */
 struct site {
@@ -46,57 +46,8 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static FILE *out;
 static struct qemu_plugin_scoreboard *stores;
 static unsigned exception_level;
-static bool begun, headless;
-static uint64_t lines, lost_returns, too_deep, unreadable;
+static struct unseen unseen;
 static const struct function copied = {.name = "__arch_copy_from_user"};
-
-static void name_task(struct task *task)
-{
-    int32_t number;
-
-    if (task->named)
-        return;
-    task->named = true;
-    if (guest.pid < 0 || !access_memory(task->address + (uint64_t)guest.comm, task->comm, COMM_BYTES))
-        snprintf(task->comm, sizeof task->comm, "<...>");
-    if (guest.pid >= 0 && access_memory(task->address + (uint64_t)guest.pid, &number, sizeof number))
-        task->pid = number;
-    if (guest.pid >= 0 && access_memory(task->address + (uint64_t)guest.tgid, &number, sizeof number))
-        task->tgid = number;
-    for (char *c = task->comm; *c; c++)
-        if ((unsigned char)*c < ' ' || *c == 0x7f)
-            *c = '?';
-}
-
-/* Of vCPUs that run in turn only the guest knows which one this is. */
-static unsigned cpu_of(const struct task *task, unsigned vcpu)
-{
-    int32_t cpu = 0;
-
-    if (!clock_in_turn())
-        return vcpu;
-    if (guest.cpu < 0 || !access_memory(task->address + (uint64_t)guest.cpu, &cpu, sizeof cpu))
-        headless = true;
-    return (unsigned)cpu;
-}
-
-/* What stands before the text of an event. */
-static void begin_line(struct task *task, unsigned vcpu, unsigned ahead)
-{
-    uint64_t time = clock_now(vcpu, ahead, task->gates > 0);
-
-    if (!begun)
-        fprintf(out,
-                "# tracer: nop\n#\n# clock: instructions executed %s; origin: emulated (QEMU TCG plugin)\n#\n"
-                "#           TASK-PID       TGID   CPU#  |||||  TIMESTAMP  FUNCTION\n"
-                "#              | |            |     |   |||||     |         |\n",
-                clock_text());
-    begun = true;
-    name_task(task);
-    lines++;
-    fprintf(out, "%16s-%-7d (%7d) [%03u] ..... %5" PRIu64 ".%09" PRIu64 ": ", task->comm, task->pid, task->tgid,
-            cpu_of(task, vcpu), time / NS_PER_SECOND, time % NS_PER_SECOND);
-}
 
 /* The running task, NULL while it is not the host's kernel that runs. Guests and hypervisors have the
  * same addresses and another exception level; the host's is that of whoever switches tasks first. */
@@ -113,7 +64,7 @@ static int64_t argument_value(const struct argument *argument)
         uint64_t address = value + (uint64_t)argument->offset;
         value = 0;
         if (!access_memory(address, &value, (size_t)argument->bytes))
-            unreadable++;
+            unseen.memory++;
     }
     if (argument->bytes == 1)
         return argument->is_signed ? (int8_t)value : (int64_t)(uint8_t)value;
@@ -138,8 +89,8 @@ static struct frame *push(struct task *task, const struct function *function)
     int lost;
     struct frame *frame = task_push(task, function, access_x(LINK), access_stack(), &lost);
 
-    lost_returns += (uint64_t)lost;
-    too_deep += !frame;
+    unseen.returns += (unsigned)lost;
+    unseen.calls += !frame;
     return frame;
 }
 
@@ -153,7 +104,7 @@ static void on_entry(unsigned vcpu, void *data)
     pthread_mutex_lock(&lock);
     task = running();
     if (task && (!function->inside || task->gates)) {
-        begin_line(task, vcpu, site->ahead);
+        line_begin(&guest, task, vcpu, site->ahead);
         fprintf(out, "%s: (%s+0x0/0x%" PRIx64 ") x0=0x%" PRIx64 " x1=0x%" PRIx64 " x2=0x%" PRIx64, function->name,
                 function->name, function->size, access_x(0), access_x(1), access_x(2));
         frame = push(task, function);
@@ -176,7 +127,7 @@ static void write_marker(struct task *task, unsigned vcpu, const struct frame *f
 
     task->marker = 0;
     if (access_x(0) || !access_memory((uint64_t)frame->values[0], text, length)) {
-        unreadable++;
+        unseen.memory++;
         length = (size_t)snprintf(text, sizeof text, "<not readable>");
     }
     while (length && (text[length - 1] == '\n' || !text[length - 1]))
@@ -185,7 +136,7 @@ static void write_marker(struct task *task, unsigned vcpu, const struct frame *f
     for (size_t at = 0; at < length; at++)
         if (text[at] == '\n' || !text[at])
             text[at] = ' ';
-    begin_line(task, vcpu, 0);
+    line_begin(&guest, task, vcpu, 0);
     fprintf(out, "tracing_mark_write: %s\n", text);
 }
 
@@ -206,7 +157,7 @@ static void on_block(unsigned vcpu, void *data)
         if (top->function == &copied) {
             write_marker(task, vcpu, top);
         } else {
-            begin_line(task, vcpu, 0);
+            line_begin(&guest, task, vcpu, 0);
             fprintf(out, "%s_ret: (0x%" PRIx64 " <- %s) ret=0x%" PRIx64 "\n", name, pc, name, access_x(0));
         }
         task_pop(task);
@@ -224,7 +175,7 @@ static void on_instruction(unsigned vcpu, void *data)
     pthread_mutex_lock(&lock);
     task = task_at(access_task());  /* without VHE, the hypervisor works for it */
     if (task->gates) {
-        begin_line(task, vcpu, site->ahead);
+        line_begin(&guest, task, vcpu, site->ahead);
         fputs(site->text, out);
         if (site->operand >= 0)
             fprintf(out, " xt=0x%" PRIx64, access_x(site->operand));
@@ -279,7 +230,7 @@ static void after_store(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t addr
     store = qemu_plugin_scoreboard_find(stores, vcpu);
     if (store->site == site) {
         struct qemu_plugin_hwaddr *place = qemu_plugin_get_hwaddr(info, address);
-        begin_line(store->task, vcpu, site->ahead);
+        line_begin(&guest, store->task, vcpu, site->ahead);
         fprintf(out, "pte: va=0x%" PRIx64, address);
         if (place && !qemu_plugin_hwaddr_is_io(place))
             fprintf(out, " pa=0x%" PRIx64, qemu_plugin_hwaddr_phys_addr(place));
@@ -414,12 +365,7 @@ static void at_exit(qemu_plugin_id_t id, void *data)
 {
     (void)id;
     (void)data;
-    fprintf(out, "# end: %" PRIu64 " events, %" PRIu64 " returns not seen, %" PRIu64 " calls too deep, %" PRIu64
-            " places not readable\n", lines, lost_returns, too_deep, unreadable);
-    if (fclose(out))
-        perror("executed instructions");
-    if (headless)
-        fputs("the vCPUs run in turn, and the list has no offsets of tasks: their numbers are not known\n", stderr);
+    lines_end(&unseen);
 }
 
 static bool read_options(int argc, char **argv)
@@ -446,9 +392,7 @@ static bool read_options(int argc, char **argv)
         fprintf(stderr, "%s: no cpu_switch_to\n", list);
         return false;
     }
-    out = fopen(to, "w");
-    if (!out)
-        perror(to);
+    out = lines_open(to);
     return out;
 }
 
