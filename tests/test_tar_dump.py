@@ -118,7 +118,7 @@ def test_the_sidecar_inside_says_what_the_one_beside_leaves_open(path: Path) -> 
     assert settings.facts == {
         "label": "inside", "run": "boot-1", "origin": "emulated", "fwb": True,
     }  # fmt: skip
-    assert settings.traced == {"stage2_put_pte"}
+    assert settings.traced == frozenset({"stage2_put_pte"})
     assert "kvmlab:walker" in settings.symbols.probes
     path.with_name("run1.tar.host.json").write_text('{"label": "beside", "traced": []}')
     settings = open_trace(path).settings
