@@ -31,7 +31,7 @@ GLIB: Final = "libglib2.0-dev"
 SUITE: Final = re.compile(r"^VERSION_CODENAME=\"?([a-z]+)", re.MULTILINE)
 FLAGS: Final = (
     *("-std=gnu11", "-O2", "-fPIC", "-shared"),
-    *("-Wall", "-Wextra", "-Wshadow", "-Werror"),
+    *("-Wall", "-Wextra", "-Wshadow"),
 )
 
 
