@@ -2,7 +2,7 @@
 
 `stage2_unmap_walker` clears an entry, invalidates it (or leaves that to the flush of the range at
 the end), and then drops references: one (`kvm_s2_put_page`) for a leaf, two for a table that became
-empty, of which the second frees the page. The store itself is in no trace. What the order of calls
+empty, of which the second frees the page. No call shows the store itself. What the order of calls
 decides depends on what was traced beside the invalidations:
 
 - visits: the walker's visits say which references belong to which entry.

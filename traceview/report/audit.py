@@ -66,8 +66,8 @@ CHECKS: Final = {
 }
 PLURALS: Final = {"unmap": "unmaps", "flush": "flushes", "range flush": "range flushes"}
 NO_STORE: Final = (
-    "the store that clears an entry is in no trace: a window begins with the last thing seen before"
-    " it, so it is at most so long"
+    "a window begins with the last call seen before the store that clears the entry, so it is at"
+    " most so long"
 )
 TRACED_TOO: Final = ", and it contains what tracing cost"
 NOTHING_CHECKED: Final = (
