@@ -10,8 +10,8 @@ The last two are BROKEN ON PURPOSE, for an emulator. The source is Debian's pack
 Debian's patches, from the mirror of the host's apt; the configuration is allnoconfig and
 kernel.config. All share one tree and one object tree in the lab's folder (2 GB), so the second
 kernel and later ones compile only what their patch touches. Besides what every kernel of the lab
-has, `operands` says where the TLBIs of __kvm_tlb_flush_vmid_range are, as docs/how-to/record.sh
-takes them. Tried: 6.12.95-1~bpo12+1, gcc 12.2.
+has, `operands` says where the TLBIs of __kvm_tlb_flush_vmid_range are, as --operand of
+`traceview record` takes them. Tried: 6.12.95-1~bpo12+1, gcc 12.2.
 Sources: Documentation/kbuild/kbuild.rst of 6.12, dpkg-source(1).
 """
 
