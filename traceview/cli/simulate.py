@@ -5,18 +5,17 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
-
-from traceview.cli import options as opt
+from traceview.cli import options as opt  # noqa: TC001 - typer evaluates annotations
+from traceview.cli import simulate_options as sim  # noqa: TC001 - the same
 from traceview.cli.exits import answered
 from traceview.cli.outputs import outputs_of
 from traceview.cli.screen import progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+    from pathlib import Path
 
     from traceview.cli.outputs import Outputs
     from traceview.cli.simulating import Target
@@ -26,159 +25,34 @@ if TYPE_CHECKING:
     from traceview.simulate.simulator import Options
     from traceview.simulate.workload import Step
 
-ProfileName = Annotated[
-    str | None,
-    typer.Argument(metavar="[PROFILE]", help="A machine by name, or a file (docs/simulate.md)."),
-]
-TraceFile = Annotated[
-    Path | None,
-    typer.Option(
-        "-o",
-        "--output",
-        metavar="FILE",
-        help="The trace: .txt (ftrace text), .dat (trace-cmd), .perfetto; with --runs a folder.",
-    ),
-]
-List = Annotated[
-    bool,
-    typer.Option("--list", help="Show the profiles, or every number of PROFILE and its source."),
-]
-Format = Annotated[
-    str | None,
-    typer.Option("--format", metavar="NAME", help="text, trace-cmd or perfetto, whatever FILE is."),
-]
-Unmaps = Annotated[
-    int | None,
-    typer.Option(
-        "--unmaps", metavar="N", parser=opt.whole_number(1, 100_000_000),
-        help="Repeat the steps until there are at least so many.",
-    ),
-]  # fmt: skip
-Steps = Annotated[
-    Path | None,
-    typer.Option("--steps", metavar="FILE", help="A TOML file of [[step]] (docs/simulate.md)."),
-]
-Size = Annotated[
-    str, typer.Option("--size", metavar="SIZE", help="Memory that a step maps and unmaps.")
-]
-Backing = Annotated[str, typer.Option("--backing", metavar="SIZE", help="Leaves: 4k, 2M, 1G, ...")]
-Action = Annotated[
-    str,
-    typer.Option(
-        "--action",
-        metavar="NAME",
-        help="dontneed, chunks, sparse, half, memslot, munmap, mprotect, move, vcpu_init, or"
-        " dirtylog, which unmaps nothing.",
-    ),
-]
-Chunk = Annotated[
-    str | None, typer.Option("--chunk", metavar="SIZE", help="Memory that one request takes.")
-]
-Mapped = Annotated[
-    float | None,
-    typer.Option("--mapped", metavar="SHARE", help="Share of the leaves that are there, 0 to 1."),
-]
-Vms = Annotated[
-    int,
-    typer.Option(
-        "--cpus", metavar="N", parser=opt.whole_number(1, 1024),
-        help="CPUs that unmap, a VM on each.",
-    ),
-]  # fmt: skip
-Seed = Annotated[
-    int,
-    typer.Option(
-        "--seed", metavar="N", parser=opt.whole_number(0, 1 << 62),
-        help="The same seed gives the same files.",
-    ),
-]  # fmt: skip
-Strategy = Annotated[
-    str,
-    typer.Option(
-        "--strategy",
-        metavar="NAME",
-        help="per_pte or deferred_range; auto is what the kernel does on such a machine.",
-    ),
-]
-Preset = Annotated[
-    str,
-    typer.Option("--preset", metavar="NAME", help="What is traced: top, split, deep or args."),
-]
-TracerName = Annotated[
-    str | None,
-    typer.Option("--tracer", metavar="NAME", help="function_graph, or kprobe (that of args)."),
-]
-Function = Annotated[
-    list[str] | None,
-    typer.Option("--function", metavar="NAME", help="Trace this one too (repeatable)."),
-]
-Interrupts = Annotated[
-    bool, typer.Option("--interrupts", help="Trace the functions of hard interrupts too.")
-]
-Clock = Annotated[
-    str, typer.Option("--clock", metavar="NAME", help="local, mono, mono_raw, boot or global.")
-]
-BufferKb = Annotated[
-    int | None,
-    typer.Option(
-        "--buffer-kb", metavar="N", parser=opt.whole_number(8, 1 << 30),
-        help="Ring buffer of each CPU: what it cannot hold is lost. Without: nothing is.",
-    ),
-]  # fmt: skip
-Discard = Annotated[
-    bool, typer.Option("--discard", help="A full buffer discards the newest, not the oldest.")
-]
-Drain = Annotated[
-    int,
-    typer.Option(
-        "--drain-kb-s", metavar="N", parser=opt.whole_number(0, 1 << 30),
-        help="What a reader takes out of each buffer per second meanwhile.",
-    ),
-]  # fmt: skip
-Set = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the profile (repeatable)."),
-]
-Runs = Annotated[
-    int | None,
-    typer.Option(
-        "--runs", metavar="N", parser=opt.whole_number(1, 1000),
-        help="Write so many runs of each strategy, interleaved, into the folder FILE.",
-    ),
-]  # fmt: skip
-Against = Annotated[
-    str | None,
-    typer.Option("--against", metavar="STRATEGY", help="The other side of an A/B (with --runs)."),
-]
-
 
 def simulate(  # noqa: PLR0913 - one per option
-    profile: ProfileName = None,
+    profile: sim.ProfileName = None,
     *,
-    output: TraceFile = None,
-    show_list: List = False,
-    format_name: Format = None,
-    unmaps: Unmaps = None,
-    steps: Steps = None,
-    size: Size = "2M",
-    backing: Backing = "",
-    action: Action = "dontneed",
-    chunk: Chunk = None,
-    mapped: Mapped = None,
-    cpus: Vms = 1,
-    seed: Seed = 1,
-    strategy: Strategy = "auto",
-    preset: Preset = "split",
-    tracer: TracerName = None,
-    function: Function = None,
-    interrupts: Interrupts = False,
-    clock: Clock = "local",
-    buffer_kb: BufferKb = None,
-    discard: Discard = False,
-    drain_kb_s: Drain = 0,
-    settings: Set = None,
-    runs: Runs = None,
-    against: Against = None,
+    output: sim.TraceFile = None,
+    show_list: sim.List = False,
+    format_name: sim.Format = None,
+    unmaps: sim.Unmaps = None,
+    steps: sim.Steps = None,
+    size: sim.Size = "2M",
+    backing: sim.Backing = "",
+    action: sim.Action = "dontneed",
+    chunk: sim.Chunk = None,
+    mapped: sim.Mapped = None,
+    cpus: sim.Vms = 1,
+    seed: sim.Seed = 1,
+    strategy: sim.Strategy = "auto",
+    preset: sim.Preset = "split",
+    tracer: sim.TracerName = None,
+    function: sim.Function = None,
+    interrupts: sim.Interrupts = False,
+    clock: sim.Clock = "local",
+    buffer_kb: sim.BufferKb = None,
+    discard: sim.Discard = False,
+    drain_kb_s: sim.Drain = 0,
+    settings: sim.Set = None,
+    runs: sim.Runs = None,
+    against: sim.Against = None,
     json: opt.Json = False,
     force: opt.Force = False,
     quiet: opt.Quiet = False,
