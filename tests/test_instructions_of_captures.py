@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from functools import cache
 from itertools import pairwise
 
 import polars as pl
 import pytest
 
 import traceview
+from tests.observer_captures import SLOW_TO_READ, observed
 from tests.truth import TRACES, steps
-from traceview import Analysis
 
 pytestmark = [
+    SLOW_TO_READ,
     pytest.mark.captures,
     pytest.mark.skipif(not TRACES.is_dir(), reason="no captures: ../shared/traces is not there"),
 ]
@@ -21,13 +21,8 @@ FOLDERS = ("6.1-max", "6.12-max", "6.12-neoverse-n1")
 PAGE = 4096
 
 
-@cache
-def analysed(folder: str) -> Analysis:
-    return traceview.analyze(traceview.open_trace(TRACES / "insn" / folder / "insn.txt.zst"))
-
-
 def counts(folder: str) -> dict[str, int]:
-    unmaps = analysed(folder).unmaps
+    unmaps = observed(folder, "insn").unmaps
     found: dict[str, int] = (
         unmaps.select("tlbi_insns", "dsb_insns", "cmo_lines").sum().row(0, named=True)
     )
@@ -35,18 +30,18 @@ def counts(folder: str) -> dict[str, int]:
 
 
 def ops(folder: str, insn: str) -> dict[str | None, int]:
-    rows = analysed(folder).instructions.filter(pl.col("insn") == insn)
+    rows = observed(folder, "insn").instructions.filter(pl.col("insn") == insn)
     return dict(rows.group_by(pl.col("op").cast(pl.String)).len().rows())
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_unmaps_match_the_steps_by_order(folder: str) -> None:
     truth = list(steps(f"insn/{folder}", TRACES / "insn" / folder / "insn.truth.jsonl").values())
-    unmaps = analysed(folder).unmaps
+    unmaps = observed(folder, "insn").unmaps
     assert unmaps["leaves"].to_list() == [step.leaves for step in truth]
     assert unmaps["invalidate_table"].to_list() == [step.tables for step in truth]
     assert unmaps["evidence"].unique().to_list() == ["insn"]
-    assert analysed(folder).sources["origin"].to_list() == ["emulated"]
+    assert observed(folder, "insn").sources["origin"].to_list() == ["emulated"]
 
 
 def test_without_fwb_every_page_is_64_lines_of_cache_maintenance() -> None:
@@ -70,7 +65,7 @@ def test_per_pte_machines_flush_every_leaf_and_table_and_the_vmid_each_time() ->
     # REPEAT_TLBI adds one vale2is per flush (traces/README.md).
     assert ops("6.12-neoverse-n1", "tlbi") == {**both, "vale2is": 14_832}
     for folder in ("6.1-max", "6.12-neoverse-n1"):
-        unmaps = analysed(folder).unmaps
+        unmaps = observed(folder, "insn").unmaps
         assert (
             unmaps.select(pl.sum("invalidate_leaf", "invalidate_table")).sum_horizontal()[0]
             == 14_832
@@ -84,7 +79,7 @@ def test_tlbi_and_dsb_are_counted_apart() -> None:
 
 
 def test_every_range_operand_decodes_to_exactly_the_unmapped_range() -> None:
-    analysis = analysed("6.12-max")
+    analysis = observed("6.12-max", "insn")
     assert ops("6.12-max", "tlbi") == {"ripas2e1is": 36, "ipas2e1is": 96, "vmalle1is": 132}
     # A single operation without a level hint says one page and nothing of its level.
     flushes = analysis.instructions.filter(pl.col("ipa").is_not_null()).with_columns(
@@ -104,5 +99,5 @@ def test_every_range_operand_decodes_to_exactly_the_unmapped_range() -> None:
 
 def test_the_medians_of_512_page_unmaps_are_those_that_were_published() -> None:
     for folder, median_ns in (("6.12-max", 78_233), ("6.12-neoverse-n1", 282_268)):
-        unmaps = analysed(folder).unmaps.filter(pl.col("length_bytes") == 512 * PAGE)
+        unmaps = observed(folder, "insn").unmaps.filter(pl.col("length_bytes") == 512 * PAGE)
         assert unmaps["duration_ns"].median() == median_ns

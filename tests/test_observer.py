@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.observer_captures import SLOW_TO_READ, observed
 from tests.writers.analyses import analysis, source, unmap
 from traceview.errors import QueryError
 from traceview.parsers import open_trace
@@ -30,20 +31,15 @@ if TYPE_CHECKING:
 TRACES = Path(__file__).parent.parent.parent / "shared" / "traces"
 KERNELS = ("6.1-max", "6.12-max", "6.12-neoverse-n1")
 captures = [
+    SLOW_TO_READ,
     pytest.mark.captures,
     pytest.mark.skipif(not TRACES.exists(), reason=f"the captures are not there: {TRACES}"),
 ]
 
 
-@cache
-def observed(kernel: str, name: str) -> Analysis:
-    folder = "insn" if name == "insn" else "observer"
-    (path,) = (TRACES / folder / kernel).glob(f"{name}.txt*")
-    found = analyze(open_trace(str(path)))
-    if name != "insn":
-        return found
-    # Executions have no markers: they are the same unmaps in the same order.
-    steps = observed(kernel, "top").unmaps["step"]
+def as_executed(kernel: str) -> Analysis:
+    """Executions have no markers: they are the same unmaps in the same order."""
+    found, steps = observed(kernel, "insn"), observed(kernel, "top").unmaps["step"]
     return replace(found, unmaps=found.unmaps.with_columns(steps.alias("step")))
 
 
@@ -97,7 +93,7 @@ class TestCaptures:
         detailed, plain = observed(kernel, name), observed(kernel, "top")
         other = observed(kernel, "split") if name == "top" else plain
         raw, calls = by_stem(detailed), by_stem(detailed, "traced_calls")
-        truth = by_stem(observed(kernel, "insn"))
+        truth = by_stem(as_executed(kernel))
         errors = []
         for stem, executed in truth.items():
             cost = cost_without(stem, detailed, other)
@@ -114,7 +110,7 @@ class TestCaptures:
         self, kernel: str
     ) -> None:
         top = observed(kernel, "top").unmaps["duration_ns"]
-        own = (top - observed(kernel, "insn").unmaps["duration_ns"]).median()
+        own = (top - as_executed(kernel).unmaps["duration_ns"]).median()
         for other in ("split", "deep"):
             found = priced(observed(kernel, "top"), observed(kernel, other))
             (cost,) = found.tracing_costs.to_dicts()
@@ -132,7 +128,7 @@ class TestCaptures:
         assert (found.unmaps["probe_low_ns"] == 0).all()
         low = found.unmaps.with_columns(low=pl.col("duration_ns") - pl.col("probe_high_ns"))
         assert (low["low"] >= 0).all()
-        truth = by_stem(observed(kernel, "insn"))
+        truth = by_stem(as_executed(kernel))
         for stem, ns in by_stem(replace(found, unmaps=low), "low").items():
             assert 0 <= ns <= truth[stem]
             assert truth[stem] - ns < 0.2 * by_stem(found)[stem]  # it says something

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.observer_captures import SLOW_TO_READ, observed
 from tests.writers.analyses import analysis, source, unmap
-from traceview.parsers import open_trace
-from traceview.queries import analyze
 from traceview.queries.observer import priced
 from traceview.queries.remainders import Remainders, Times, cost
 from traceview.queries.verdict import REASONS, STATUSES, Verdict, verdicts
 from traceview.schema import TIMED_COMPONENTS
-
-if TYPE_CHECKING:
-    from traceview.queries import Analysis
 
 TRACES = Path(__file__).parent.parent.parent / "shared" / "traces"
 Numbers = dict[str, float]
@@ -339,15 +334,10 @@ def test_of_emulated_times_a_dsb_is_never_separable_whatever_they_would_say() ->
 
 
 captures = [
+    SLOW_TO_READ,
     pytest.mark.captures,
     pytest.mark.skipif(not TRACES.exists(), reason=f"the captures are not there: {TRACES}"),
 ]
-
-
-@cache
-def observed(kernel: str, folder: str, name: str) -> Analysis:
-    (path,) = (TRACES / folder / kernel).glob(f"{name}.txt*")
-    return analyze(open_trace(str(path)))
 
 
 def share_of(found: tuple[Verdict, ...], name: str) -> float:
@@ -363,9 +353,9 @@ class TestCaptures:
     def test_shares_without_tracing_contain_those_of_an_execution_that_was_not_traced(
         self, kernel: str
     ) -> None:
-        truth = verdicts(observed(kernel, "insn", "insn"))  # slow to read: once for both
-        traced = [observed(kernel, "observer", name) for name in ("split", "deep")]
-        plain = observed(kernel, "observer", "top")
+        truth = verdicts(observed(kernel, "insn"))  # slow to read: once for both
+        traced = [observed(kernel, name) for name in ("split", "deep")]
+        plain = observed(kernel, "top")
         for one in (*traced, *(priced(of, plain) for of in traced)):
             (said,) = verdicts(one)
             for part in ("all_flushes", "leaf_flushes", "cmo", "table_put", "rest"):
@@ -375,7 +365,7 @@ class TestCaptures:
 
     def test_no_capture_of_an_emulator_bears_a_status_of_times(self) -> None:
         for kernel in ("6.1-max", "6.12-neoverse-n1"):
-            for of in verdicts(observed(kernel, "insn", "insn")):
+            for of in verdicts(observed(kernel, "insn")):
                 assert of.time == "instructions"
                 assert {one.status for one in of.hypotheses} <= {
                     "no_evidence", "not_separable", "not_measured",
@@ -383,7 +373,7 @@ class TestCaptures:
 
     def test_instructions_show_what_pages_and_blocks_take(self) -> None:
         pages, blocks = sorted(
-            verdicts(observed("6.12-neoverse-n1", "insn", "insn")), key=lambda of: -of.unmaps
+            verdicts(observed("6.12-neoverse-n1", "insn")), key=lambda of: -of.unmaps
         )
         assert pages.counts["cmo_lines"] == 64 * (pages.leaves or 0)
         assert blocks.counts["cmo_lines"] == 32_768 * (blocks.leaves or 0)
