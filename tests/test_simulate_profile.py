@@ -171,7 +171,7 @@ def test_a_step_that_cannot_be_is_refused(stated: dict[str, object], words: str)
     [
         ({"size": "2M", "backing": "1M"}, "no leaf of 1048576 bytes"),
         ({"size": "3M", "backing": "2M"}, "no multiple of 2097152"),
-        ({"size": "64G"}, "more than 8388608 leaves"),
+        ({"size": "64G"}, "more than 4194304 leaves"),
         ({"size": "2M", "gpa": 1 << 40}, "beyond the 40 bits"),
     ],
 )  # fmt: skip

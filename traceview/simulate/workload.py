@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 PATTERNS: Final = ("all", "alternate", "random")
 TRIGGERS: Final = ("notifier", "memslot", "vcpu_init")
-MOST_LEAVES: Final = 1 << 23  # of one round: 32 GiB of 4K pages
+MOST_LEAVES: Final = 1 << 22  # of one round: 16 GiB of 4K pages
 
 
 @dataclass(frozen=True, slots=True)
