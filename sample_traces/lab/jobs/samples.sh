@@ -50,6 +50,21 @@ capture_raw() {
 	set_to events/$group/enable 1
 	truth_into raw std
 }
+# Reads a ring until it is empty: a reader of an empty one waits
+drain() {
+	dd if="$1/trace_pipe_raw" of="$2" bs="$(page_bytes)" 2> /dev/null &
+	reader=$!
+	n=0
+	until grep -q '^entries: 0$' "$1/stats"; do
+		usleep 100000
+		n=$((n + 1))
+		[ $n -lt 600 ] || fail "the ring is never empty: $1"
+	done
+	sleep 1
+	kill $reader
+	wait $reader 2> /dev/null
+	[ -s "$2" ] || say "nothing in $1"
+}
 truth_into() {
 	: > $tracefs/trace
 	set_to tracing_on 1
@@ -61,8 +76,7 @@ truth_into() {
 		to=$dump/per_cpu/${cpu##*/}
 		mkdir -p "$to"
 		cp "$cpu/stats" "$to/"
-		# Opened for reading without waiting: what is not full is read too
-		timeout 5 dd if="$cpu/trace_pipe_raw" of="$to/trace_pipe_raw" bs="$(page_bytes)" iflag=nonblock 2> /dev/null || :
+		drain "$cpu" "$to/trace_pipe_raw"
 	done
 	mkdir -p "$dump/events/$group" "$dump/events/ftrace"
 	cp $tracefs/events/header_page $tracefs/events/header_event "$dump/events/"
