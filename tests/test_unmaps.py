@@ -360,6 +360,21 @@ def test_an_entry_only_trace_has_points_without_anything_inside() -> None:
     assert (row["cmo"], row["invalidate_ipa"], row["leaves"]) == (None, None, None)
 
 
+@pytest.mark.parametrize(("pages", "leaves"), [(5, None), (6, 6)])
+def test_cache_maintenance_that_the_references_contradict_counts_no_leaves(
+    pages: int, leaves: int | None
+) -> None:
+    """No flush is visible (nVHE): 10 references are 6 leaves and 2 tables, never 5 and 2.5."""
+    made = Recorder()
+    made.enter(UNMAP)
+    for at in range(10):
+        made.call(PUT)
+        if at < pages:
+            made.call(CMO)
+    made.leave(UNMAP)
+    assert traceview.unmaps(made.trace())["leaves"].to_list() == [leaves]
+
+
 def test_a_leaf_that_is_not_cacheable_is_counted_by_its_reference() -> None:
     made = Recorder()
     made.enter(UNMAP)
