@@ -1,16 +1,18 @@
 """Hypervisor events put among the events of the host: what EL2 did, on the task that called it.
 
 The hypervisor (nVHE and pKVM, Linux 7.1) writes its own buffers, tracefs remotes/hypervisor, in
-whole microseconds of the boot clock, and names no task. But while a CPU is at EL2 its host records
-nothing, so one entry and its exit lie between two events of the host on that CPU: in the gap that
-overlaps most with the times that they can have. There they belong to the task of the event before,
-each at the middle of the times that are possible for it.
+whole microseconds of the boot clock, and names no task. One entry and its exit lie in a gap between
+two events of the host on that CPU (hypervisor_gaps.py), and belong to the task that ran there: that
+of the event before, or the next one where that is a switch. Each is put at the middle of the times
+that are possible for it. A leaf line of function_graph text is one event: around stays it becomes
+two, an entry and an exit.
 
 A hole in the hypervisor's buffer is a hole of that CPU: its calls cannot be vouched for.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -18,8 +20,28 @@ import numpy as np
 import polars as pl
 
 from traceview.errors import ParseError
+from traceview.parsers.hypervisor_gaps import NEVER, Host, placed
+from traceview.parsers.hypervisor_holes import Holes
+from traceview.parsers.hypervisor_host import (
+    FIRST,
+    LANE,
+    LAST,
+    TASK,
+    HostBatch,
+    HostEvents,
+    Lanes,
+)
+from traceview.parsers.hypervisor_numbers import Numbers
 from traceview.parsers.hypervisor_text import parse, pieces
-from traceview.parsers.hypervisor_times import CUT_NS, stays_of
+from traceview.parsers.hypervisor_times import (
+    CLOCK,
+    CUT_NS,
+    NOT_RECORDED,
+    Stays,
+    hole,
+    holes_of,
+    stays_of,
+)
 from traceview.parsers.source import mapped_file
 from traceview.schema import ARGS, EVENTS, conform
 from traceview.trace import Batch, Diagnostic
@@ -30,16 +52,21 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from traceview.parsers.hypervisor_gaps import Places
     from traceview.parsers.hypervisor_text import HypervisorText
     from traceview.trace import Read, Want
 
     Ints = NDArray[np.int64]
 
 BUFFER: Final = "hypervisor"
-FOREVER: Final = np.iinfo(np.int64).max
-NEVER: Final = np.iinfo(np.int64).min
-MOST_GAPS: Final = 4096  # within one stay and a microsecond: a bound against damage
-TASK: Final = ("ts_ns", "tid", "tgid", "comm")
+NAMES: Final = ("hyp_enter", "hyp_exit")
+UNKNOWN: Final = ("symbol", "probe_ip", "duration_ns", "depth")
+# Events, when they come, their order at one time (hypervisor_host.py), and why EL2 was entered.
+ROWS: Final = {**EVENTS, "at_ns": pl.Int64(), "order": pl.Int64(), "reason": pl.Categorical()}
+NOBODY: Final = (
+    Host(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.bool_)),
+    pl.DataFrame(schema={name: LANE[name] for name in TASK}),
+)
 
 
 def beside_host(read: Read, file: Path, clock: str | None) -> Read:
@@ -53,203 +80,233 @@ def beside_host(read: Read, file: Path, clock: str | None) -> Read:
             text = parse(pieces(mapped_file(file)))
         except OSError as err:
             raise ParseError(f"cannot be read: {err.strerror}", path=str(file)) from err
-        return Hypervisor(text, clock).merge(read(want, progress))
+        return Hypervisor(text, want, clock).merge(read(want, progress))
 
     return both
 
 
 class Hypervisor:
-    """Merges the hypervisor's stays into the batches of the host, which it numbers anew."""
+    """Merges the hypervisor's stays into the batches of the host, which it numbers anew.
 
-    def __init__(self, text: HypervisorText, clock: str | None = None) -> None:
+    A batch leaves when all events of the host are known until the stays that begin in it end.
+    """
+
+    def __init__(self, text: HypervisorText, want: Want, clock: str | None = None) -> None:
         """Begin before the first batch. *clock*: what somebody states of the host's."""
-        self._text = text
-        self._stays = stays_of(text)
-        self._next = 0  # the first stay that has not been placed
-        self._last: dict[int, pl.DataFrame] = {}  # of each CPU, its latest event of the host
-        self._before = np.zeros(0, dtype=np.int64)  # old numbers of events, one per event inserted
-        self._several = 0
-        self._end = 0  # the number of the next event
-        self._stated = clock
-        self._clock = clock
+        self._text, self._want = text, want
+        self._stated = self._clock = clock
+        self._merging: _Merging | None = None
 
     def merge(self, batches: Iterator[Batch]) -> Iterator[Batch]:
         """The *batches* with what the hypervisor did; at the end, what is to be known of it."""
         for batch in batches:
             self._clock = self._stated or batch.facts.get("clock", self._clock)
-            yield self._merged(batch) if self._clock == "boot" else batch
-        if self._clock == "boot":
-            yield self._rest()
+            times = batch.events["ts_ns"].drop_nulls()
+            if self._merging is None and len(times) and self._clock == "boot":
+                stays = stays_of(self._text, int(times[0]))
+                self._merging = _Merging(stays, self._want)
+            if self._merging is None:
+                yield batch
+            else:
+                yield from self._merging.add(batch)
+        if self._merging is not None:
+            yield from self._merging.rest()
         yield Batch(diagnostics=tuple(self._diagnostics()))
 
-    def _merged(self, batch: Batch) -> Batch:
-        events = batch.events
-        if events.is_empty() or events["ts_ns"].null_count():
-            return replace(batch, losses=self._renumbered(batch.losses))
-        high = int(np.searchsorted(self._stays.enter_ns, events["ts_ns"][-1], side="right"))
-        mine = np.arange(self._next, max(high, self._next))
-        self._next += len(mine)
-        rows = self._rows(events, mine)
-        both = pl.concat([events.with_columns(pl.lit(0).alias("of")), *rows], how="diagonal")
-        return self._numbered(batch, both.sort("ts_ns", "of", maintain_order=True))
-
-    def _rest(self) -> Batch:
-        """The stays behind the last event of the host, of no task."""
-        mine = np.arange(self._next, len(self._stays.cpu))
-        blank = pl.DataFrame({name: [NEVER if name == "ts_ns" else None] for name in TASK})
-        rows = [
-            self._rows_of(cpu, self._last.get(cpu, blank)[:1], mine[self._stays.cpu[mine] == cpu])
-            for cpu in np.unique(self._stays.cpu[mine]).tolist()
-        ]
-        if not rows:
-            return Batch()
-        events = pl.concat(rows, how="diagonal_relaxed").sort("ts_ns", maintain_order=True)
-        seq = pl.Series("seq", np.arange(self._end, self._end + len(events)))
-        return Batch(conform("events", events.with_columns(seq)))
-
-    def _rows(self, events: pl.DataFrame, mine: Ints) -> list[pl.DataFrame]:
-        """Two rows per stay of *mine*, with the task of the event of the host before it."""
-        frames = []
-        for cpu in events["cpu"].drop_nulls().unique().to_list():
-            host = events.filter(pl.col("cpu") == cpu).select(TASK)
-            nobody = {name: [NEVER if name == "ts_ns" else None] for name in TASK}
-            earlier = self._last.get(cpu, pl.DataFrame(nobody, schema=host.schema))
-            of = mine[self._stays.cpu[mine] == cpu]
-            if len(of):
-                frames.append(self._rows_of(cpu, pl.concat([earlier, host]), of))
-            self._last[cpu] = host[-1]
-        return frames
-
-    def _rows_of(self, cpu: int, host: pl.DataFrame, of: Ints) -> pl.DataFrame:
-        stays = self._stays
-        enter, leave, gap = self._placed(
-            host["ts_ns"].to_numpy(), stays.enter_ns[of], stays.exit_ns[of]
-        )
-        task = host[np.repeat(gap, 2).tolist()].drop("ts_ns")
-        entry = np.arange(2 * len(of)) % 2 == 0
-        names = pl.DataFrame({"entry": entry}).select(
-            pl.when("entry").then(pl.lit("hyp_enter")).otherwise(pl.lit("hyp_exit")).alias("name"),
-            pl.when("entry").then(pl.lit("entry")).otherwise(pl.lit("exit")).alias("phase"),
-        )
-        return task.with_columns(
-            pl.Series("ts_ns", np.stack([enter, leave], axis=1).ravel()),
-            pl.lit(cpu, pl.Int32).alias("cpu"),
-            names["name"].cast(EVENTS["name"]),
-            names["phase"].cast(EVENTS["phase"]),
-            pl.lit("tracepoint").cast(EVENTS["evidence"]).alias("evidence"),
-            pl.lit(BUFFER).cast(EVENTS["buffer"]).alias("buffer"),
-            pl.Series("reason", np.repeat(stays.reason[of.tolist()].cast(pl.String), 2)),
-            pl.lit(1).alias("of"),
-        )
-
-    def _placed(self, bounds: Ints, enter: Ints, leave: Ints) -> tuple[Ints, Ints, Ints]:
-        """Times of entry and exit of each stay, and the gap between *bounds* that it lies in."""
-        ends = np.append(bounds[1:], FOREVER)
-        first = np.maximum(np.searchsorted(bounds, enter, side="right") - 1, 0)
-        last = np.maximum(np.searchsorted(bounds, leave + CUT_NS, side="right") - 1, first)
-        reach = int(min((last - first).max(initial=0), MOST_GAPS))
-        best, most = first.copy(), np.full(len(enter), -1, dtype=np.int64)
-        for step in range(reach + 1):
-            gap = np.minimum(first + step, last)
-            low = np.maximum(bounds[gap], enter)
-            overlap = np.minimum(ends[gap], leave + CUT_NS) - low
-            # It must be possible: at EL2 since before the gap, or until behind it, is not.
-            fits = (bounds[gap] <= enter + CUT_NS) & (ends[gap] >= leave)
-            better = fits & (overlap > most)
-            best[better], most[better] = gap[better], overlap[better]
-        self._several += int((last > first).sum())
-        low, high = bounds[best], np.maximum(bounds[best], ends[best] - 1)
-        placed = np.empty(2 * len(enter), dtype=np.int64)
-        for at, cut in ((0, enter), (1, leave)):
-            least = np.clip(cut, low, high)
-            placed[at::2] = (least + np.clip(cut + CUT_NS, least, high)) // 2
-        # In the same microsecond they follow each other.
-        placed = np.maximum.accumulate(placed)
-        placed[0::2], placed[1::2] = (np.minimum(placed[at::2], high) for at in (0, 1))
-        return placed[0::2], placed[1::2], best
-
-    def _numbered(self, batch: Batch, both: pl.DataFrame) -> Batch:
-        """*both* with new numbers in `seq`, and all that speaks of the old ones."""
-        start = int(batch.events["seq"][0]) + len(self._before)
-        after = pl.col("seq").fill_null(strategy="backward").fill_null(batch.events["seq"][-1] + 1)
-        inserted = both.select(after, "of").filter(pl.col("of") == 1)["seq"].to_numpy()
-        self._before = np.concatenate([self._before, inserted])
-        numbers = pl.Series("seq", np.arange(start, start + len(both)))
-        events = both.with_columns(numbers)
-        self._end = start + len(both)
-        args = [self._moved(batch.args)]
-        if "reason" in events.columns:
-            reasons = events.filter(name="hyp_enter").drop_nulls("reason")
-            name = pl.lit("reason").cast(ARGS["name"]).alias("name")
-            args.append(conform("args", reasons.select("seq", name, text="reason")))
-        return replace(
-            batch,
-            events=conform("events", events),
-            args=pl.concat(args),
-            samples=self._moved(batch.samples),
-            losses=pl.concat([self._renumbered(batch.losses), self._holes(events)]),
-        )
-
-    def _new(self, old: pl.Series) -> pl.Series:
-        moved = old.fill_null(0).to_numpy()
-        moved = moved + np.searchsorted(self._before, moved, side="right")
-        return pl.select(pl.when(old.is_not_null()).then(pl.Series(moved))).to_series()
-
-    def _moved(self, rows: pl.DataFrame) -> pl.DataFrame:
-        return rows.with_columns(self._new(rows["seq"]).alias("seq"))
-
-    def _renumbered(self, losses: pl.DataFrame) -> pl.DataFrame:
-        return losses.with_columns(
-            self._new(losses[name]).alias(name) for name in ("from_seq", "to_seq")
-        )
-
-    def _holes(self, events: pl.DataFrame) -> pl.DataFrame:
-        """What of the hypervisor's holes lies among *events*, which bear their new numbers."""
-        times, seq = events["ts_ns"].to_numpy(), events["seq"].to_numpy()
-        first, last = int(times[0]), int(times[-1])
-        holes = self._stays.holes.filter((pl.col("from_ns") <= last) & (pl.col("to_ns") >= first))
-        behind = np.searchsorted(times, holes["from_ns"].to_numpy(), side="right")
-        before = np.searchsorted(times, holes["to_ns"].to_numpy())
-        begins = pl.col("from_ns") >= first
-        return conform(
-            "losses",
-            holes.with_columns(
-                pl.when(begins).then("count").alias("count"),
-                pl.col("from_ns").clip(lower_bound=first),
-                pl.col("to_ns").clip(upper_bound=last),
-                pl.Series("from_seq", seq[0] - 1 + behind),
-                pl.Series("to_seq", seq[0] + before),
-                pl.lit(BUFFER).alias("buffer"),
-            ),
-        )
-
-    def _diagnostics(self) -> list[Diagnostic]:
+    def _diagnostics(self) -> Iterator[Diagnostic]:
         """What must be known of the merging."""
-        text, found = self._text, []
+        text = self._text
         if self._clock != "boot":
             clock = "an unknown clock" if self._clock is None else f"the clock {self._clock}"
             message = (
                 f"the hypervisor's events are not used: they are of the boot clock, the host's of"
                 f" {clock} (record with trace_clock boot)"
             )
-            return [Diagnostic("hypervisor-clock", "warning", message, len(text.events))]
+            yield Diagnostic("hypervisor-clock", "warning", message, len(text.events))
+            return
         if text.unparsed:
             message = f"{text.unparsed} lines of the hypervisor's text were not understood"
-            found.append(Diagnostic("hypervisor-unparsed", "warning", message, text.unparsed))
+            yield Diagnostic("hypervisor-unparsed", "warning", message, text.unparsed)
+        if self._merging is not None:
+            yield from self._merging.diagnostics()
+
+
+class _Merging:
+    """The merging itself, once the clock is known to be the same."""
+
+    def __init__(self, stays: Stays, want: Want) -> None:
+        self._stays, self._want = stays, want
+        self._host = HostEvents(
+            want, {cpu: stays.enter_ns[stays.cpu == cpu] for cpu in np.unique(stays.cpu).tolist()}
+        )
+        self._longest_ns = int((stays.exit_ns - stays.enter_ns).max(initial=0))
+        self._holes = Holes(stays.holes, BUFFER)
+        self._lanes, self._numbers = Lanes(), Numbers()
+        self._unseen: set[int] = set()  # CPUs with unmaps, and without anything of the hypervisor
+        self._queue: deque[Batch | HostBatch] = deque()
+        self._next = 0  # the first stay that has not been placed
+        self._waiting: pl.DataFrame | None = None  # rows behind all events that have left
+        self._placed_ns: dict[int, int] = {}  # of each CPU, the end of its last stay
+        self._several = self._none = 0
+
+    def add(self, batch: Batch) -> Iterator[Batch]:
+        """Take in a batch; those that leave."""
+        self._queue.append(batch if batch.events.is_empty() else self._host.prepare(batch))
+        while self._queue and self._is_known(self._queue[0]):
+            yield self._leave()
+
+    def rest(self) -> Iterator[Batch]:
+        """What is left, and the stays behind the last event of the host."""
+        while self._queue:
+            yield self._leave()
+        rows = self._rows(np.arange(self._next, len(self._stays.cpu)))
+        if len(rows):
+            numbers = np.arange(self._numbers.next, self._numbers.next + len(rows))
+            rows = rows.sort("at_ns", "order", maintain_order=True)
+            yield self._batch(Batch(), rows, numbers)
+
+    def diagnostics(self) -> Iterator[Diagnostic]:
+        """What must be known of the times."""
         single, foreign = self._stays.single, self._stays.guest_clock
         if single:
             message = f"{single} entries or exits of the hypervisor have no partner"
-            found.append(Diagnostic("hypervisor-unpaired", "info", message, single))
+            yield Diagnostic("hypervisor-unpaired", "info", message, single)
         if foreign:
             message = (
                 f"{foreign} events of the hypervisor have the time of a guest, not of the host: its"
                 " clock is offset while a vCPU is loaded; they are not used"
             )
-            found.append(Diagnostic("hypervisor-clock-of-guest", "info", message, foreign))
+            yield Diagnostic("hypervisor-clock-of-guest", "info", message, foreign)
         if self._several:
             message = (
                 f"{self._several} stays at EL2 could lie on either side of an event of the host:"
-                " the hypervisor's times are whole microseconds; the larger gap was taken"
+                " the hypervisor's times are whole microseconds; inside an unmap was preferred,"
+                " then the larger gap"
             )
-            found.append(Diagnostic("hypervisor-ambiguous", "info", message, self._several))
-        return found
+            yield Diagnostic("hypervisor-ambiguous", "info", message, self._several)
+        if self._none:
+            message = (
+                f"{self._none} stays at EL2 contain events of the host on their CPU, so the two"
+                " clocks differ there: calls that overlap them cannot be vouched for"
+            )
+            yield Diagnostic("hypervisor-contradicts", "warning", message, self._none)
+        if self._unseen:
+            message = (
+                f"nothing was read of the hypervisor on {len(self._unseen)} CPUs that unmapped:"
+                " their unmaps cannot be vouched for"
+            )
+            yield Diagnostic("hypervisor-not-recorded", "warning", message, len(self._unseen))
+
+    def _is_known(self, first: Batch | HostBatch) -> bool:
+        """Whether all events of the host are known until what begins in *first* has ended."""
+        if isinstance(first, Batch):
+            return True
+        latest = next(one for one in reversed(self._queue) if isinstance(one, HostBatch))
+        due = self._due(first.last_ns)
+        ends = self._stays.exit_ns[due].max(initial=NEVER) + CUT_NS
+        if len(first.returns):
+            ends = max(ends, first.returns["at_ns"].max())
+        return bool(latest.last_ns > ends)
+
+    def _due(self, until_ns: int) -> Ints:
+        """The stays not yet placed that may begin until then."""
+        until = int(np.searchsorted(self._stays.enter_ns, until_ns, side="right"))
+        return np.arange(self._next, max(until, self._next))
+
+    def _leave(self) -> Batch:
+        first = self._queue[0]
+        if isinstance(first, Batch):
+            self._queue.popleft()
+            return replace(first, losses=self._numbers.moved(first.losses, "from_seq", "to_seq"))
+        self._see(first.lane)
+        due = self._due(first.last_ns)
+        rows = self._rows(due, first)
+        self._next += len(due)
+        self._queue.popleft()
+        self._lanes.leave(first)
+        now = rows["at_ns"] <= first.last_ns
+        self._waiting = rows.filter(~now).with_columns(
+            pl.when(pl.col("order") != LAST).then(FIRST).otherwise("order").alias("order")
+        )
+        both = pl.concat([first.events, rows.filter(now)], how="diagonal")
+        both = both.sort("at_ns", "order", maintain_order=True)
+        numbers = self._numbers.add(both["seq"].fill_null(-1).to_numpy())
+        holes = self._holes.among(both["at_ns"].to_numpy(), numbers)
+        about = self._about(first.batch)
+        return self._batch(replace(about, losses=pl.concat([about.losses, holes])), both, numbers)
+
+    def _rows(self, due: Ints, first: HostBatch | None = None) -> pl.DataFrame:
+        """What waits, the returns of *first*, and two rows per stay of *due*."""
+        rows = [] if self._waiting is None else [self._waiting]
+        if first is not None:
+            rows.append(first.returns)
+        known = [one for one in self._queue if isinstance(one, HostBatch)]
+        lanes = self._lanes.of_cpus(known) if len(due) else {}
+        of = self._stays.cpu[due]
+        for cpu in np.unique(of).tolist():
+            host, tasks = lanes.get(cpu, NOBODY)
+            mine = due[of == cpu]
+            since = self._placed_ns.get(cpu, NEVER)
+            places = placed(host, self._stays.enter_ns[mine], self._stays.exit_ns[mine], since)
+            self._placed_ns[cpu] = int(places.exit_ns[-1])
+            self._several += int(places.several.sum())
+            self._contradicted(cpu, mine[places.none])
+            rows.append(self._events(cpu, mine, places, tasks))
+        empty = pl.DataFrame(schema=ROWS)
+        found = pl.concat([empty, *rows], how="diagonal")
+        return found.select(list(ROWS))
+
+    def _contradicted(self, cpu: int, stays: Ints) -> None:
+        """Holes where the clocks differ: the host cannot have recorded anything at EL2."""
+        self._none += len(stays)
+        if len(stays):
+            enter, leave = self._stays.enter_ns[stays], self._stays.exit_ns[stays]
+            self._holes.add(holes_of(cpu, CLOCK, enter, leave))
+
+    def _events(self, cpu: int, stays: Ints, places: Places, tasks: pl.DataFrame) -> pl.DataFrame:
+        """Two rows per stay, of the task that ran."""
+        at = np.where(places.after < 0, len(tasks), places.after)
+        nobody = pl.DataFrame({name: [None] for name in TASK}, schema=tasks.schema)
+        rows = pl.concat([tasks, nobody])[np.repeat(at, 2).tolist()]
+        at_ns = pl.Series("at_ns", np.stack([places.enter_ns, places.exit_ns], axis=1).ravel())
+        entry = pl.Series(np.arange(2 * len(stays)) % 2 == 0)
+        return rows.with_columns(
+            at_ns, at_ns.alias("ts_ns"), pl.lit(LAST).alias("order"),
+            pl.lit(cpu, pl.Int32).alias("cpu"), pl.lit(None, pl.Int64).alias("seq"),
+            *(pl.lit(None, EVENTS[name]).alias(name) for name in UNKNOWN),
+            *(
+                pl.when(entry).then(pl.lit(one)).otherwise(pl.lit(other)).cast(EVENTS[name]).alias(name)
+                for name, one, other in (("name", *NAMES), ("phase", "entry", "exit"))
+            ),
+            pl.lit("tracepoint").cast(EVENTS["evidence"]).alias("evidence"),
+            pl.lit(BUFFER).cast(EVENTS["buffer"]).alias("buffer"),
+            self._stays.reason.gather(np.repeat(stays, 2)).alias("reason"),
+        )  # fmt: skip
+
+    def _about(self, batch: Batch) -> Batch:
+        """*batch* with the new numbers in all that speaks of its events."""
+        new = self._numbers
+        return replace(
+            batch,
+            args=new.moved(batch.args, "seq"),
+            samples=new.moved(batch.samples, "seq"),
+            losses=new.moved(batch.losses, "from_seq", "to_seq"),
+        )
+
+    def _batch(self, batch: Batch, rows: pl.DataFrame, seq: Ints) -> Batch:
+        """*batch* with *rows* as its events, numbered *seq*."""
+        rows = rows.with_columns(pl.Series("seq", seq))
+        args = batch.args
+        if self._want.all_events:
+            reasons = rows.filter(name="hyp_enter").drop_nulls("reason")
+            name = pl.lit("reason").cast(ARGS["name"]).alias("name")
+            said = reasons.select("seq", name, pl.col("reason").cast(pl.String).alias("text"))
+            args = pl.concat([args, conform("args", said)])
+        return replace(batch, events=conform("events", rows), args=args)
+
+    def _see(self, lane: pl.DataFrame) -> None:
+        """Holes of CPUs that unmap and of which the hypervisor's text says nothing."""
+        cpus = set(lane.filter(pl.col("unmapping").is_not_null())["cpu"].drop_nulls().to_list())
+        for cpu in sorted(cpus - self._stays.cpus - self._unseen):
+            self._holes.add(hole(cpu, NOT_RECORDED))
+            self._unseen.add(cpu)

@@ -13,7 +13,6 @@ and arch/arm64/kvm/hyp/nvhe/hyp-main.c (handle_trap) of Linux 7.1.
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -121,6 +120,6 @@ def _lines(chunks: Iterable[bytes]) -> Iterator[pl.DataFrame]:
 
 
 def _frame(text: bytes) -> pl.DataFrame:
-    decoded = io.StringIO(text.decode("utf-8", "replace"))
-    lines = pl.Series("line", [line for line in decoded if line.strip()], dtype=pl.String)
-    return lines.to_frame()
+    whole = pl.DataFrame({"line": [text.decode("utf-8", "replace")]})
+    lines = whole.select(pl.col("line").str.split("\n").explode())
+    return lines.filter(pl.col("line").str.strip_chars() != "")

@@ -75,12 +75,14 @@ def read_files(
     dump = _Dump(files, path)
     defined = "\n".join((dump.text("kprobe_events"), dump.text("dynamic_events")))
     symbols = SymbolSources(parse_kprobe_events(defined))
-    batches = read_recording(dump.recording(), want, progress)
+    batches: Iterator[Batch] = (
+        replace(batch, events=name_probes(batch.events, symbols))
+        for batch in read_recording(dump.recording(), want, progress)
+    )
     if files.names(HYPERVISOR):
         text = parse(pieces(files.mapped(HYPERVISOR)))
-        batches = Hypervisor(text).merge(batches)
-    for batch in batches:
-        yield replace(batch, events=name_probes(batch.events, symbols))
+        batches = Hypervisor(text, want).merge(batches)
+    yield from batches
 
 
 @dataclass(frozen=True, slots=True)
