@@ -60,9 +60,11 @@ if TYPE_CHECKING:
 
 BUFFER: Final = "hypervisor"
 NAMES: Final = ("hyp_enter", "hyp_exit")
-UNKNOWN: Final = ("symbol", "probe_ip", "duration_ns", "depth")
-# Events, when they come, their order at one time (hypervisor_host.py), and why EL2 was entered.
-ROWS: Final = {**EVENTS, "at_ns": pl.Int64(), "order": pl.Int64(), "reason": pl.Categorical()}
+# Of an entry or exit: its time, order at that time (hypervisor_host.py), task, why EL2 was entered.
+ROWS: Final = {
+    "at_ns": pl.Int64(), "order": pl.Int64(), **{name: LANE[name] for name in ("cpu", *TASK)},
+    "entry": pl.Boolean(), "reason": pl.Categorical(),
+}  # fmt: skip
 NOBODY: Final = (
     Host(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.bool_)),
     pl.DataFrame(schema={name: LANE[name] for name in TASK}),
@@ -145,7 +147,9 @@ class _Merging:
         self._unseen: set[int] = set()  # CPUs with unmaps, and without anything of the hypervisor
         self._queue: deque[Batch | HostBatch] = deque()
         self._next = 0  # the first stay that has not been placed
-        self._waiting: pl.DataFrame | None = None  # rows behind all events that have left
+        # Behind all events that have left: rows of stays, and returns of leaf lines.
+        self._waiting = pl.DataFrame(schema=ROWS)
+        self._returns: pl.DataFrame | None = None
         self._placed_ns: dict[int, int] = {}  # of each CPU, the end of its last stay
         self._several = self._none = 0
 
@@ -153,17 +157,17 @@ class _Merging:
         """Take in a batch; those that leave."""
         self._queue.append(batch if batch.events.is_empty() else self._host.prepare(batch))
         while self._queue and self._is_known(self._queue[0]):
-            yield self._leave()
+            yield from self._leave()
 
     def rest(self) -> Iterator[Batch]:
         """What is left, and the stays behind the last event of the host."""
         while self._queue:
-            yield self._leave()
-        rows = self._rows(np.arange(self._next, len(self._stays.cpu)))
+            yield from self._leave()
+        rows = self._placed(np.arange(self._next, len(self._stays.cpu)))
         if len(rows):
-            numbers = np.arange(self._numbers.next, self._numbers.next + len(rows))
-            rows = rows.sort("at_ns", "order", maintain_order=True)
-            yield self._batch(Batch(), rows, numbers)
+            at = np.lexsort((rows["order"].to_numpy(), rows["at_ns"].to_numpy()))
+            nothing = pl.DataFrame(schema=EVENTS)
+            yield from self._pieces(Batch(), nothing, rows, at, self._numbers.next)
 
     def diagnostics(self) -> Iterator[Diagnostic]:
         """What must be known of the times."""
@@ -213,33 +217,88 @@ class _Merging:
         until = int(np.searchsorted(self._stays.enter_ns, until_ns, side="right"))
         return np.arange(self._next, max(until, self._next))
 
-    def _leave(self) -> Batch:
+    def _leave(self) -> Iterator[Batch]:
         first = self._queue[0]
         if isinstance(first, Batch):
             self._queue.popleft()
-            return replace(first, losses=self._numbers.moved(first.losses, "from_seq", "to_seq"))
+            yield replace(first, losses=self._numbers.moved(first.losses, "from_seq", "to_seq"))
+            return
         self._see(first.lane)
         due = self._due(first.last_ns)
-        rows = self._rows(due, first)
+        stays = self._placed(due)
         self._next += len(due)
         self._queue.popleft()
         self._lanes.leave(first)
-        now = rows["at_ns"] <= first.last_ns
-        self._waiting = rows.filter(~now).with_columns(
-            pl.when(pl.col("order") != LAST).then(FIRST).otherwise("order").alias("order")
+        until = pl.col("at_ns") <= first.last_ns
+        returns = pl.concat(
+            [first.returns[:0] if self._returns is None else self._returns, first.returns]
         )
-        both = pl.concat([first.events, rows.filter(now)], how="diagonal")
-        both = both.sort("at_ns", "order", maintain_order=True)
-        numbers = self._numbers.add(both["seq"].fill_null(-1).to_numpy())
-        holes = self._holes.among(both["at_ns"].to_numpy(), numbers)
-        about = self._about(first.batch)
-        return self._batch(replace(about, losses=pl.concat([about.losses, holes])), both, numbers)
+        self._returns = returns.filter(~until).with_columns(pl.lit(FIRST, pl.Int64).alias("order"))
+        self._waiting = stays.filter(~until)
+        host = pl.concat([first.events, returns.filter(until)])
+        yield from self._numbered(first.batch, host, stays.filter(until))
 
-    def _rows(self, due: Ints, first: HostBatch | None = None) -> pl.DataFrame:
-        """What waits, the returns of *first*, and two rows per stay of *due*."""
-        rows = [] if self._waiting is None else [self._waiting]
-        if first is not None:
-            rows.append(first.returns)
+    def _numbered(self, batch: Batch, host: pl.DataFrame, stays: pl.DataFrame) -> Iterator[Batch]:
+        """*batch* with *host* and *stays* as its events, in pieces."""
+        at_ns, order = (
+            np.concatenate([host[name].to_numpy(), stays[name].to_numpy()])
+            for name in ("at_ns", "order")
+        )
+        at = np.lexsort((order, at_ns))
+        old = np.append(host["seq"].fill_null(-1).to_numpy(), np.full(len(stays), -1))
+        seq = self._numbers.add(old[at])
+        new = self._numbers
+        holes = self._holes.among(at_ns[at], seq)
+        about = replace(
+            batch,
+            events=batch.events[:0],
+            args=new.moved(batch.args, "seq"),
+            samples=new.moved(batch.samples, "seq"),
+            losses=pl.concat([new.moved(batch.losses, "from_seq", "to_seq"), holes]),
+        )
+        del at_ns, order, old
+        yield from self._pieces(about, host, stays, at, int(seq[0]))
+
+    def _pieces(
+        self, batch: Batch, host: pl.DataFrame, stays: pl.DataFrame, at: Ints, begin: int
+    ) -> Iterator[Batch]:
+        """*batch*, its events those rows of *host* and then *stays* that *at* names, in order."""
+        size = self._want.batch_events
+        size = size if len(at) > size + size // 2 else len(at)
+        for low in range(0, len(at), size):
+            mine = at[low : low + size]
+            of_host = mine < len(host)
+            rows = pl.concat(
+                [
+                    host[mine[of_host].tolist()].select(*EVENTS),
+                    _events(stays[(mine[~of_host] - len(host)).tolist()]),
+                ],
+                how="diagonal",
+            )
+            place = np.empty(len(mine), dtype=np.int64)
+            place[np.concatenate([np.flatnonzero(of_host), np.flatnonzero(~of_host)])] = np.arange(
+                len(mine)
+            )
+            first = begin + low
+            rows = rows[place.tolist()].with_columns(
+                pl.Series("seq", np.arange(first, first + len(mine)))
+            )
+            here = pl.col("seq").is_between(first, first + len(mine) - 1)
+            args = [batch.args.filter(here)]
+            if self._want.all_events:
+                args.append(_reasons(rows))
+            piece = Batch(
+                conform("events", rows), pl.concat(args), samples=batch.samples.filter(here)
+            )
+            yield (
+                piece
+                if low
+                else replace(batch, events=piece.events, args=piece.args, samples=piece.samples)
+            )
+
+    def _placed(self, due: Ints) -> pl.DataFrame:
+        """What waits, and two rows per stay of *due*: frame of ROWS."""
+        rows = [pl.DataFrame(schema=ROWS), self._waiting]
         known = [one for one in self._queue if isinstance(one, HostBatch)]
         lanes = self._lanes.of_cpus(known) if len(due) else {}
         of = self._stays.cpu[due]
@@ -251,10 +310,8 @@ class _Merging:
             self._placed_ns[cpu] = int(places.exit_ns[-1])
             self._several += int(places.several.sum())
             self._contradicted(cpu, mine[places.none])
-            rows.append(self._events(cpu, mine, places, tasks))
-        empty = pl.DataFrame(schema=ROWS)
-        found = pl.concat([empty, *rows], how="diagonal")
-        return found.select(list(ROWS))
+            rows.append(self._rows(cpu, mine, places, tasks))
+        return pl.concat(rows)
 
     def _contradicted(self, cpu: int, stays: Ints) -> None:
         """Holes where the clocks differ: the host cannot have recorded anything at EL2."""
@@ -263,46 +320,19 @@ class _Merging:
             enter, leave = self._stays.enter_ns[stays], self._stays.exit_ns[stays]
             self._holes.add(holes_of(cpu, CLOCK, enter, leave))
 
-    def _events(self, cpu: int, stays: Ints, places: Places, tasks: pl.DataFrame) -> pl.DataFrame:
+    def _rows(self, cpu: int, stays: Ints, places: Places, tasks: pl.DataFrame) -> pl.DataFrame:
         """Two rows per stay, of the task that ran."""
         at = np.where(places.after < 0, len(tasks), places.after)
         nobody = pl.DataFrame({name: [None] for name in TASK}, schema=tasks.schema)
-        rows = pl.concat([tasks, nobody])[np.repeat(at, 2).tolist()]
-        at_ns = pl.Series("at_ns", np.stack([places.enter_ns, places.exit_ns], axis=1).ravel())
-        entry = pl.Series(np.arange(2 * len(stays)) % 2 == 0)
-        return rows.with_columns(
-            at_ns, at_ns.alias("ts_ns"), pl.lit(LAST).alias("order"),
-            pl.lit(cpu, pl.Int32).alias("cpu"), pl.lit(None, pl.Int64).alias("seq"),
-            *(pl.lit(None, EVENTS[name]).alias(name) for name in UNKNOWN),
-            *(
-                pl.when(entry).then(pl.lit(one)).otherwise(pl.lit(other)).cast(EVENTS[name]).alias(name)
-                for name, one, other in (("name", *NAMES), ("phase", "entry", "exit"))
-            ),
-            pl.lit("tracepoint").cast(EVENTS["evidence"]).alias("evidence"),
-            pl.lit(BUFFER).cast(EVENTS["buffer"]).alias("buffer"),
+        at_ns = np.stack([places.enter_ns, places.exit_ns], axis=1).ravel()
+        rows = pl.concat([tasks, nobody])[np.repeat(at, 2).tolist()].with_columns(
+            pl.Series("at_ns", at_ns),
+            pl.lit(LAST, pl.Int64).alias("order"),
+            pl.lit(cpu, pl.Int32).alias("cpu"),
+            pl.Series("entry", np.arange(2 * len(stays)) % 2 == 0),
             self._stays.reason.gather(np.repeat(stays, 2)).alias("reason"),
-        )  # fmt: skip
-
-    def _about(self, batch: Batch) -> Batch:
-        """*batch* with the new numbers in all that speaks of its events."""
-        new = self._numbers
-        return replace(
-            batch,
-            args=new.moved(batch.args, "seq"),
-            samples=new.moved(batch.samples, "seq"),
-            losses=new.moved(batch.losses, "from_seq", "to_seq"),
         )
-
-    def _batch(self, batch: Batch, rows: pl.DataFrame, seq: Ints) -> Batch:
-        """*batch* with *rows* as its events, numbered *seq*."""
-        rows = rows.with_columns(pl.Series("seq", seq))
-        args = batch.args
-        if self._want.all_events:
-            reasons = rows.filter(name="hyp_enter").drop_nulls("reason")
-            name = pl.lit("reason").cast(ARGS["name"]).alias("name")
-            said = reasons.select("seq", name, pl.col("reason").cast(pl.String).alias("text"))
-            args = pl.concat([args, conform("args", said)])
-        return replace(batch, events=conform("events", rows), args=args)
+        return rows.select(list(ROWS))
 
     def _see(self, lane: pl.DataFrame) -> None:
         """Holes of CPUs that unmap and of which the hypervisor's text says nothing."""
@@ -310,3 +340,25 @@ class _Merging:
         for cpu in sorted(cpus - self._stays.cpus - self._unseen):
             self._holes.add(hole(cpu, NOT_RECORDED))
             self._unseen.add(cpu)
+
+
+def _events(rows: pl.DataFrame) -> pl.DataFrame:
+    """*rows* of ROWS with columns of schema.EVENTS."""
+    return rows.select(
+        pl.col("at_ns").alias("ts_ns"), "cpu", *TASK, "reason",
+        *(
+            pl.when("entry").then(pl.lit(one)).otherwise(pl.lit(other)).cast(EVENTS[name]).alias(name)
+            for name, one, other in (("name", *NAMES), ("phase", "entry", "exit"))
+        ),
+        pl.lit("tracepoint").cast(EVENTS["evidence"]).alias("evidence"),
+        pl.lit(BUFFER).cast(EVENTS["buffer"]).alias("buffer"),
+    )  # fmt: skip
+
+
+def _reasons(events: pl.DataFrame) -> pl.DataFrame:
+    """Why EL2 was entered, as arguments."""
+    entries = events.filter(name=NAMES[0]).drop_nulls("reason")
+    name = pl.lit("reason").cast(ARGS["name"]).alias("name")
+    return conform(
+        "args", entries.select("seq", name, pl.col("reason").cast(pl.String).alias("text"))
+    )

@@ -104,10 +104,16 @@ class HostEvents:
         if rows.is_empty():
             return events, rows
         following = events.select(pl.col("at_ns").shift(-1).over("cpu"))["at_ns"].gather(at)
+        ends = rows["at_ns"] + rows["duration_ns"]
+        # Times of text may be cut to microseconds: the next event may come before what they add to.
         step = MICROSECOND if (rows["at_ns"] % MICROSECOND == 0).all() else 1
-        ends = (rows["at_ns"] + rows["duration_ns"]) // step * step
-        ends = pl.select(pl.min_horizontal(ends, following)).to_series()
-        order = pl.select(pl.when(ends > rows["at_ns"]).then(FIRST).otherwise(rows["order"] + 1))
+        ends = pl.select(
+            pl.when(following.is_null()).then(ends // step * step)
+            .otherwise(pl.min_horizontal(ends, following))
+        ).to_series()  # fmt: skip
+        order = pl.select(
+            pl.when(ends > rows["at_ns"]).then(pl.lit(FIRST, pl.Int64)).otherwise(rows["order"] + 1)
+        )
         returns = rows.with_columns(
             order.to_series().alias("order"),
             ends.alias("at_ns"), ends.alias("ts_ns"),

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
+from traceview.parsers.chunks import MAX_CPUS
 from traceview.parsers.source import CHUNK_BYTES
 
 if TYPE_CHECKING:
@@ -64,9 +65,10 @@ def parse(chunks: Iterable[bytes]) -> HypervisorText:
         numbered = lines.with_row_index("at", offset=at).with_columns(pl.col("at").cast(pl.Int64))
         at += len(lines)
         known = _events(numbered)
-        lost = _losses(numbered)
-        other = int((lines["line"].str.contains(OTHER) & ~lines["line"].str.contains(OURS)).sum())
-        unparsed += len(lines) - len(known) - len(lost) - other
+        rest = numbered.join(known, on="at", how="anti", maintain_order="left")
+        lost = _losses(rest)
+        other = int((rest["line"].str.contains(OTHER) & ~rest["line"].str.contains(OURS)).sum())
+        unparsed += len(rest) - len(lost) - other
         others += other
         events.append(known)
         losses.append(lost)
@@ -94,15 +96,16 @@ def _events(numbered: pl.DataFrame) -> pl.DataFrame:
         pl.col("5").cast(pl.Categorical).alias("reason"),
         pl.col("6").cast(pl.Int32).alias("vcpu"),
     )
-    return events.filter(pl.col("us") <= MOST_US)
+    return events.filter((pl.col("us") <= MOST_US) & (pl.col("cpu") < MAX_CPUS))
 
 
 def _losses(numbered: pl.DataFrame) -> pl.DataFrame:
     group = pl.col("line").str.extract_groups(LOST)
     found = numbered.select("at", group.alias("of")).unnest("of").filter(pl.col("1").is_not_null())
-    return found.select(
+    losses = found.select(
         "at", pl.col("1").cast(pl.Int32).alias("cpu"), pl.col("2").cast(pl.Int64).alias("count")
     )
+    return losses.filter(pl.col("cpu") < MAX_CPUS)
 
 
 def _lines(chunks: Iterable[bytes]) -> Iterator[pl.DataFrame]:
