@@ -35,7 +35,7 @@ def open_trace(
     inside = found.settings_inside(source)
     read = found.bind(source)
     if given.hypervisor is not None:
-        read = beside_host(read, given.hypervisor, given.facts.get("clock"))
+        read = beside_host(read, source.path, given.hypervisor, given.facts.get("clock"))
     return Trace(
         path=source.path,
         format=found.name,

@@ -26,6 +26,7 @@ from traceview.parsers.hypervisor_host import (
     FIRST,
     LANE,
     LAST,
+    RETURNS,
     TASK,
     HostBatch,
     HostEvents,
@@ -71,8 +72,8 @@ NOBODY: Final = (
 )
 
 
-def beside_host(read: Read, file: Path, clock: str | None) -> Read:
-    """*read*, with what *file* says of the hypervisor; *clock* is that of the host, where stated.
+def beside_host(read: Read, path: str, file: Path, clock: str | None) -> Read:
+    """*read*, of *path*, with what *file* says of the hypervisor; *clock*: the host's, if stated.
 
     Raises ParseError, when it is read, where *file* cannot be.
     """
@@ -82,7 +83,7 @@ def beside_host(read: Read, file: Path, clock: str | None) -> Read:
             text = parse(pieces(mapped_file(file)))
         except OSError as err:
             raise ParseError(f"cannot be read: {err.strerror}", path=str(file)) from err
-        return Hypervisor(text, want, clock).merge(read(want, progress))
+        return Hypervisor(text, want, path, clock).merge(read(want, progress))
 
     return both
 
@@ -93,9 +94,11 @@ class Hypervisor:
     A batch leaves when all events of the host are known until the stays that begin in it end.
     """
 
-    def __init__(self, text: HypervisorText, want: Want, clock: str | None = None) -> None:
-        """Begin before the first batch. *clock*: what somebody states of the host's."""
-        self._text, self._want = text, want
+    def __init__(
+        self, text: HypervisorText, want: Want, path: str, clock: str | None = None
+    ) -> None:
+        """Begin before the first batch of *path*. *clock*: what somebody states of the host's."""
+        self._text, self._want, self._path = text, want, path
         self._stated = self._clock = clock
         self._merging: _Merging | None = None
 
@@ -109,6 +112,12 @@ class Hypervisor:
                 self._merging = _Merging(stays, self._want)
             if self._merging is None:
                 yield batch
+            elif (batch.events["name"].cast(pl.String) == NAMES[0]).any():
+                raise ParseError(
+                    "holds what the hypervisor did already: the sidecar must not name it once more"
+                    " (hypervisor)",
+                    path=self._path,
+                )
             else:
                 yield from self._merging.add(batch)
         if self._merging is not None:
@@ -149,7 +158,7 @@ class _Merging:
         self._next = 0  # the first stay that has not been placed
         # Behind all events that have left: rows of stays, and returns of leaf lines.
         self._waiting = pl.DataFrame(schema=ROWS)
-        self._returns: pl.DataFrame | None = None
+        self._returns = pl.DataFrame(schema=RETURNS)
         self._placed_ns: dict[int, int] = {}  # of each CPU, the end of its last stay
         self._several = self._none = 0
 
@@ -163,11 +172,11 @@ class _Merging:
         """What is left, and the stays behind the last event of the host."""
         while self._queue:
             yield from self._leave()
-        rows = self._placed(np.arange(self._next, len(self._stays.cpu)))
-        if len(rows):
-            at = np.lexsort((rows["order"].to_numpy(), rows["at_ns"].to_numpy()))
-            nothing = pl.DataFrame(schema=EVENTS)
-            yield from self._pieces(Batch(), nothing, rows, at, self._numbers.next)
+        stays = self._placed(np.arange(self._next, len(self._stays.cpu)))
+        returns = self._returns
+        if len(stays) or len(returns):
+            at = _order(returns, stays)
+            yield from self._pieces(Batch(), returns, stays, at, self._numbers.next)
 
     def diagnostics(self) -> Iterator[Diagnostic]:
         """What must be known of the times."""
@@ -230,9 +239,7 @@ class _Merging:
         self._queue.popleft()
         self._lanes.leave(first)
         until = pl.col("at_ns") <= first.last_ns
-        returns = pl.concat(
-            [first.returns[:0] if self._returns is None else self._returns, first.returns]
-        )
+        returns = pl.concat([self._returns, first.returns])
         self._returns = returns.filter(~until).with_columns(pl.lit(FIRST, pl.Int64).alias("order"))
         self._waiting = stays.filter(~until)
         host = pl.concat([first.events, returns.filter(until)])
@@ -240,15 +247,12 @@ class _Merging:
 
     def _numbered(self, batch: Batch, host: pl.DataFrame, stays: pl.DataFrame) -> Iterator[Batch]:
         """*batch* with *host* and *stays* as its events, in pieces."""
-        at_ns, order = (
-            np.concatenate([host[name].to_numpy(), stays[name].to_numpy()])
-            for name in ("at_ns", "order")
-        )
-        at = np.lexsort((order, at_ns))
+        at = _order(host, stays)
         old = np.append(host["seq"].fill_null(-1).to_numpy(), np.full(len(stays), -1))
         seq = self._numbers.add(old[at])
         new = self._numbers
-        holes = self._holes.among(at_ns[at], seq)
+        at_ns = np.append(host["at_ns"].to_numpy(), stays["at_ns"].to_numpy())[at]
+        holes = self._holes.among(at_ns, seq)
         about = replace(
             batch,
             events=batch.events[:0],
@@ -256,7 +260,7 @@ class _Merging:
             samples=new.moved(batch.samples, "seq"),
             losses=pl.concat([new.moved(batch.losses, "from_seq", "to_seq"), holes]),
         )
-        del at_ns, order, old
+        del at_ns, old
         yield from self._pieces(about, host, stays, at, int(seq[0]))
 
     def _pieces(
@@ -340,6 +344,15 @@ class _Merging:
         for cpu in sorted(cpus - self._stays.cpus - self._unseen):
             self._holes.add(hole(cpu, NOT_RECORDED))
             self._unseen.add(cpu)
+
+
+def _order(host: pl.DataFrame, stays: pl.DataFrame) -> Ints:
+    """Rows of *host* and then *stays*, by number, in order of time."""
+    at_ns, order = (
+        np.append(host[name].to_numpy(), stays[name].to_numpy()) for name in ("at_ns", "order")
+    )
+    found: Ints = np.lexsort((order, at_ns))
+    return found
 
 
 def _events(rows: pl.DataFrame) -> pl.DataFrame:

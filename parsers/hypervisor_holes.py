@@ -42,14 +42,19 @@ class Holes:
             pl.lit(None, pl.Int64).alias("count")
         )
         self._last_ns = last
-        rows = here.with_columns(pl.col("from_ns").clip(begin), pl.col("to_ns").clip(None, last))
-        behind = np.searchsorted(at_ns, rows["from_ns"].to_numpy(), side="right")
-        before = np.searchsorted(at_ns, rows["to_ns"].to_numpy())
+        from_ns, to_ns = here["from_ns"].to_numpy(), here["to_ns"].to_numpy()
+        opens = int(seq[0]) - 1 + np.searchsorted(at_ns, from_ns, side="right")
+        closes = int(seq[0]) + np.searchsorted(at_ns, to_ns)
+        # What goes on beyond these events holds the first and the last of them.
+        opens = np.where(from_ns <= begin, int(seq[0]) - 1, opens)
+        closes = np.where(to_ns > last, int(seq[-1]) + 1, closes)
         return conform(
             "losses",
-            rows.with_columns(
-                pl.Series("from_seq", int(seq[0]) - 1 + behind),
-                pl.Series("to_seq", int(seq[0]) + before),
+            here.with_columns(
+                pl.col("from_ns").clip(begin),
+                pl.col("to_ns").clip(None, last),
+                pl.Series("from_seq", opens).replace(-1, None),
+                pl.Series("to_seq", closes),
                 pl.lit(self._buffer).alias("buffer"),
             ),
         )

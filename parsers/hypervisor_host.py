@@ -1,7 +1,7 @@
 """The events of the host as the hypervisor's stays see them: bounds, tasks, open unmaps.
 
-A leaf line of function_graph text is entry and return in one event. Where it may hold stays it is
-made two, the return no later than the next event of its CPU.
+A leaf line of function_graph text is entry and return in one event. One of an unmap, or that may
+hold stays, is made two, the return no later than the next event of its CPU.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ LANE: Final[dict[str, pl.DataType]] = {
     "cpu": EVENTS["cpu"], "at_ns": pl.Int64(), "order": pl.Int64(),
     **{name: EVENTS[name] for name in TASK}, "unmapping": pl.Boolean(),
 }  # fmt: skip
+RETURNS: Final = {**EVENTS, "at_ns": pl.Int64(), "order": pl.Int64()}
 MICROSECOND: Final = 1000
 
 
@@ -72,7 +73,7 @@ class HostEvents:
             pl.Series("at_ns", at_ns), pl.Series("order", 2 * np.arange(len(at_ns)))
         )
         is_unmap = self._is_unmap(batch.events)
-        events, returns = self._split(events)
+        events, returns = self._split(events, is_unmap)
         lane = self._lane(events, is_unmap, batch)
         if len(returns):
             of_leaf = is_unmap.gather(returns["leaf"])
@@ -95,11 +96,14 @@ class HostEvents:
         unmaps = [name for name, unmap in self._unmaps.items() if unmap]
         return symbol.is_in(unmaps).fill_null(value=False)
 
-    def _split(self, events: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-        """*events* with leaf lines that may hold a stay made entries; and their returns."""
+    def _split(
+        self, events: pl.DataFrame, is_unmap: pl.Series
+    ) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """*events*, leaf lines of unmaps or that may hold a stay made entries; and returns."""
         leaf = (events["phase"] == "complete") & (events["duration_ns"] > 0)
         at = np.flatnonzero(leaf.fill_null(value=False).to_numpy())
-        at = at[self._holds_stay(events[at.tolist()])] if len(at) else at
+        if len(at):
+            at = at[is_unmap.to_numpy()[at] | self._holds_stay(events[at.tolist()])]
         rows = events[at.tolist()].with_columns(pl.Series("leaf", at))
         if rows.is_empty():
             return events, rows

@@ -36,6 +36,7 @@ LONGEST_NS: Final = 1_000_000_000  # no stay takes this long: interrupts are mas
 FOREVER: Final = np.iinfo(np.int64).max
 LAST_NS: Final = FOREVER - CUT_NS
 LOST, CLOCK, NOT_RECORDED = "lost_events", "hypervisor_clock", "hypervisor_not_recorded"
+UNPAIRED: Final = "hypervisor_unpaired"
 
 # `cpu` null: of all CPUs.
 HOLES: Final[dict[str, pl.DataType | type[pl.DataType]]] = {
@@ -90,7 +91,7 @@ def stays_of(text: HypervisorText, first_ns: int = 0) -> Stays:
     reasons = [lane.reason.gather(at) for lane, at in zip(lanes, pairs, strict=True)]
     reason = pl.concat([pl.Series([], dtype=pl.Categorical), *reasons])
     order = np.argsort(enter, kind="stable")
-    holes = [_not_recorded(lanes), *(hole for lane in lanes for hole in _missed(lane))]
+    holes = [*_not_recorded(lanes), *(hole for lane in lanes for hole in _missed(lane))]
     events = sum(int(lane.ours.sum()) for lane in lanes)
     return Stays(
         cpu[order], enter[order], leave[order], reason.gather(order),
@@ -175,16 +176,32 @@ def _missed(lane: _Lane) -> list[pl.DataFrame]:
     # Where they do not return, the last one may be damage, behind which everything seems early.
     back = np.where((gap == len(edge)) & (times[gap] - times[gap - 1] > LONGEST_NS), 1, 0)
     holes.append(holes_of(lane.cpu, CLOCK, times[gap - back], times[gap + 1]))
+    # Two entries, or two exits, one after the other: one between them is missing. Not where a CPU
+    # was switched off at EL2 (psci-relay.c).
+    both = lane.ours[:-1] & lane.ours[1:] & (lane.entry[:-1] == lane.entry[1:])
+    woken = (lane.reason[1:].cast(pl.String) == "psci").fill_null(value=False).to_numpy()
+    at = np.flatnonzero(both & ~woken)
+    holes.append(holes_of(lane.cpu, UNPAIRED, lane.ns[at], lane.ns[at + 1]))
     return holes
 
 
-def _not_recorded(lanes: list[_Lane]) -> pl.DataFrame:
-    """Holes before the first and behind the last event: whether EL2 ran there is not known."""
-    known = [lane.ns[lane.ours] for lane in lanes if lane.ours.any()]
-    first = min((int(ns[0]) for ns in known), default=LAST_NS)
-    final = max((int(ns.max()) for ns in known), default=LAST_NS)
-    from_ns, to_ns = np.array([0, final]), np.array([first - CUT_NS, LAST_NS])
-    return holes_of(None, NOT_RECORDED, from_ns, to_ns)
+def _not_recorded(lanes: list[_Lane]) -> list[pl.DataFrame]:
+    """Holes before the first and behind the last event: whether EL2 ran there is not known.
+
+    The text is in order of time over all CPUs (trace_remote_iter_read_event), so that the last of
+    all is the last of each; but not where times fell back.
+    """
+    known = {lane.cpu: lane.ns[lane.ours] for lane in lanes if lane.ours.any()}
+    first = min((int(ns[0]) for ns in known.values()), default=LAST_NS)
+    ends: dict[int | None, int] = {cpu: int(ns.max()) for cpu, ns in known.items()}
+    if all(lane.ours.all() for lane in lanes):
+        ends = {None: max(ends.values(), default=LAST_NS)}
+    begin = holes_of(None, NOT_RECORDED, np.zeros(1, dtype=np.int64), np.array([first - CUT_NS]))
+    tails = [
+        holes_of(cpu, NOT_RECORDED, np.array([end]), np.array([LAST_NS]))
+        for cpu, end in ends.items()
+    ]
+    return [begin, *tails]
 
 
 def holes_of(

@@ -81,7 +81,7 @@ def read_files(
     )
     if files.names(HYPERVISOR):
         text = parse(pieces(files.mapped(HYPERVISOR)))
-        batches = Hypervisor(text, want).merge(batches)
+        batches = Hypervisor(text, want, path).merge(batches)
     yield from batches
 
 

@@ -59,7 +59,7 @@ def at(made: Recorder, ns: int) -> Recorder:
 
 def merged(trace: Trace, said: HypervisorText) -> Trace:
     def read(want: Want, progress: Callable[[float], None]) -> Iterator[Batch]:
-        return Hypervisor(said, want).merge(trace.read(want, progress))
+        return Hypervisor(said, want, trace.path).merge(trace.read(want, progress))
 
     return replace(trace, read=read)
 
