@@ -38,21 +38,48 @@ EPILOG: Final = (
     "Lines are as wide as the terminal; the variable COLUMNS sets the width in a pipe or a file,"
     " NO_COLOR=1 turns colours off."
 )
-app.command("analyze", epilog=EPILOG)(analyze.analyze)
-# What is too much is refused in words of ours.
-app.command("info", epilog=EPILOG, context_settings={"allow_extra_args": True})(info.info)
-app.command("compare", cls=CompareCommand, epilog=EPILOG)(compare.compare)
-app.command("audit", epilog=EPILOG)(audit.audit)
-app.command("claims", epilog=EPILOG)(claims.claims)
-app.command("export", epilog=EPILOG)(export.export)
-app.command("simulate", epilog=EPILOG)(simulate.simulate)
-app.command("predict", epilog=EPILOG)(predict.predict)
-app.command("query", epilog=EPILOG)(query.query)
-app.command("verify", epilog=EPILOG)(verify.verify)
-# What follows the command's name is the command's.
-app.command("record", epilog=EPILOG, context_settings={"allow_interspersed_args": False})(
-    record.record
+app.command("analyze", short_help="Where the time of each unmap goes.", epilog=EPILOG)(
+    analyze.analyze
 )
+# What is too much is refused in words of ours.
+app.command(
+    "info",
+    short_help="What a trace holds, and which questions it answers.",
+    epilog=EPILOG,
+    context_settings={"allow_extra_args": True},
+)(info.info)
+app.command(
+    "compare",
+    short_help="Two sides: how much faster, by what, and whether that can be said.",
+    cls=CompareCommand,
+    epilog=EPILOG,
+)(compare.compare)
+app.command(
+    "audit", short_help="Whether every unmap invalidates what it clears, in time.", epilog=EPILOG
+)(audit.audit)
+app.command("claims", short_help="Which claims of a posted table hold.", epilog=EPILOG)(
+    claims.claims
+)
+app.command("export", short_help="The analysis as a Perfetto trace.", epilog=EPILOG)(export.export)
+app.command(
+    "simulate", short_help="Synthetic traces of a machine that a profile describes.", epilog=EPILOG
+)(simulate.simulate)
+app.command(
+    "predict",
+    short_help="The same unmaps under the other strategy, or of other sizes.",
+    epilog=EPILOG,
+)(predict.predict)
+app.command("query", short_help="SQL over the tables of traces.", epilog=EPILOG)(query.query)
+app.command("verify", short_help="Whether a report follows from its evidence.", epilog=EPILOG)(
+    verify.verify
+)
+# What follows the command's name is the command's.
+app.command(
+    "record",
+    short_help="Record on this host.",
+    epilog=EPILOG,
+    context_settings={"allow_interspersed_args": False},
+)(record.record)
 
 
 def _version(asked: bool) -> None:  # noqa: FBT001 - the signature of an option's callback
