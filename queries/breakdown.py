@@ -151,10 +151,11 @@ def _leaf_counts(traced: Traced, whole: pl.Expr) -> list[pl.Expr]:
         .when(put & (pl.col("n_put") >= 2 * pl.col("tables")))
         .then(pl.col("n_put") - 2 * pl.col("tables"))
     )
-    # Leaves drop one reference and tables two, so what is left of the references is even; a leaf
-    # that is not cacheable has a reference and no cache maintenance.
-    beyond = pl.col("n_put") - pl.col("n_cmo")
-    cmo = whole & (pl.col("n_cmo") > 0) & (~put | ((beyond >= 0) & (beyond % 2 == 0)))
+    # A leaf that is not cacheable drops a reference and needs no cache maintenance, and two of them
+    # drop as many as a table: what is left of the references must be that of tables that are known.
+    of_tables = 2 * pl.col("tables").fill_null(0)
+    agrees = pl.col("n_put") == pl.col("n_cmo") + of_tables
+    cmo = whole & (pl.col("n_cmo") > 0) & (~put | agrees)
     by_flush = pl.when(flush & pl.col("strategy").is_in(["per_pte", "none"])).then("n_leaf")
     return [
         pl.when(cmo).then("n_cmo").alias("by_cmo"),

@@ -360,11 +360,11 @@ def test_an_entry_only_trace_has_points_without_anything_inside() -> None:
     assert (row["cmo"], row["invalidate_ipa"], row["leaves"]) == (None, None, None)
 
 
-@pytest.mark.parametrize(("pages", "leaves"), [(5, None), (6, 6)])
+@pytest.mark.parametrize(("pages", "leaves"), [(5, None), (6, None), (10, 10)])
 def test_cache_maintenance_that_the_references_contradict_counts_no_leaves(
     pages: int, leaves: int | None
 ) -> None:
-    """No flush is visible (nVHE): 10 references are 6 leaves and 2 tables, never 5 and 2.5."""
+    """No flush is visible (nVHE): 6 pages and 10 references are 2 tables, or 4 pages of devices."""
     made = Recorder()
     made.enter(UNMAP)
     for at in range(10):
@@ -373,6 +373,19 @@ def test_cache_maintenance_that_the_references_contradict_counts_no_leaves(
             made.call(CMO)
     made.leave(UNMAP)
     assert traceview.unmaps(made.trace())["leaves"].to_list() == [leaves]
+
+
+def test_cache_maintenance_and_references_of_tables_that_are_known_count_leaves() -> None:
+    made = Recorder()
+    made.enter(UNMAP)
+    for _ in range(6):
+        for name in (FLUSH, PUT, CMO):
+            made.call(name)
+    for name in (FLUSH, PUT, PUT):
+        made.call(name)
+    made.leave(UNMAP)
+    found = traceview.unmaps(made.trace()).row(0, named=True)
+    assert (found["leaves"], found["leaves_evidence"]) == (6, "cmo")
 
 
 def test_a_leaf_that_is_not_cacheable_is_counted_by_its_reference() -> None:
