@@ -11,6 +11,7 @@ import pytest
 
 from tests.simulating import QUIET, recording, step
 from traceview.errors import SettingError
+from traceview.simulate.probe_events import kprobe_definitions
 from traceview.simulate.profile import (
     AMOUNTS,
     WHOLE,
@@ -19,6 +20,7 @@ from traceview.simulate.profile import (
     profile_names,
     read_profile,
 )
+from traceview.simulate.ring import Buffer
 from traceview.simulate.steps import make_step, read_steps, size_bytes
 
 NAMES = profile_names()
@@ -227,3 +229,80 @@ def test_dirty_logging_flushes_ranges_of_2_to_the_21_pages_and_unmaps_nothing() 
     )
     assert flushes["arg2"].to_list() == [1 << 21, 1 << 21, 1 << 20]
     assert flushes["arg1"].to_list() == [(2 + 8 * number) << 30 for number in range(3)]
+
+
+@pytest.mark.parametrize(
+    ("profile", "said"),
+    [
+        ("emulated-6.1-max", "stage2_unmap_walker addr=%x0:x64 level=%x2:s8\n"),
+        ("emulated-6.12-max", "stage2_unmap_walker addr=+40(%x0):x64 level=+56(%x0):s8\n"),
+    ],
+)
+def test_the_walkers_arguments_are_where_the_kernel_has_them(profile: str, said: str) -> None:
+    made = recording(profile, [step(size="4k")], "args")
+    assert said in kprobe_definitions(made.recorded)
+
+
+def test_a_function_with_a_suffix_of_the_compiler_is_probed_with_its_return() -> None:
+    made = recording("emulated-6.1-max", [step(size="4k")], "deep", tracer="kprobe")
+    kinds = made.records.filter(pl.col("symbol").cast(pl.String) == "__unmap_stage2_range.isra.0")
+    assert kinds["kind"].to_list() == ["kprobe", "kretprobe"]
+    assert "__unmap_stage2_range.isra.0" in made.recorded.returns
+
+
+def test_what_begins_before_an_unmap_is_visited_where_the_unmap_begins() -> None:
+    """As ctx->addr of the walker: the table of 2 MiB is freed by an unmap of its second half."""
+    asked = [step(size="64k", gpa=(2 << 30) + (1 << 20))]
+    made = recording("n1-like", asked, "args")
+    flushes = made.records.filter(
+        (pl.col("kind") == "kprobe")
+        & (pl.col("symbol").cast(pl.String) == "__kvm_tlb_flush_vmid_ipa")
+    )
+    assert made.truth["tables_freed"].to_list() == [2]
+    assert flushes["arg1"].to_list()[-2:] == [asked[0].gpa] * 2
+    assert (flushes["arg1"] >= asked[0].gpa).all()
+
+
+def test_a_reference_is_dropped_of_an_entry_and_at_last_of_the_table_itself() -> None:
+    made = recording("n1-like", [step(size="16k", gpa=(2 << 30) + 8192)], "args")
+    puts = made.records.filter(
+        (pl.col("kind") == "kprobe") & (pl.col("symbol").cast(pl.String) == "kvm_s2_put_page")
+    )["arg0"].to_list()
+    *leaves, of_table, table, of_upper, upper = puts
+    assert leaves == [table + 8 * entry for entry in (2, 3, 4, 5)]
+    assert (of_table, of_upper % 4096) == (upper, 8 * 2)  # the first entry; the third GiB
+    assert len({table, upper, of_upper // 4096 * 4096}) == 3
+
+
+def test_each_task_of_a_cpu_has_its_own_calls() -> None:
+    """Rounds that are made in parts: another VM's turn comes between two unmaps of a request."""
+    made = recording(
+        "n1-like", [step(size="2G", backing="2M")], "deep", vms=2, settings=["machine.cpus=1"]
+    )
+    depths = made.records.filter(pl.col("depth").is_not_null()).group_by("symbol", "kind").agg(
+        pl.col("depth").min().alias("least"), pl.col("depth").max().alias("most")
+    )  # fmt: skip
+    unmaps = depths.filter(pl.col("symbol").cast(pl.String) == "kvm_pgtable_stage2_unmap")
+    assert unmaps.select("least", "most").rows() == [(3, 3)] * 2
+    exits = made.records.filter(
+        (pl.col("kind") == "funcgraph_exit")
+        & (pl.col("symbol").cast(pl.String) == "kvm_pgtable_stage2_unmap")
+    ).sort("tid", "ts_ns")
+    took = exits["rettime_ns"] - exits["calltime_ns"]
+    truth = made.truth.sort("tid", "start_ns")
+    assert took.to_list() == truth["duration_ns"].to_list()
+    assert truth["tid"].to_list() == [1000, 1000, 1001, 1001]
+
+
+def test_a_buffer_is_made_of_the_kernels_pages() -> None:
+    """There are two at least, which hold more where a page is larger."""
+    kept = [
+        recording(
+            "n1-like", [step(size=200 * page, backing=page, repetitions=9)],
+            buffer=Buffer(4, overwrite=False),
+            settings=[*QUIET, f"machine.page_size_bytes={page}"],
+        ).records.height
+        for page in (4096, 16384, 65536)
+    ]  # fmt: skip
+    assert kept[0] * 3 < kept[1]
+    assert kept[1] * 3 < kept[2]

@@ -7,18 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings
 
 import traceview
+from tests.simulated_at_random import simulations
 from tests.simulating import Simulated, recording, step
 from traceview.cli.simulating import FORMATS, Target, write_simulated
-from traceview.errors import SettingError
 from traceview.queries import analyze
-from traceview.simulate.call_trees import INTERRUPT
-from traceview.simulate.presets import PRESETS
-from traceview.simulate.profile import changed, read_profile
-from traceview.simulate.ring import Buffer
+from traceview.simulate.profile import read_profile
 from traceview.simulate.simulator import Truth
 
 if TYPE_CHECKING:
@@ -53,64 +49,6 @@ def analysed(made: Simulated, folder: Path, kind: str) -> Analysis:
     rows = [json.loads(line) for line in target.files[1].read_text("utf-8").splitlines()]
     assert len(rows) == made.truth.height
     return analyze(traceview.open_trace(path))
-
-
-@st.composite
-def steps(draw: st.DrawFn, name: str) -> list[Any]:
-    """Steps whose memory is a few blocks, mapped in any way."""
-    page = int(read_profile(name).number("machine.page_size_bytes"))
-    block = page * page // 8
-    found = []
-    for number in range(draw(st.integers(1, 3))):
-        in_blocks = draw(st.booleans()) and draw(st.booleans())
-        unit = block if in_blocks else page
-        chunk = unit * draw(st.integers(1, 40))
-        found.append(
-            step(
-                id=f"s{number}", action=draw(st.sampled_from(["dontneed", "memslot", "munmap"])),
-                size=unit * draw(st.integers(1, 3 if in_blocks else 60)), backing=unit,
-                gpa=block * draw(st.integers(0, 9)), every=draw(st.integers(1, 2)), chunk=chunk,
-                mapped=draw(st.sampled_from([1.0, 0.5, 0.0])),
-                device=draw(st.sampled_from([0.0, 0.0, 0.3])) if name != "n1-like-nvhe" else 0.0,
-                repetitions=draw(st.integers(1, 3)),
-            )
-        )  # fmt: skip
-    return found
-
-
-@st.composite
-def simulations(draw: st.DrawFn, lossy: bool) -> Simulated:  # noqa: FBT001
-    """A profile that was changed at random, and a recording of it."""
-    name = draw(st.sampled_from(PROFILES))
-    profile = changed(
-        read_profile(name),
-        [
-            f"machine.cntfrq_hz={draw(st.sampled_from([24_000_000, 25_000_000, 10**9]))}",
-            f"machine.cpus={draw(st.integers(3, 100))}",
-            f"noise.jitter={draw(st.sampled_from([0, 0.4]))}",
-            f"costs_ns.invalidate_leaf={draw(st.integers(0, 3000))}",
-            f"tracing_ns.graph_entry={draw(st.integers(1, 900))}",
-            f"interrupts.per_second={draw(st.sampled_from([0, 20_000]))}",
-            f"kernel.tables={draw(st.sampled_from(['eager', 'eager', 'deferred']))}",
-        ],
-    )
-    preset = draw(st.sampled_from(["split", "deep"] if lossy else PRESETS))
-    tracer = None if lossy else draw(st.sampled_from([None, "kprobe"]))
-    seen = preset != "args" and draw(st.booleans())
-    buffer = None
-    if lossy:
-        kb, drain = draw(st.sampled_from([8, 16, 40])), draw(st.sampled_from([0, 20_000]))
-        buffer = Buffer(kb, overwrite=draw(st.booleans()), drain_kb_s=drain)
-    try:
-        return recording(
-            profile, draw(steps(name)), preset, tracer=tracer, buffer=buffer,
-            functions=INTERRUPT if seen else (), vms=draw(st.integers(1, 3)),
-            strategy=draw(st.sampled_from(["auto", "auto", "per_pte"])),
-            clock=draw(st.sampled_from(["local", "mono", "boot"])), seed=draw(st.integers(0, 99)),
-        )  # fmt: skip
-    except SettingError:  # a chunk that does not fit
-        assume(condition=False)
-        raise
 
 
 def printed_quantum_ns(duration_ns: int) -> int:

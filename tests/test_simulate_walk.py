@@ -124,6 +124,7 @@ def test_the_walk_visits_what_a_walk_entry_by_entry_visits(
         (Granule(4096, 40), 1, 1 << 30), (Granule(4096, 48), 0, 1 << 30),
         (Granule(4096, 52), 0, 1 << 30), (Granule(16384, 40), 2, 32 << 20),
         (Granule(16384, 52), 0, 32 << 20), (Granule(65536, 40), 2, 512 << 20),
+        (Granule(65536, 32), 2, 512 << 20),
         (Granule(65536, 52), 1, 512 << 20),
     ],
 )  # fmt: skip

@@ -149,7 +149,8 @@ def _table(machine: Machine, *, freed: bool) -> Template:
     up = Edge("__kvm_pgtable_walk", opens=False)
     if not freed:
         return (up, Pause("entry"), Call(WALKER, "visit"))
-    flush = () if machine.tables_deferred else (_flush(machine, "table"),)
+    # Only a kernel that leaves tables to the range flush asks for them whether it may.
+    flush = _has_fwb(1) if machine.tables_deferred else (_flush(machine, "table"),)
     inside = (*_cleared(machine, *flush), Call(PUT, "free", component="table_put"))
     return (up, Pause("entry"), Call(WALKER, "freed_table", inside))
 

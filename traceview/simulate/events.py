@@ -51,7 +51,8 @@ class Cpu:
     rng: np.random.Generator
     now_ps: int = 0
     tracing_ps: int = 0  # of the last row, still to be spent
-    open_ns: list[int] = field(default_factory=list)  # calltime of each open graph call
+    # By task, the calltime of each open graph call.
+    open_ns: dict[int, list[int]] = field(default_factory=dict)
     records: int = 0
     last_measured_ns: int = 0
 

@@ -63,6 +63,11 @@ class Items:
     action: str
     trigger: str
 
+    def start_of(self, item: Ints) -> Ints:
+        """Where the unmap of each item begins, in pages; 0 outside of unmaps."""
+        starts: Ints = np.append(self.start, 0)[self.unmap[item]]
+        return starts
+
 
 def notice(vm: Vm, rows: Rows, text: str) -> Items:
     """A marker by itself."""

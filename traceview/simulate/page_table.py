@@ -50,8 +50,11 @@ class Granule:
 
     @property
     def first_level(self) -> int:
-        """stage2_pgtable_levels(): up to 16 tables are concatenated at the first level."""
-        return LAST_LEVEL + 1 - (self.ipa_bits - 8) // (self.page_shift - 3)
+        """stage2_pgtable_levels(): up to 16 tables are concatenated at the first level.
+
+        There are two levels at least (kvm_get_vtcr), so that blocks need not be split.
+        """
+        return LAST_LEVEL + 1 - max(2, (self.ipa_bits - 8) // (self.page_shift - 3))
 
     @property
     def chunk_pages(self) -> int:

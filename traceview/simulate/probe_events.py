@@ -35,6 +35,7 @@ class Value:
 
     name: str
     type: str
+    place: str
     column: str
     width: int
     signed: bool
@@ -136,14 +137,15 @@ def _value(n: int, argument: Argument) -> Value:
         raise ValueError(f"the argument {argument.name} is of the unknown type {argument.type}")
     letter, width = match[1], int(match[2]) // 8
     column = FETCHED.format(n)
-    return Value(argument.name, argument.type, column, width, letter == "s", letter == "x")
+    place = argument.place or f"%x{n}"
+    return Value(argument.name, argument.type, place, column, width, letter == "s", letter == "x")
 
 
 def kprobe_definitions(recorded: Recorded) -> str:
     """What tracefs `kprobe_events` says of the recording's probes."""
     lines = []
     for event in probe_events(recorded).values():
-        said = "".join(f" {one.name}=%x{n}:{one.type}" for n, one in enumerate(event.values))
+        said = "".join(f" {one.name}={one.place}:{one.type}" for one in event.values)
         lines.append(f"{'r' if event.returns else 'p'}:{GROUP}/{event.name} {event.symbol}{said}\n")
     return "".join(lines)
 

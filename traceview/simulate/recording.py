@@ -45,10 +45,14 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Argument:
-    """An argument of a kprobe: its name and its type (x64, u64, s32, s8)."""
+    """An argument of a kprobe: its name, its type (x64, u64, s32, s8), where the probe reads it.
+
+    None: the register of its number.
+    """
 
     name: str
     type: str
+    place: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ import polars as pl
 
 from traceview.simulate.call_trees import CLEAN, FLUSH, PUT, RANGE, RANGE_OUTER, UNMAP, WALKER
 from traceview.simulate.events import quantised_ns
+from traceview.simulate.page_table import LAST_LEVEL
 from traceview.simulate.recording import KINDS, RECORDS
 from traceview.simulate.rows import ARGUMENTS, ENTRY, EXIT, KPROBE, PRINT
 
@@ -24,11 +25,14 @@ if TYPE_CHECKING:
     Ints = NDArray[np.int64]
 
 LEVEL_UNKNOWN: Final = (1 << 31) - 1  # TLBI_TTL_UNKNOWN
-# Where the structures of a VM lie; pages of its tables and of its guest follow each other.
+# Where the structures of a VM lie, its tables, level by level, and its guest's memory.
 KVM_AT: Final = 0xFFFF_0000_1000_0000
 VM_BYTES: Final = 1 << 14
-TABLES_AT: Final = 0xFFFF_0001_0000_0000
-LINEAR_AT: Final = 0xFFFF_0010_0000_0000
+TABLES_AT: Final = np.uint64(0xFFFF_1000_0000_0000)
+TABLES_OF_LEVEL: Final = 1 << 16  # more than the memory of one step has
+LINEAR_AT: Final = np.uint64(0xFFFF_4000_0000_0000)
+LINEAR_BYTES: Final = 1 << 45
+ENTRY_BYTES: Final = 8
 CODE_AT: Final = 0xFFFF_8000_8009_0000
 
 
@@ -49,7 +53,8 @@ class Recorder:
         measured = events.measured_ps[kept]
         quantised = quantised_ns(measured, cpu.cntfrq_hz)
         stamp = quantised_ns(measured + self.rows.record_ps[row], cpu.cntfrq_hz)
-        depth, calltime = _nesting(kind, quantised, cpu)
+        still_open = cpu.open_ns.setdefault(items.vm.tid, [])
+        depth, calltime = _nesting(kind, quantised, still_open)
         graph, ends = (kind == ENTRY) | (kind == EXIT), kind == EXIT
         columns: dict[str, pl.Series] = {
             "cpu": pl.repeat(cpu.number, kept.size, dtype=pl.Int32, eager=True),
@@ -81,7 +86,7 @@ class Recorder:
             mine = np.flatnonzero(symbol == number)
             wanted = ARGUMENTS.get(name.partition(".")[0], ())
             if mine.size and wanted:
-                given = self._values(name.partition(".")[0], items, item[at[mine]])
+                given = self._values(name.partition(".")[0], items, item[at[mine]], row[at[mine]])
                 for place, one in enumerate(given):
                     values[place, mine], known[place, mine] = one, True
         found = {}
@@ -92,8 +97,10 @@ class Recorder:
             found[name] = _only(whole, valid, pl.UInt64)
         return found
 
-    def _values(self, symbol: str, items: Items, item: Ints) -> tuple[NDArray[np.uint64], ...]:
-        """x0, x1, x2 of calls of one function."""
+    def _values(
+        self, symbol: str, items: Items, item: Ints, row: Ints
+    ) -> tuple[NDArray[np.uint64], ...]:
+        """What the probe of one function reads."""
         vm = items.vm
         shift = self.granule.page_shift
         page, level = items.page[item], items.level[item]
@@ -103,23 +110,40 @@ class Recorder:
             size = pages if symbol == RANGE else pages << shift
             first = mmu + np.uint64(0x200) if symbol == UNMAP else mmu
             return first, (start << shift).astype(np.uint64), size.astype(np.uint64)
-        ipa = (page << shift).astype(np.uint64)
+        if symbol == CLEAN:
+            bytes_ = np.array([self.granule.size_bytes(one) for one in range(LAST_LEVEL + 1)])
+            va = LINEAR_AT + ((page << shift) % LINEAR_BYTES).astype(np.uint64)
+            return va, bytes_[level].astype(np.uint64)
+        if symbol == PUT:
+            return (self._reference(vm, page, level, row),)
+        # What begins before the unmap is visited where the unmap begins.
+        ipa = (np.maximum(page, items.start_of(item)) << shift).astype(np.uint64)
         if symbol == FLUSH:
             return mmu, ipa, self._flush_level(items, item, level).astype(np.uint64)
-        if symbol == CLEAN:
-            bytes_ = (
-                np.int64(self.granule.page_size_bytes)
-                << np.array([0, *(self.granule.shift(one) for one in (1, 2, 3))], dtype=np.int64)[
-                    level
-                ]
-            )
-            return np.uint64(LINEAR_AT) + ipa, bytes_.astype(np.uint64)
         if symbol == WALKER:
             return ipa, level.astype(np.uint64)
-        if symbol == PUT:
-            table = np.uint64(TABLES_AT) + ((page >> self.granule.shift(2)) << 12).astype(np.uint64)
-            return (table,)
         return (np.full(item.size, kvm_address(vm), dtype=np.uint64),)
+
+    def _reference(self, vm: Vm, page: Ints, level: Ints, row: Ints) -> NDArray[np.uint64]:
+        """What a reference is dropped of: an entry or, as the last of a table, the table itself."""
+        begin, freed = self.rows.begin, self.rows.number("freed")
+        rows = np.arange(begin[freed], begin[freed] + self.rows.count[freed])
+        put = self.rows.symbol[rows] == self.rows.symbols.index(PUT)
+        table = row == rows[put & (self.rows.kind[rows] == KPROBE)][-1]
+        # The pages of an entry, and of a table of that level, which is an entry of the level above.
+        entries, tables = (
+            np.array([self.granule.shift(one - above) for one in range(LAST_LEVEL + 1)])
+            for above in (0, 1)
+        )
+        number = page >> np.where(table, entries[level], tables[level])
+        entry = np.where(table, 0, page >> entries[level])
+        at = (vm.number * (LAST_LEVEL + 1) + level + table) * TABLES_OF_LEVEL
+        at += number % TABLES_OF_LEVEL
+        page_bytes = self.granule.page_size_bytes
+        found: NDArray[np.uint64] = TABLES_AT + (
+            at * page_bytes + entry * ENTRY_BYTES % page_bytes
+        ).astype(np.uint64)
+        return found
 
     def _flush_level(self, items: Items, item: Ints, level: Ints) -> Ints:
         """The level that is passed for a leaf, and for a table."""
@@ -140,16 +164,16 @@ def addresses(rows: Rows) -> dict[str, int]:
     return {symbol: CODE_AT + 0x400 * at for at, symbol in enumerate(rows.symbols)}
 
 
-def _nesting(kind: NDArray[np.int8], quantised: Ints, cpu: Cpu) -> tuple[Ints, Ints]:
-    """Depth and calltime of graph records; calls that are open remain with the CPU."""
+def _nesting(kind: NDArray[np.int8], quantised: Ints, open_ns: list[int]) -> tuple[Ints, Ints]:
+    """Depth and calltime of graph records of a task; *open_ns* of calls that are open is kept."""
     graph = np.flatnonzero((kind == ENTRY) | (kind == EXIT))
     opens = kind[graph] == ENTRY
-    carried = len(cpu.open_ns)
+    carried = len(open_ns)
     depth_after = carried + np.cumsum(np.where(opens, 1, -1))
     depth = depth_after - opens
     # Calls that are open already stand ahead, as if they had begun here.
     all_depth = np.r_[np.arange(carried), depth]
-    all_time = np.r_[np.array(cpu.open_ns, dtype=np.int64), quantised[graph]]
+    all_time = np.r_[np.array(open_ns, dtype=np.int64), quantised[graph]]
     all_opens = np.r_[np.ones(carried, dtype=bool), opens]
     order = np.argsort(all_depth.astype(np.uint8), kind="stable")
     times = all_time[order]
@@ -161,7 +185,7 @@ def _nesting(kind: NDArray[np.int8], quantised: Ints, cpu: Cpu) -> tuple[Ints, I
     depths[graph] = depth
     last = np.flatnonzero(np.r_[all_depth[order][1:] != all_depth[order][:-1], True])
     still = [int(times[at]) for at in last if all_opens[order][at]] if order.size else []
-    cpu.open_ns = still
+    open_ns[:] = still
     return depths, calltime
 
 

@@ -1,11 +1,12 @@
 """The ring buffer of one CPU: which of its records are kept, and where some are lost.
 
-A buffer is made of sub-buffers of a page. Full, it either overwrites its oldest page, whole, or
-discards new records until a reader takes a page. A reader takes the oldest full page as soon as it
-is done with the one before.
+A buffer is made of sub-buffers, each a page of the kernel. Full, it either overwrites its oldest
+page, whole, or discards new records until a reader takes a page. A reader takes the oldest full
+page as soon as it is done with the one before.
 
-Source: kernel/trace/ring_buffer.c (rb_move_tail, rb_get_reader_page), sizes of records: kernel/
-trace/{trace_entries.h,trace_probe.h} of Linux 6.12, each with the 4 bytes of its event header.
+Source: kernel/trace/ring_buffer.c (rb_move_tail, rb_get_reader_page, ring_buffer_resize), sizes of
+records: kernel/trace/{trace_entries.h,trace_probe.h} of Linux 6.12, each with the 4 bytes of its
+event header.
 """
 
 from __future__ import annotations
@@ -26,8 +27,7 @@ if TYPE_CHECKING:
 
     Ints = NDArray[np.int64]
 
-SUBBUFFER_BYTES: Final = 4096
-PAGE_BYTES: Final = SUBBUFFER_BYTES - 16  # without its header
+PAGE_HEADER_BYTES: Final = 16
 SECOND_NS: Final = 1_000_000_000
 RECORD_BYTES: Final = {
     "funcgraph_entry": 24, "funcgraph_exit": 44, "kprobe": 20, "kretprobe": 28, "print": 22,
@@ -42,16 +42,22 @@ class Buffer:
     kb: int
     overwrite: bool = True
     drain_kb_s: int = 0
+    page_bytes: int = 4096  # of the kernel
+
+    @property
+    def room_bytes(self) -> int:
+        """Of a page, for records."""
+        return self.page_bytes - PAGE_HEADER_BYTES
 
     @property
     def pages(self) -> int:
-        """A buffer has at least two."""
-        return max(2, self.kb * 1024 // SUBBUFFER_BYTES)
+        """As many as hold so many KiB of records, and at least two."""
+        return max(2, -(-self.kb * 1024 // self.room_bytes))
 
     @property
     def page_ns(self) -> int | None:
         """How long the reader takes for a page."""
-        return SUBBUFFER_BYTES * SECOND_NS // (self.drain_kb_s * 1024) if self.drain_kb_s else None
+        return self.page_bytes * SECOND_NS // (self.drain_kb_s * 1024) if self.drain_kb_s else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +86,13 @@ class Ring:
     _held: deque[tuple[int, pl.DataFrame]] = field(default_factory=deque)
     _pages: deque[_Page] = field(default_factory=deque)
     _begin: int = 0  # of the page that is being written
-    _room: int = PAGE_BYTES
+    _room: int = field(init=False)
     _fed: int = 0
     _reader_ns: int = 0
+
+    def __post_init__(self) -> None:
+        """Begin with an empty page."""
+        self._room = self.buffer.room_bytes if self.buffer else 0
 
     def feed(self, frame: pl.DataFrame) -> Iterator[pl.DataFrame]:
         """Take records; yield those whose fate is known."""
@@ -134,7 +144,7 @@ class Ring:
             if at == count:
                 return
             now = int(times[at])
-            self._close(first + at, now)
+            self._close(first + at, now, buffer.room_bytes)
             self._read(buffer, now)
             if len(self._pages) >= buffer.pages:
                 page = self._pages.popleft()
@@ -155,7 +165,7 @@ class Ring:
             at = self._written(size, at)
             self._decide(first + begun, first + at, kept=True)
             if at < count:
-                self._close(first + at, int(times[at]))
+                self._close(first + at, int(times[at]), buffer.room_bytes)
                 self._read(buffer, int(times[at]))
 
     def _waits(self, buffer: Buffer, times: Ints) -> int:
@@ -171,10 +181,10 @@ class Ring:
         self._room -= (int(size[last - 1]) if last else 0) - before
         return last
 
-    def _close(self, last: int, now_ns: int) -> None:
+    def _close(self, last: int, now_ns: int, room_bytes: int) -> None:
         """The page is full: the next one is begun."""
         self._pages.append(_Page(self._begin, last, now_ns))
-        self._begin, self._room = last, PAGE_BYTES
+        self._begin, self._room = last, room_bytes
 
     def _read(self, buffer: Buffer, now_ns: int) -> None:
         """Let the reader take what it can until now."""

@@ -41,7 +41,7 @@ COMPONENTS: Final = (
 REST: Final = len(COMPONENTS)
 NOT_RECORDED: Final = -1
 ENTRY, EXIT, KPROBE, KRETPROBE, PRINT = (KINDS.index(kind) for kind in KINDS)
-# Which arguments a probe of the function reads: x0, x1, x2.
+# Which arguments a probe of the function reads: x0, x1, x2 where PLACES names no others.
 ARGUMENTS: Final[dict[str, tuple[tuple[str, str], ...]]] = {
     UNMAP: (("pgt", "x64"), ("addr", "x64"), ("size", "x64")),
     FLUSH: (("mmu", "x64"), ("ipa", "x64"), ("level", "s32")),
@@ -53,6 +53,10 @@ ARGUMENTS: Final[dict[str, tuple[tuple[str, str], ...]]] = {
     "kvm_unmap_gfn_range": (("kvm", "x64"),),
     "kvm_arch_flush_shadow_memslot": (("kvm", "x64"),),
 }
+# By shape of the kernel: (u64 addr, u64 end, u32 level, ...), or struct kvm_pgtable_visit_ctx.
+PLACES: Final[dict[str, dict[str, tuple[str, ...]]]] = {
+    "6.1": {WALKER: ("%x0", "%x2")}, "6.12": {WALKER: ("+40(%x0)", "+56(%x0)")},
+}  # fmt: skip
 
 
 @dataclass(slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -17,7 +17,7 @@ from traceview.simulate.page_table import Granule
 from traceview.simulate.recording import RECORDS, Argument, Recorded, Task
 from traceview.simulate.records import Recorder, addresses
 from traceview.simulate.ring import Ring
-from traceview.simulate.rows import ARGUMENTS, PICOSECONDS, flatten
+from traceview.simulate.rows import ARGUMENTS, PICOSECONDS, PLACES, flatten
 from traceview.simulate.truth import TRUTH, Bookkeeper, with_losses
 from traceview.simulate.workload import plan_round
 
@@ -86,10 +86,11 @@ def simulate(profile: Profile, options: Options) -> tuple[Recorded, Truth]:
         cpus=profile.whole("machine.cpus"),
         clock=options.clock,
         probes={
-            name: tuple(Argument(*one) for one in ARGUMENTS.get(name.partition(".")[0], ()))
-            for name in sorted(probed)
+            name: _arguments(name.partition(".")[0], model.machine.shape) for name in sorted(probed)
         },
-        returns=frozenset(probed & model.tracer.returns),
+        returns=frozenset(
+            name for name in probed if name.partition(".")[0] in model.tracer.returns
+        ),
         addresses=addresses(rows),
         lost_at_end=model.lost_at_end,
         overwrite=options.buffer is None or options.buffer.overwrite,
@@ -99,6 +100,13 @@ def simulate(profile: Profile, options: Options) -> tuple[Recorded, Truth]:
         graph=bool(options.tracer.graph),
     )
     return recorded, truth
+
+
+def _arguments(function: str, shape: str) -> tuple[Argument, ...]:
+    """What a probe of the function reads, and where."""
+    wanted = ARGUMENTS.get(function, ())
+    places = PLACES[shape].get(function, (None,) * len(wanted))
+    return tuple(Argument(*one, place) for one, place in zip(wanted, places, strict=True))
 
 
 @dataclass(slots=True)
@@ -210,7 +218,10 @@ class _Model:
             number, self.profile.whole("machine.cntfrq_hz"), np.random.default_rng(seed),
             now_ps=(FIRST_NS + 1_000 * number) * PICOSECONDS,
         )  # fmt: skip
-        ring, waiting = Ring(self.options.buffer), _Waiting(truth)
+        buffer = self.options.buffer
+        if buffer is not None:
+            buffer = replace(buffer, page_bytes=self.granule.page_size_bytes)
+        ring, waiting = Ring(buffer), _Waiting(truth)
         if number == self.vms[0].cpu:
             yield from ring.feed(self._notice(cpu))
         at_once = max(1 << 13, ROWS_AT_ONCE // len({vm.cpu for vm in self.vms}))
