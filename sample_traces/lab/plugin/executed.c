@@ -123,7 +123,7 @@ static void on_entry(unsigned vcpu, void *data)
 static void write_marker(struct task *task, unsigned vcpu, const struct frame *frame)
 {
     static char text[MARKER_BYTES + 1];
-    size_t length = (size_t)MIN(frame->values[1], MARKER_BYTES);
+    size_t length = (size_t)MIN((uint64_t)frame->values[1], MARKER_BYTES);
 
     task->marker = 0;
     if (access_x(0) || !access_memory((uint64_t)frame->values[0], text, length)) {
@@ -173,8 +173,9 @@ static void on_instruction(unsigned vcpu, void *data)
     if (!tasks_gates())
         return;
     pthread_mutex_lock(&lock);
-    task = task_at(access_task());  /* without VHE, the hypervisor works for it */
-    if (task->gates) {
+    /* Without VHE, the hypervisor works for the task, at a higher level. A guest is at a lower one. */
+    task = access_exception_level() >= exception_level ? task_at(access_task()) : NULL;
+    if (task && task->gates) {
         line_begin(&guest, task, vcpu, site->ahead);
         fputs(site->text, out);
         if (site->operand >= 0)
@@ -361,10 +362,12 @@ static void on_vcpu(qemu_plugin_id_t id, unsigned vcpu)
     pthread_mutex_unlock(&lock);
 }
 
+/* The lock is kept: a vCPU that still runs must not write to a file that is closed. */
 static void at_exit(qemu_plugin_id_t id, void *data)
 {
     (void)id;
     (void)data;
+    pthread_mutex_lock(&lock);
     lines_end(&unseen);
 }
 

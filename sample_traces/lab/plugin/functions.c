@@ -7,6 +7,7 @@
  * Numbers are hexadecimal; an argument is written as in kprobe_events, TYPE is x64, u64, s32 or s8. */
 #include "functions.h"
 
+#include <glib.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -46,7 +47,7 @@ static bool read_function(struct guest *guest, char *rest)
         else if (!read_argument(&one, word))
             return false;
     }
-    guest->functions = realloc(guest->functions, (guest->n_functions + 1) * sizeof one);
+    guest->functions = g_renew(struct function, guest->functions, guest->n_functions + 1);
     guest->functions[guest->n_functions++] = one;
     return true;
 }
@@ -90,6 +91,10 @@ bool guest_read(struct guest *guest, const char *path)
         }
     }
     fclose(file);
+    if (!guest->n_functions) {
+        fprintf(stderr, "%s: no function\n", path);
+        return false;
+    }
     qsort(guest->functions, guest->n_functions, sizeof *guest->functions, by_address);
     return true;
 }

@@ -1,14 +1,15 @@
 #include "tasks.h"
 
 #include <glib.h>
+#include <stdatomic.h>
 
 /* Kernel stacks are aligned to their size, which is this or more (THREAD_SIZE, IRQ_STACK_SIZE). */
 enum { STACK_SHIFT = 14, BUCKETS = 4096 };
 
 static GHashTable *tasks;
-static int returning[BUCKETS], open_gates;
+static atomic_int returning[BUCKETS], open_gates;  /* read without the lock */
 
-static int *bucket(uint64_t address)
+static atomic_int *bucket(uint64_t address)
 {
     return &returning[address / 4 % BUCKETS];
 }
