@@ -187,6 +187,7 @@ class Lanes:
     def leave(self, one: HostBatch) -> None:
         """*one* has left; remember its latest events."""
         both = pl.concat([self._edges, one.lane]).filter(pl.col("cpu").is_not_null())
-        self._edges = both.with_columns(
-            pl.col("unmapping").fill_null(strategy="forward").over("cpu")
-        ).unique("cpu", keep="last", maintain_order=True)
+        both = both.with_columns(pl.col("unmapping").fill_null(strategy="forward").over("cpu"))
+        past = pl.col("at_ns") <= one.last_ns
+        latest = both.filter(past).unique("cpu", keep="last", maintain_order=True)
+        self._edges = pl.concat([latest, both.filter(~past)])

@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 
 import traceview
 from tests.writers.events import Recorder
-from traceview.errors import SettingError
+from traceview.errors import ParseError, SettingError
 from traceview.parsers import open_trace
 from traceview.parsers.hypervisor import Hypervisor
 from traceview.parsers.hypervisor_text import HypervisorText, parse
 from traceview.parsers.hypervisor_times import DELTA_BITS, stays_of
+from traceview.report.caveats import caveats
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -249,6 +250,142 @@ def test_events_stay_in_order_and_arguments_with_their_events() -> None:
         (UNMAP, "addr", "7"), (f"{UNMAP}_ret", "ret", "0"), ("hyp_enter", "reason", "hvc"),
         ("irq_handler_entry", "irq", "5"), ("irq_handler_exit", "irq", "5"),
     }  # fmt: skip
+
+
+def test_a_hole_between_two_batches_is_in_both_or_in_the_later() -> None:
+    lost = (*stay(20_000, 21_000), "CPU:0 [LOST 12 EVENTS]", *stay(40_000, 41_000))
+    made = recorder()
+    at(made, 10_000).enter(UNMAP)
+    at(made, 19_000).marker("here the first batch ends")
+    at(made, 50_000).marker("and here the next one begins")
+    at(made, 100_000).leave(UNMAP, duration_ns=90_000)
+    for batch_events in (1, 2, 3, 4):
+        found = traceview.analyze(merged(made.trace(batch_events), around(*lost)))
+        assert found.unmaps["status"].to_list() == ["contaminated"]
+        assert found.losses["count"].sum() == 12
+
+
+def test_a_recording_that_begins_with_a_vcpu_loaded_has_a_hole_until_it_is_put() -> None:
+    guest = [*stay(1_000, 2_000), line(3_000, "hyp_enter"), line(5_000_200_000, "hyp_exit")]
+    made = recorder()
+    for start in (5_000_100_000, 5_000_300_000):
+        at(made, start).enter(UNMAP)
+        at(made, start + 50_000).leave(UNMAP, duration_ns=50_000)
+    stays = [*stay(5_000_310_000, 5_000_311_000), *stay(5_000_400_000, 5_000_401_000)]
+    said = around(*guest, *stays, until_ns=6_000_000_000)
+    unmaps = traceview.analyze(merged(made.trace(), said)).unmaps
+    assert unmaps.select("hypercall", "status").rows() == [(0, "contaminated"), (1, "complete")]
+
+
+def test_a_recording_that_ends_with_a_vcpu_loaded_has_a_hole_from_there() -> None:
+    load = [line(5_000, "hyp_enter"), line(900, "hyp_exit"), *stay(1_000, 2_000)]
+    found = unmap(merged(one_unmap().trace(), around(*stay(1_000, 2_000), *load)))
+    assert found["status"] == "contaminated"
+
+
+def test_a_vcpu_that_was_loaded_all_the_time_leaves_a_cpu_unknown() -> None:
+    made = one_unmap(5_000_010_000, 5_000_100_000)
+    guest = [*stay(1_000, 2_000), *stay(20_000, 21_000)]
+    said = text(*guest, *stay(5_000_000_000, 5_000_000_000, cpu=7),
+                *stay(5_001_000_000, 5_001_000_000, cpu=7))  # fmt: skip
+    assert unmap(merged(made.trace(), said))["status"] == "contaminated"
+
+
+def test_a_cpu_of_which_the_text_says_nothing_is_unknown() -> None:
+    trace = merged(one_unmap().trace(), text(*stay(0, 0, cpu=7), *stay(10**9, 10**9, cpu=7)))
+    assert unmap(trace)["status"] == "contaminated"
+    assert "hypervisor-not-recorded" in codes(trace)
+
+
+def test_where_times_fell_back_a_cpu_is_known_until_its_own_last_event() -> None:
+    # The text is cut off: of CPU 0 nothing was read behind the first of its two unmaps.
+    made = one_unmap()
+    at(made, 200_000).enter(UNMAP)
+    at(made, 300_000).leave(UNMAP, duration_ns=100_000)
+    loaded = [line(2_000, "hyp_enter"), line(900, "hyp_exit"), line(950, "hyp_enter"),
+              line(5_000, "hyp_exit")]  # fmt: skip
+    said = around(*loaded, *stay(20_000, 21_000), *stay(150_000, 151_000))
+    unmaps = traceview.analyze(merged(made.trace(), said)).unmaps
+    assert unmaps["status"].to_list() == ["complete", "contaminated"]
+
+
+def test_two_entries_without_an_exit_between_them_are_a_hole() -> None:
+    said = around(line(20_000, "hyp_enter"), *stay(40_000, 41_000))
+    assert unmap(merged(one_unmap().trace(), said))["status"] == "contaminated"
+    woken = around(line(1_000, "hyp_enter"), *stay(40_000, 41_000, reason="psci"))
+    assert unmap(merged(one_unmap().trace(), woken))["status"] == "complete"
+
+
+def test_a_stay_shown_in_the_microsecond_of_the_unmaps_end_is_of_the_unmap() -> None:
+    # It ends 300 ns into the microsecond: most of that lies behind it, and nothing else calls EL2.
+    for first, last, shown in ((10_000, 100_300, 100_000), (10_700, 100_000, 10_000)):
+        found = unmap(merged(one_unmap(first, last).trace(), around(*stay(shown, shown))))
+        assert (found["hypercall"], found["status"]) == (1, "complete")
+
+
+def test_behind_a_switch_a_stay_belongs_to_the_next_task() -> None:
+    made = recorder()
+    at(made, 10_000).enter(UNMAP)
+    at(made, 30_000).tracepoint("sched_switch", prev_pid=100, next_pid=7)
+    at(made.on(tid=7), 60_000).tracepoint("sched_switch", prev_pid=7, next_pid=100)
+    at(made.on(tid=100), 100_000).leave(UNMAP, duration_ns=90_000)
+    found = unmap(merged(made.trace(), around(*stay(40_000, 41_000), *stay(70_000, 72_000))))
+    assert (found["hypercall"], found["hypercall_ns"]) == (1, 2_000)
+
+
+@pytest.mark.parametrize("batch_events", [1, 2, 3])
+def test_a_leaf_line_of_an_unmap_contains_its_stays(batch_events: int) -> None:
+    made = recorder()
+    at(made, 10_000).leaf(UNMAP, duration_ns=50_500)
+    at(made, 60_000).leaf(UNMAP, duration_ns=30_000)
+    said = around(*stay(20_000, 21_000), *stay(60_000, 60_000), *stay(70_000, 73_000))
+    unmaps = traceview.analyze(merged(made.trace(batch_events), said)).unmaps
+    assert unmaps["duration_ns"].to_list() == [50_500, 30_000]
+    assert unmaps["hypercall"].sum() == 3
+    assert unmaps["hypercall_ns"].to_list()[1] >= 3_000
+
+
+def test_events_of_the_host_inside_a_stay_mean_that_the_clocks_differ() -> None:
+    made = one_unmap()
+    at(made, 200_000).enter(UNMAP)
+    at(made, 210_000).enter(PUT)
+    at(made, 211_000).leave(PUT, duration_ns=1_000)
+    at(made, 300_000).leave(UNMAP, duration_ns=100_000)
+    trace = merged(made.trace(), around(*stay(20_000, 21_000), *stay(205_000, 220_000)))
+    unmaps = traceview.analyze(trace).unmaps
+    assert unmaps["status"].to_list() == ["complete", "contaminated"]
+    assert "hypervisor-contradicts" in codes(trace)
+
+
+def test_a_trace_that_holds_the_hypervisors_events_takes_no_text_beside_it() -> None:
+    once = merged(one_unmap().trace(), around(*stay(20_000, 21_000)))
+    with pytest.raises(ParseError, match="already"):
+        unmap(merged(once, around(*stay(20_000, 21_000))))
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"\x00" * 5_000_000,
+        b"[000]\t99999999999.999999: hyp_enter reason=hvc vcpu=0\n[000]\t    1.000000: hyp_exit\n",
+        b"CPU:0 [LOST 999999999999999999 EVENTS]\nCPU:77777 [LOST 3 EVENTS]\n",
+        b"[099]\t    1.000000: hyp_enter\n\xff\xfe\n[000]\t18446744073.709551: hyp_exit\n",
+    ],
+)
+def test_what_is_no_recording_of_the_hypervisor_vouches_for_nothing(said: bytes) -> None:
+    parts = [said[at : at + 1_000_000] for at in range(0, len(said), 1_000_000)]
+    assert unmap(merged(one_unmap().trace(), parse(parts)))["status"] == "contaminated"
+
+
+def test_the_report_says_what_hypercalls_are() -> None:
+    said = around(*stay(20_000, 23_000), *stay(40_000, 42_000))
+    found = {
+        one.code: one.text for one in caveats(traceview.analyze(merged(one_unmap().trace(), said)))
+    }
+    assert "2 to 2 in each of 1 unmap (median 2)" in found["hypercalls"]
+    assert "on nVHE they are its TLB invalidations" in found["hypercalls"]
+    assert "pKVM" not in found["hypercalls"]
+    assert "invalidation-not-separated" not in found
 
 
 SAMPLES = Path(__file__).parent.parent / "sample_traces/nvhe-7.1"

@@ -40,6 +40,9 @@ HOST_FACTS: Final = (
     ("evidence", "evidence"),
 )  # fmt: skip
 
+# Holes of the hypervisor in which events of the host are known (parsers/hypervisor_times.py).
+UNKNOWN_AT_EL2: Final = ("hypervisor_clock", "hypervisor_not_recorded")
+
 # A number below this many steps of the clock says little.
 STEPS_OF_AN_UNMAP: Final = 100
 STEPS_OF_A_CALL: Final = 20
@@ -209,8 +212,8 @@ def _loss_unknown(source: dict[str, Any]) -> str | None:
 
 
 def _lost(losses: pl.DataFrame) -> bool:
-    """Whether a buffer lost events: times that cannot be used are no matter of length."""
-    return bool((losses["kind"].cast(pl.String) != "hypervisor_clock").any())
+    """Whether a buffer lost events: what the hypervisor says of no time is no matter of length."""
+    return bool((~losses["kind"].cast(pl.String).is_in(UNKNOWN_AT_EL2)).any())
 
 
 def _excluded(unmaps: pl.DataFrame, *, lost: bool) -> Iterable[Caveat]:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 LEAVES_AND_TABLES: Final = "invalidations of leaves and tables"
 RANGES: Final = "invalidations of ranges"
+CMO: Final = "cache maintenance"
+TABLES: Final = "table release"
 
 
 def _null(*columns: str) -> pl.Expr:
@@ -67,14 +69,14 @@ COMPONENTS: Final = (
         RANGE_ABSENT,
     ),
     Component(
-        "cache maintenance",
+        CMO,
         "cmo",
         _null("cmo_ns"),
         pl.col("cmo"),
         CMO_ABSENT,
     ),
     Component(
-        "table release",
+        TABLES,
         "table_put",
         _null("table_put_ns"),
         pl.col("table_put"),

@@ -6,20 +6,24 @@ said to be untraced.
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
 from traceview.queries.reasons import why_no_leaves, why_no_strategy, why_no_trigger
 from traceview.report.caveat import Caveat
-from traceview.report.separation import LEAVES_AND_TABLES, RANGES, hidden
-from traceview.report.wording import plural
+from traceview.report.separation import CMO, LEAVES_AND_TABLES, RANGES, TABLES, hidden
+from traceview.report.wording import count, plural, share
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from traceview.queries.recorded import Recorded
+    from traceview.report.separation import Hidden
 
+INVALIDATIONS: Final = frozenset({LEAVES_AND_TABLES, RANGES})
+AT_EL2_OF_PKVM: Final = frozenset({CMO, TABLES})
 INVALIDATIONS_NS: Final = (
     "invalidate_leaf_ns", "invalidate_table_ns", "invalidate_ipa_ns", "invalidate_range_ns",
 )  # fmt: skip
@@ -62,8 +66,13 @@ def _reasons(
 
 def invalidations(complete: pl.DataFrame, recorded: Recorded) -> Iterable[Caveat]:
     """What is not separated: of the invalidations, and into the rest of the walk."""
-    parts = list(hidden(complete, recorded))
-    of_invalidation = [part for part in parts if part.what in {LEAVES_AND_TABLES, RANGES}]
+    # Whoever calls EL2 has it invalidate: what is not timed there is no matter of functions.
+    elsewhere = complete.lazy().filter(pl.col("hypercall").is_null()).collect()
+    parts = list(_hidden(complete, elsewhere, recorded))
+    of_invalidation = [part for part in parts if part.what in INVALIDATIONS]
+    called = complete.lazy().filter(pl.col("hypercall") > 0).collect()
+    if len(called):
+        yield _hypercalls(called, recorded)
     if not _timed(complete) and of_invalidation:
         yield Caveat(
             "invalidation-not-separated",
@@ -72,7 +81,7 @@ def invalidations(complete: pl.DataFrame, recorded: Recorded) -> Iterable[Caveat
             counts=any(part.counts for part in of_invalidation),
         )
         parts = [part for part in parts if part not in of_invalidation]
-    else:
+    elif len(elsewhere):
         yield from _not_separable(complete)
     if parts:
         yield Caveat(
@@ -81,6 +90,60 @@ def invalidations(complete: pl.DataFrame, recorded: Recorded) -> Iterable[Caveat
             + ", ".join(map(str, parts)),
             counts=any(part.counts for part in parts),
         )
+
+
+def _hidden(
+    complete: pl.DataFrame, elsewhere: pl.DataFrame, recorded: Recorded
+) -> Iterable[Hidden]:
+    """As `hidden`, without what the hypercalls hold; *elsewhere*: unmaps of which none is known."""
+    if len(elsewhere) == len(complete):
+        return hidden(complete, recorded)
+    sources = complete["source_id"].unique().to_list()
+    protected = [one for one in sources if _is_protected(recorded, [one]) == {True}]
+    at_el1 = complete.lazy().filter(
+        pl.col("hypercall").is_null() | ~pl.col("source_id").is_in(protected)
+    )
+    return chain(
+        (one for one in hidden(elsewhere, recorded) if one.what in INVALIDATIONS),
+        (one for one in hidden(at_el1.collect(), recorded) if one.what in AT_EL2_OF_PKVM),
+        (
+            one
+            for one in hidden(complete, recorded)
+            if one.what not in INVALIDATIONS | AT_EL2_OF_PKVM
+        ),
+    )
+
+
+def _is_protected(recorded: Recorded, sources: list[int]) -> set[bool]:
+    """Whether what unmaps in *sources* is that of pKVM."""
+    return {hit.name.startswith("pkvm_") for hit in recorded.hits(sources, "unmap")}
+
+
+def _hypercalls(called: pl.DataFrame, recorded: Recorded) -> Caveat:
+    """What the hypercalls of unmaps are: on nVHE the walk calls EL2 for nothing but invalidation.
+
+    pgtable.c, pkvm.c and hyp/nvhe/tlb.c in arch/arm64/kvm of Linux 7.1.
+    """
+    protected = _is_protected(recorded, called["source_id"].unique().to_list())
+    nvhe = (
+        "on nVHE they are its TLB invalidations, of leaves, ranges and tables alike (and calls of"
+        " interrupts, if any)"
+    )
+    pkvm = (
+        "on pKVM they hold all that EL2 does to unmap: its own walk, invalidation and cache"
+        " maintenance, and stage-2 faults of the host"
+    )
+    means = "; ".join([nvhe] * (protected != {True}) + [pkvm] * (protected != {False}))
+    counts = (pl.min("hypercall"), pl.max("hypercall"), pl.median("hypercall"))
+    least, most, middle = (count(round(called.select(of).item())) for of in counts)
+    each = f"{least} to {most} in each of {plural(len(called), 'unmap')} (median {middle})"
+    part = share(int(called["hypercall_ns"].sum()), int(called["duration_ns"].sum()))
+    return Caveat(
+        "hypercalls",
+        f"stays at EL2: {each}, {part} of their time: {means}; neither parts of them nor the"
+        " exceptions around them are timed",
+        counts=True,
+    )
 
 
 def _timed(complete: pl.DataFrame) -> bool:

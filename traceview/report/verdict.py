@@ -79,7 +79,10 @@ def first_texts(found: Sequence[Verdict]) -> Iterator[str]:
     """Why there is no verdict, or nothing to base one on."""
     telling = list(filter(tells, found))
     if not telling:
-        yield "not measured: neither invalidation nor cache maintenance is separated"
+        if any(_at_el2(one) for one in found):
+            yield "not measured by name: invalidations are in the hypercalls, not separated there"
+        else:
+            yield "not measured: neither invalidation nor cache maintenance is separated"
     for time in dict.fromkeys(one.time for one in telling[:SHOWN] if one.time in NO_VERDICT):
         yield f"no verdict: {NO_VERDICT[time]}"
 
@@ -131,14 +134,22 @@ def _misfit(one: Verdict) -> str:
 
 def _tlbi_count(one: Verdict, of: Hypothesis) -> str:
     if of.reason == "not-separated":
-        return "invalidation is not separated, its time is in the rest of the walk"
+        where = "in the hypercalls" if _at_el2(one) else "in the rest of the walk"
+        return f"invalidation is not separated, its time is {where}"
     calls = ""
     if one.leaves and "flushes" in one.counts:
         calls = f" ({_per_leaf(one.counts['flushes'], one.leaves)} per leaf)"
     return f"invalidate calls{calls} take {_share(one, 'all_flushes')}{_why(one, of, 'cmo')}"
 
 
+def _at_el2(one: Verdict) -> bool:
+    """Whether hypercalls were seen: there the invalidations are."""
+    return "hypercall" in one.parts and one.parts["hypercall"].share.high > 0
+
+
 def _cmo(one: Verdict, of: Hypothesis) -> str:
+    if of.reason == "not-separated" and _at_el2(one):
+        return f"{NO_CMO[of.reason]}, on pKVM in the hypercalls"
     if of.reason == "fwb" and one.strategy == "deferred_range":
         return DEFERS
     if of.reason in NO_CMO:
