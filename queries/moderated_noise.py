@@ -18,6 +18,8 @@ import numpy as np
 from scipy import special
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import ArrayLike, NDArray
 
     Floats = NDArray[np.float64]
@@ -56,7 +58,7 @@ def moderated(variances: ArrayLike, freedom: ArrayLike, least: ArrayLike) -> Noi
     return Noise(np.maximum(variance, np.asarray(least)), np.clip(weight, 1.0, MOST_FREEDOM))
 
 
-def variances_of(groups: list[Floats]) -> Floats:
+def variances_of(groups: Sequence[Floats]) -> Floats:
     """The variances of the logarithms of each group, 0 of a single value."""
     return np.array([float(np.log(of).var(ddof=1)) if of.size > 1 else 0.0 for of in groups])
 

@@ -44,7 +44,9 @@ AROUND: Final = (0.02, 0.0, 0.05)
 # emulator whose TLBIs are dear) those in a row took a third to two thirds of the lone ones.
 IN_A_ROW: Final = (1.0, 1 / 3, 1.0)
 MANY: Final = 2
-# An interval wider than this, relative to the value, has no value in it that could be relied on.
+# A value is of use as a number where its interval is no wider than this to each side, relative to
+# it. Where it is wider, its ends are known and not the value; beyond the second there is no value.
+NARROW: Final = 0.15
 UNDECIDED: Final = 1.0
 Way = Literal["same", "total", "rest"]
 ASSUMED: Final = ("call", "range", "around", "tracing", "row")
@@ -85,6 +87,16 @@ class Predicted:
     def decided(self) -> bool:
         """Whether there is a value: else the interval is all that can be said."""
         return self.half_width <= UNDECIDED
+
+    @property
+    def usable(self) -> bool:
+        """Whether the value can be used as a number."""
+        return self.half_width <= NARROW
+
+    @property
+    def assumed(self) -> bool:
+        """Whether what is assumed makes more of the interval than noise does."""
+        return 2 * (self.most - self.least) > self.high - self.low
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from traceview.queries.correction import corrected
 from traceview.queries.groups import leaf_level
 from traceview.queries.leaf_costs import PER_OCTAVE
 from traceview.queries.matching import numbered
+from traceview.queries.shortest_call import own_work_ns
 from traceview.queries.strategy_counts import LEAF_PUTS, TABLE_PUTS
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def measured(analysis: Analysis, calibration: Analysis | None) -> Measured:
         timed = top.with_columns(pl.col("duration_ns").cast(pl.Float64).alias("ns"))
     else:
         timed = detailed
-    detailed = _scaled(detailed, traced=basis == "traced")
+    detailed = _scaled(detailed, own_work_ns(analysis, calibration), traced=basis == "traced")
     timed = timed if basis == "alone" else detailed
     timed, detailed = _as_cells(timed, detailed)
     return Measured(basis, timed, detailed, tuple(one for one in left if one.unmaps))
@@ -97,6 +98,7 @@ def _rows(analysis: Analysis) -> pl.DataFrame:
     )  # fmt: skip
     costs = analysis.tracing_costs.select(
         "source_id", "evidence", "own_ns", "own_low_ns", "own_high_ns", "call_high_ns",
+        "inside_ns", "inside_low_ns",
     )  # fmt: skip
     rows = numbered(corrected(analysis)).with_columns(
         leaf_level().alias("level"),
@@ -168,11 +170,12 @@ def _basis(top: pl.DataFrame, detailed: pl.DataFrame) -> Basis:
     return "corrected" if known else "traced"
 
 
-def _scaled(rows: pl.DataFrame, *, traced: bool) -> pl.DataFrame:
+def _scaled(rows: pl.DataFrame, own_work: float | None, *, traced: bool) -> pl.DataFrame:
     """The times of detailed captures as those of the unmap alone, and the times of single calls.
 
-    Of *traced* ones what they cost is not known: a call then stands with what is recorded of it,
-    and at most with all that tracing one can add to what contains it.
+    *own_work*: the most of the shortest call that is not tracing (shortest_call.py). Of *traced*
+    ones what they cost is not known: a call then stands with what is recorded of it, and at most
+    with all that tracing one can add to what contains it.
     """
     times = {
         "": pl.col("corrected_ns") + pl.col("own_ns"),
@@ -182,6 +185,8 @@ def _scaled(rows: pl.DataFrame, *, traced: bool) -> pl.DataFrame:
     if traced:
         times = dict.fromkeys(BOUNDS, pl.col("duration_ns").cast(pl.Float64))
     found = [of.alias(f"ns{which}") for which, of in times.items()]
+    # Less than the shortest call leaves room for cannot have been inside.
+    less = pl.col("inside_ns") - pl.col("inside_low_ns") - pl.lit(own_work, pl.Float64)
     for name in CALLS:
         number = pl.col(name).cast(pl.Float64)
         for which in BOUNDS:
@@ -191,6 +196,8 @@ def _scaled(rows: pl.DataFrame, *, traced: bool) -> pl.DataFrame:
             each: pl.Expr = pl.when(number > 0).then(time / number)
             if traced and which == "_high":
                 each = each + pl.col("call_high_ns").fill_null(0.0)
+            elif which == "_high":
+                each = each - less.clip(lower_bound=0.0).fill_null(0.0)
             found.append(each.clip(lower_bound=0.0).alias(f"{name}_each{which}"))
     return rows.with_columns(found)
 

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Final, Literal
 import numpy as np
 import polars as pl
 
-from traceview.queries.moderated_noise import median_factor, moderated, reach, variances_of
+from traceview.queries.predicted_cell import NARROW
 from traceview.queries.prediction_locations import MOST, cells_of, locations
 from traceview.queries.size_costs import LEAST, work_of
+from traceview.queries.stated_spread import IN_HALF, split, spreads_of
 from traceview.queries.unmap_costs import fit
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from traceview.queries.prediction import Prediction
+    from traceview.queries.stated_spread import Halves, Spread
     from traceview.queries.unmap_costs import Work
 
     Floats = NDArray[np.float64]
@@ -36,12 +38,9 @@ Tried = tuple[float, float, float, float]  # value, low, high, truth
 Kind = Literal["halves", "costs", "sizes", "runs"]
 SEED: Final = 20230206
 SPLITS: Final = 40
-# A half of fewer is no half.
-IN_HALF: Final = 2
+# Of a half alone, whose spread is held against itself as that of the whole is.
+INNER_SPLITS: Final = 10
 MIN_RUNS: Final = 3
-# What the project asks of a prediction: so much of them within their interval, none wider.
-ENOUGH: Final = 0.9
-NARROW: Final = 0.15
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,34 +88,6 @@ def _trial(kind: Kind, tried: Sequence[Tried]) -> Trial | None:
     )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class _Half:
-    """The two halves of one cell, by run."""
-
-    work: Work | None
-    one: list[Floats]
-    other: list[Floats]
-
-    @property
-    def value(self) -> float:
-        """The typical time of the first half."""
-        return _typical(self.one)
-
-    @property
-    def truth(self) -> float:
-        """That of the second."""
-        return _typical(self.other)
-
-    def factor(self, halves: Sequence[list[Floats]]) -> float:
-        """The variance of the typical time of *halves*, of 1 for one value."""
-        each = [median_factor(of.size) for half in halves for of in half]
-        return sum(each) / len(self.one) ** 2
-
-
-def _typical(runs: list[Floats]) -> float:
-    return float(np.exp(np.mean([np.log(np.median(of)) for of in runs])))
-
-
 def _halves(of: Prediction, splits: int) -> list[Trial | None]:
     """What runs differ by is in both halves, and no part of the error."""
     random = np.random.default_rng(SEED)
@@ -129,45 +100,16 @@ def _halves(of: Prediction, splits: int) -> list[Trial | None]:
     own: list[Tried] = []
     by_costs: list[Tried] = []
     for _ in range(splits if cells else 0):
-        halves = [_split(work, runs, random) for work, runs in cells]
-        noise = _noise(halves, of.quantum_ns)
-        own += _by_own(halves, noise)
-        by_costs += _by_costs(halves, noise)
+        halves = [split(runs, random) for _, runs in cells]
+        known = spreads_of([half.one for half in halves], max(of.quantum_ns, 1.0), INNER_SPLITS)
+        own += [_by_own(half, spread) for half, spread in zip(halves, known, strict=True)]
+        by_costs += _by_costs([work for work, _ in cells], halves, known)
     return [_trial("halves", own), _trial("costs", by_costs)]
 
 
-def _split(work: Work | None, runs: list[Floats], random: np.random.Generator) -> _Half:
-    mixed = [random.permutation(run) for run in runs]
-    return _Half(
-        work, [run[: run.size // 2] for run in mixed], [run[run.size // 2 :] for run in mixed]
-    )
-
-
-def _noise(halves: Sequence[_Half], quantum_ns: float) -> list[tuple[float, float, float]]:
-    """Per cell: variance of one value within a run, its freedom, and half a step of the clock."""
-    ticks = max(quantum_ns, 1.0) / np.array([half.value for half in halves])
-    freedom = np.array([sum(run.size - 1.0 for run in half.one) for half in halves])
-    variances = np.array(
-        [
-            sum((run.size - 1) * v for run, v in zip(half.one, variances_of(half.one), strict=True))
-            for half in halves
-        ]
-    ) / np.maximum(freedom, 1.0)
-    noise = moderated(variances, freedom, ticks**2 / 12)
-    return [
-        (variance, free, tick / 2 if variance < tick**2 / 4 else 0.0)
-        for variance, free, tick in zip(
-            noise.variance.tolist(), noise.freedom.tolist(), ticks.tolist(), strict=True
-        )
-    ]
-
-
-def _by_own(halves: Sequence[_Half], noise: Sequence[tuple[float, float, float]]) -> list[Tried]:
-    found = []
-    for half, (variance, freedom, tick) in zip(halves, noise, strict=True):
-        error = float(np.sqrt(variance * half.factor([half.one, half.other])))
-        found.append(_tried(half.value, reach(freedom) * error + tick, half.truth))
-    return found
+def _by_own(half: Halves, spread: Spread) -> Tried:
+    error = float(np.sqrt(spread.variance * half.factor([half.one, half.other])))
+    return _tried(half.value, spread.reach * error + spread.tick, half.truth)
 
 
 def _tried(value: float, half: float, truth: float) -> Tried:
@@ -175,19 +117,24 @@ def _tried(value: float, half: float, truth: float) -> Tried:
     return value, value * float(np.exp(-half)), value * float(np.exp(half)), truth
 
 
-def _by_costs(halves: Sequence[_Half], noise: Sequence[tuple[float, float, float]]) -> list[Tried]:
-    known = [(half, one) for half, one in zip(halves, noise, strict=True) if half.work is not None]
-    works = [half.work for half, _ in known if half.work is not None]
-    times = np.array([half.value for half, _ in known])
-    variances = np.array([one[0] * half.factor([half.one]) for half, one in known])
-    fitted = fit(works, times, variances)
+def _by_costs(
+    works: Sequence[Work | None], halves: Sequence[Halves], spreads: Sequence[Spread]
+) -> list[Tried]:
+    known = [
+        (work, half, spread)
+        for work, half, spread in zip(works, halves, spreads, strict=True)
+        if work is not None
+    ]
+    times = np.array([half.value for _, half, _ in known])
+    variances = np.array([spread.variance * half.factor([half.one]) for _, half, spread in known])
+    fitted = fit([work for work, _, _ in known], times, variances)
     found: list[Tried] = []
     if fitted is None:
         return found
-    for work, (half, one) in zip(works, known, strict=True):
+    for work, half, spread in known:
         value, error = fitted.at(work)
         if value > 0:
-            further = one[0] * half.factor([half.other])
+            further = spread.variance * half.factor([half.other])
             wide = max(LEAST, fitted.reach * float(np.sqrt(error**2 + further)))
             found.append(_tried(value, wide, half.truth))
     return found

@@ -14,14 +14,16 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import polars as pl
 
-from traceview.queries.moderated_noise import (
-    Noise,
-    median_factor,
-    moderated,
-    reach,
-    variances_of,
-)
+from traceview.queries.moderated_noise import median_factor, moderated, reach, variances_of
 from traceview.queries.prediction_cells import CELL
+from traceview.queries.stated_spread import (
+    SPLITS,
+    Spread,
+    spreads,
+    spreads_of,
+    typical,
+    widening_of_values,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,10 +73,13 @@ def locations(timed: pl.DataFrame, quantum_ns: float) -> list[Location]:
         for _, rows in cells
     ]
     several = max((len(groups) for groups in by_run), default=0) > 1
-    noise = _noise(by_run, quantum_ns, several=several) if cells else []
+    step = max(quantum_ns, 1.0)
+    if not cells:
+        return []
+    found = _between_runs(by_run, step) if several else spreads_of(by_run, step, SPLITS)
     return [
-        _location(cell, groups, found, several=several)
-        for (cell, _), groups, found in zip(cells, by_run, noise, strict=True)
+        _location(cell, groups, spread, several=several)
+        for (cell, _), groups, spread in zip(cells, by_run, found, strict=True)
     ]
 
 
@@ -97,39 +102,26 @@ def without_spread(timed: pl.DataFrame, quantum_ns: float) -> bool:
     return bool(len(several)) and bool((several["alike"] >= ALIKE).all())
 
 
-def _noise(
-    by_run: Sequence[list[Floats]], quantum_ns: float, *, several: bool
-) -> list[tuple[float, float, float]]:
-    """Per cell: variance of one value (a run's median, or an unmap), its freedom, and the tick."""
-    values = [
-        np.array([np.median(of) for of in groups]) if several else groups[0] for groups in by_run
-    ]
-    middles = np.array([float(np.median(of)) for of in values])
-    ticks = max(quantum_ns, 1.0) / middles
-    found: Noise = moderated(
-        variances_of(values), np.array([of.size - 1.0 for of in values]), ticks**2 / 12
-    )
-    return [
-        (variance, freedom, tick / 2 if variance < tick**2 / 4 else 0.0)
-        for variance, freedom, tick in zip(
-            found.variance.tolist(), found.freedom.tolist(), ticks.tolist(), strict=True
-        )
-    ]
+def _between_runs(by_run: Sequence[list[Floats]], step_ns: float) -> list[Spread]:
+    """Of each cell the spread of the medians of runs."""
+    values = [np.array([np.median(of) for of in groups]) for groups in by_run]
+    ticks = step_ns / np.array([float(np.median(of)) for of in values])
+    freedom = np.array([of.size - 1.0 for of in values])
+    noise = moderated(variances_of(values), freedom, ticks**2 / 12)
+    return spreads(noise, ticks, widening_of_values(values, step_ns))
 
 
 def _location(
-    cell: dict[str, Any], groups: list[Floats], noise: tuple[float, float, float], *, several: bool
+    cell: dict[str, Any], groups: list[Floats], spread: Spread, *, several: bool
 ) -> Location:
-    variance, freedom, tick = noise
     unmaps = sum(of.size for of in groups)
-    medians = np.array([np.median(of) for of in groups])
-    ns = float(np.exp(np.log(medians).mean()))
     if several:
-        own = variance / len(groups)
-        further = own + variance
+        own = spread.variance / len(groups)
+        further = own + spread.variance
     else:
-        own = variance * median_factor(unmaps)
+        own = spread.variance * median_factor(unmaps)
         further = 2 * own
     return Location(
-        cell, ns, unmaps, len(groups), float(np.sqrt(own)), float(np.sqrt(further)), freedom, tick
-    )
+        cell, typical(groups), unmaps, len(groups), float(np.sqrt(own)), float(np.sqrt(further)),
+        spread.freedom, spread.tick,
+    )  # fmt: skip

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from traceview.errors import SettingError
+from traceview.queries.predicted_cell import NARROW
 from traceview.queries.size_costs import LEVELS, WIDE, SizeFit, fitted_costs, interval_of
 from traceview.queries.strategy_counts import (
     LARGEST_BYTES,
@@ -66,6 +67,11 @@ class Size:
         if self.value is None or self.low is None or self.high is None:
             return None
         return (self.high - self.low) / 2 / self.value
+
+    @property
+    def usable(self) -> bool:
+        """Whether the value can be used as a number."""
+        return self.half_width is not None and self.half_width <= NARROW
 
 
 def parse_sizes(text: str) -> tuple[AskedSize, ...]:

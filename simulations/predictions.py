@@ -28,6 +28,7 @@ MACHINES: Final[dict[str, tuple[Machine, int]]] = {
     "no noise": (Machine(spread=0.0, interrupted=0.0), 1),
     "a traced call costs 1.4 us": (Machine(inside=700.0, outside=700.0), 1),
     "a range call costs four calls": (Machine(range=4800.0), 1),
+    "the empty function takes as long as a put": (Machine(shortest=40.0), 1),
     "a call for a leaf costs 5 us": (Machine(ipa=5000.0, range=6000.0), 1),
 }
 TRUE: Final = {step.name: step for step in STEPS}

@@ -157,6 +157,8 @@ def _own_times(machine: Machine, number: int) -> list[dict[str, Any]]:
     return [
         {**shared, "symbol": SHORTEST, "operation": "cmo", "nested": 0,
          "own_ns": machine.inside + machine.shortest},
+        {**shared, "symbol": "kvm_s2_put_page", "operation": "table_put", "nested": 0,
+         "own_ns": machine.inside + machine.put},
         {**shared, "symbol": "kvm_pgtable_stage2_unmap", "operation": "unmap", "nested": 2,
          "own_ns": walk},
     ]  # fmt: skip

@@ -15,11 +15,14 @@ from simulations.synthetic_unmaps import STEPS, Machine, Step, captures
 from traceview.errors import QueryError, SettingError
 from traceview.queries.call_costs import CallCost, leaf_from_range, range_from_leaf
 from traceview.queries.moderated_noise import moderated
+from traceview.queries.predicted_cell import NARROW
 from traceview.queries.prediction import Prediction, Wish, predict
 from traceview.queries.prediction_check import check
-from traceview.queries.prediction_holdout import ENOUGH, NARROW, Trial, hold_out
+from traceview.queries.prediction_holdout import Trial, hold_out
 from traceview.queries.prediction_sizes import parse_sizes
 from traceview.queries.range_operations import DESCENDING_31, sequence
+from traceview.queries.shortest_call import own_work_ns
+from traceview.queries.stated_spread import ENOUGH, spreads_of, widening_of_values
 from traceview.queries.strategy_counts import counts, range_operations
 from traceview.queries.unmap_costs import Work, fit
 
@@ -399,3 +402,56 @@ def test_a_moderated_variance_lies_between_its_own_and_that_of_all() -> None:
 def test_a_group_of_one_has_the_variance_of_the_others() -> None:
     found = moderated(np.array([0.0, 0.04, 0.05]), np.array([0.0, 9.0, 9.0]), np.zeros(3))
     assert 0.03 < found.variance[0] < 0.06
+
+
+# ---- what the shortest call leaves room for
+
+
+def test_the_shortest_call_works_no_longer_than_a_put_takes_longer() -> None:
+    assert own_work_ns(observed(), None) == pytest.approx(MACHINE.put - MACHINE.shortest)
+
+
+def test_a_shortest_call_that_is_another_says_nothing() -> None:
+    whole = observed()
+    slower = whole.own_times.with_columns(
+        pl.when(pl.col("operation") == "cmo").then(5000.0).otherwise("own_ns").alias("own_ns")
+    )
+    assert own_work_ns(replace(whole, own_times=slower), None) is None
+
+
+# ---- spreads that are no spreads of a few values
+
+
+def preempted(random: np.random.Generator, groups: int = 12) -> list[list[Any]]:
+    """Times of which a quarter is a hundred times as long."""
+    return [[np.where(random.random(8) < 0.25, 1e7, 1e5) * np.exp(random.normal(0, 0.1, 8))]
+            for _ in range(groups)]  # fmt: skip
+
+
+def test_times_of_which_some_are_far_longer_have_wider_intervals() -> None:
+    groups = preempted(np.random.default_rng(3))
+    wide, plain = (
+        np.array([one.variance for one in spreads_of(groups, 1.0, splits)]) for splits in (20, 0)
+    )
+    assert (wide > 1.2 * plain).all()
+
+
+def test_times_that_are_like_their_spread_have_no_wider_intervals() -> None:
+    random = np.random.default_rng(3)
+    groups = [[1e5 * np.exp(random.normal(0, 0.1, 8))] for _ in range(12)]
+    assert spreads_of(groups, 1.0, 20) == spreads_of(groups, 1.0, 0)
+
+
+def test_runs_that_are_like_their_spread_have_no_wider_intervals() -> None:
+    random = np.random.default_rng(3)
+    alike = [1e5 * np.exp(random.normal(0, 0.1, 6)) for _ in range(12)]
+    assert widening_of_values(alike, 1.0) == 1
+    assert widening_of_values([np.array([1e5, 2e5])], 1.0) == 1
+
+
+def test_an_interval_of_more_than_fifteen_percent_is_no_number_to_use() -> None:
+    narrow = predict(observed(), Wish()).cells
+    assert all(cell.then.usable for cell in narrow)
+    noisy = predict(observed(machine=Machine(spread=0.5)), Wish()).cells
+    assert not any(cell.then.usable for cell in noisy)
+    assert not any(cell.then.assumed for cell in noisy)

@@ -11,10 +11,12 @@ import pytest
 from traceview.parsers import open_trace
 from traceview.queries import analyze
 from traceview.queries.observer import priced
+from traceview.queries.predicted_cell import NARROW
 from traceview.queries.prediction import Prediction, Wish, predict
 from traceview.queries.prediction_check import Check, check
-from traceview.queries.prediction_holdout import ENOUGH, NARROW, hold_out
+from traceview.queries.prediction_holdout import hold_out
 from traceview.queries.prediction_sizes import parse_sizes
+from traceview.queries.stated_spread import ENOUGH
 
 if TYPE_CHECKING:
     from traceview.queries import Analysis

@@ -42,6 +42,14 @@ def test_mail_and_markdown_say_the_same() -> None:
     assert "the times are no evidence about hardware" in marked
 
 
+def test_an_interval_that_is_too_wide_is_said_to_be_of_no_use() -> None:
+    _, text, _ = run(*BASE, *DEFERRED)
+    assert "TOO WIDE TO BE USED: the intervals of 3 of 5 predicted times are wider than 15%" in text
+    _, text, _ = run(*BASE, *DEFERRED, "--step", "4k-64K*")
+    assert "to each side, too wide to be used as a number" in text
+    assert "as fast" not in text
+
+
 def test_the_document_holds_counts_times_and_what_was_held_out() -> None:
     code, text, _ = run(*BASE, *DEFERRED, "--json", *against(OTHER))
     found = json.loads(text)

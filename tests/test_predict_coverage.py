@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from simulations.predictions import MACHINES, held_out, other_strategy
-from traceview.queries.prediction_holdout import ENOUGH, NARROW
+from traceview.queries.predicted_cell import NARROW
+from traceview.queries.stated_spread import ENOUGH
 
 if TYPE_CHECKING:
     from traceview.queries.strategy_counts import Strategy

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from traceview.queries.predicted_cell import UNDECIDED
+from traceview.queries.predicted_cell import NARROW, UNDECIDED
 from traceview.report.blocks import Block, Bullets, Facts, Paragraph, Section, Table, TableColumn
 from traceview.report.prediction_held import against_section, held_section
 from traceview.report.prediction_words import (
@@ -40,6 +40,7 @@ COST_NAMES: Final = {
     "base": "base of an unmap", "table": "freed table", "leaf": "leaf", "l1": "leaf of level 1",
     "l2": "leaf of level 2", "l3": "leaf of level 3",
 }  # fmt: skip
+TOO_WIDE: Final = f"half-width: above {percent(NARROW)} the value is too wide to be used"
 CALL_NAMES: Final = {
     "ipa": "invalidate call for a leaf or a table", "range": "range invalidate call",
     "cmo": "cache maintenance of a leaf",
@@ -101,16 +102,16 @@ def _cells(found: Prediction) -> Iterator[Block]:
     columns = (
         TableColumn("unmaps of"), TableColumn("leaves", right=True),
         TableColumn("now", right=True), TableColumn("predicted", right=True),
-        TableColumn("95% interval", right=True), TableColumn("ratio", right=True),
-        TableColumn("leaf calls", right=True), TableColumn("range calls", right=True),
-        TableColumn("table calls", right=True), TableColumn("of it TLBIs", right=True),
-        TableColumn("unmaps", right=True),
+        TableColumn("95% interval", right=True), TableColumn("half-width", right=True),
+        TableColumn("ratio", right=True), TableColumn("leaf calls", right=True),
+        TableColumn("range calls", right=True), TableColumn("table calls", right=True),
+        TableColumn("of it TLBIs", right=True), TableColumn("unmaps", right=True),
     )  # fmt: skip
     yield Table(
         columns, tuple(_cell(cell) for cell in found.cells), keys=2,
         note="now: median, over runs; predicted: `-` where the interval is all that can be said;"
-        " calls: invalidate calls of one unmap, now -> predicted, which follow from the page table;"
-        " TLBIs: range operations of the range call",
+        f" {TOO_WIDE}; calls: invalidate calls of one unmap, now -> predicted, which follow from"
+        " the page table; TLBIs: range operations of the range call",
     )  # fmt: skip
 
 
@@ -120,7 +121,7 @@ def _cell(cell: Cell) -> tuple[str, ...]:
     return (
         name_of(cell), count(cell.before.leaves), ns(cell.location.ns),
         ns(cell.then.value) if decided else UNKNOWN, span(cell.then.low, cell.then.high),
-        UNKNOWN if ratio is None or not decided else times(ratio[0]),
+        percent(cell.then.half_width), UNKNOWN if ratio is None or not decided else times(ratio[0]),
         change(cell.before.invalidate_leaf, cell.after.invalidate_leaf),
         change(cell.before.invalidate_range, cell.after.invalidate_range),
         change(cell.before.invalidate_table, cell.after.invalidate_table),
@@ -137,7 +138,7 @@ def _sizes(found: Prediction) -> Iterator[Block]:
             TableColumn("half-width", right=True), TableColumn("leaf calls", right=True),
             TableColumn("range calls", right=True), TableColumn("tables freed", right=True),
         )  # fmt: skip
-        yield Table(columns, tuple(_size(one) for one in answered))
+        yield Table(columns, tuple(_size(one) for one in answered), note=TOO_WIDE)
     refused = [one for one in found.sizes if one.refused is not None]
     if refused:
         yield _bulleted(f"{one.asked.text}: refused, {one.refused}" for one in refused)

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from traceview.queries.prediction_holdout import ENOUGH, NARROW
+from traceview.queries.predicted_cell import NARROW
+from traceview.queries.stated_spread import ENOUGH
 from traceview.report.blocks import Block, Bullets, Paragraph, Section, Table, TableColumn
 from traceview.report.prediction_words import name_of, ns, percent, span
 from traceview.report.wording import UNKNOWN, clean, count, plural

@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import isfinite
 from typing import TYPE_CHECKING, Final
 
+from traceview.queries.predicted_cell import NARROW
 from traceview.report.caveats import ORIGINS
 from traceview.report.wording import UNKNOWN, clean, count, duration, plural
 
@@ -99,7 +100,8 @@ def headline(found: Prediction) -> Iterator[str]:
     elif found.to == found.strategy:
         yield (
             f"The strategy is that of the traces, {SHORT[found.to]}: unmaps of {leaves} take"
-            f" {ns(cell.location.ns)}, further ones {span(cell.then.low, cell.then.high)}."
+            f" {ns(cell.location.ns)}, further ones {span(cell.then.low, cell.then.high)}"
+            f"{_no_number(cell)}."
         )
     else:
         yield f"With {SHORT[found.to]} unmaps of {leaves} would go from {_change(cell)}."
@@ -107,7 +109,16 @@ def headline(found: Prediction) -> Iterator[str]:
 
 def _then(cell: Cell) -> str:
     said = span(cell.then.low, cell.then.high)
-    return f"{ns(cell.then.value)} ({said})" if cell.then.decided else f"between {said}"
+    if not cell.then.usable:
+        return f"between {said}{_no_number(cell)}"
+    return f"{ns(cell.then.value)} ({said})"
+
+
+def _no_number(cell: Cell) -> str:
+    """What is said of an interval that is too wide; nothing of another."""
+    if cell.then.usable:
+        return ""
+    return f": {percent(cell.then.half_width)} to each side, too wide to be used as a number"
 
 
 def _change(cell: Cell) -> str:
@@ -117,6 +128,11 @@ def _change(cell: Cell) -> str:
             f"{now} to between {span(cell.then.low, cell.then.high)}: these traces do not say more"
         )
     low, high = (times(one) for one in ratio[1:])
+    if not cell.then.usable:
+        return (
+            f"{now} to between {span(cell.then.low, cell.then.high)} ({low} .. {high}; 95% with all"
+            f" that is assumed){_no_number(cell)}"
+        )
     sure = ratio[1] > 1 or ratio[2] < 1
     open_ = "" if sure else "; whether that is faster is open"
     return (
@@ -132,6 +148,8 @@ def caveats_of(found: Prediction) -> Iterator[tuple[str, bool]]:
         before = "" if host.origin == "unknown" else "the traces were "
         yield before + ORIGINS[host.origin], True
     yield MODEL, False
+    if said := _too_wide(found):
+        yield said, True
     if found.to != found.strategy and found.to == "deferred_range":
         yield from _whether_it_defers(found)
     if found.measured.basis == "traced":
@@ -147,6 +165,26 @@ def caveats_of(found: Prediction) -> Iterator[tuple[str, bool]]:
     yield unit(found), found.no_spread
     if found.not_costed:
         yield f"{plural(found.not_costed, 'unmap')}: no call like theirs was measured", False
+
+
+def _too_wide(found: Prediction) -> str:
+    """Of how many unmaps the predicted time is no number, and what makes it so."""
+    wide = [cell for cell in found.cells if not cell.then.usable]
+    if not wide:
+        return ""
+    assumed = sum(cell.then.assumed for cell in wide)
+    why = [
+        f"{number} mostly by {text}"
+        for number, text in (
+            (assumed, "what is assumed"), (len(wide) - assumed, "how much the times vary"),
+        )
+        if number
+    ]  # fmt: skip
+    return (
+        f"TOO WIDE TO BE USED: the intervals of {len(wide)} of {len(found.cells)} predicted times"
+        f" are wider than {percent(NARROW)} to each side ({', '.join(why)}): quote their ends, not"
+        " the values"
+    )
 
 
 def _whether_it_defers(found: Prediction) -> Iterator[tuple[str, bool]]:
