@@ -24,6 +24,7 @@ CONTRACT = {
     "traceview.scrub_vocabulary",
     "traceview.scrub_words",
     "traceview.symbols",
+    "traceview.synthetic",
     "traceview.trace",
     "traceview.vocabulary",
     "traceview.host",

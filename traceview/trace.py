@@ -16,6 +16,7 @@ import polars as pl
 
 from traceview.schema import ARGS, EVENTS, LOSSES, SAMPLES, SOURCES, frame
 from traceview.symbols import SymbolSources, TableCheck, name_frames, name_probes
+from traceview.synthetic import with_origin
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -139,7 +140,9 @@ class Trace:
         want = Want(self.vocabulary, all_events, batch_events, symbols)
         check = TableCheck(symbols.kallsyms) if symbols.kallsyms is not None else None
         # A loop here would keep each batch in memory until the next one is read.
-        named = map(partial(_named, symbols=symbols, check=check), self.read(want, progress))
+        known = partial(with_origin, stated=self.settings.facts.get("origin"))
+        read = map(known, self.read(want, progress))
+        named = map(partial(_named, symbols=symbols, check=check), read)
         return named if check is None else chain(named, _about_table(check))
 
     def sources(self) -> pl.DataFrame:

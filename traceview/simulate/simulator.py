@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections import deque
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -20,6 +22,7 @@ from traceview.simulate.ring import Ring
 from traceview.simulate.rows import ARGUMENTS, PICOSECONDS, PLACES, flatten
 from traceview.simulate.truth import TRUTH, Bookkeeper, with_losses
 from traceview.simulate.workload import plan_round
+from traceview.synthetic import NOTICE, RELEASE_SUFFIX
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,7 +44,6 @@ CLOCK_OFFSETS_NS: Final = {
     "local": 0, "global": 0, "mono": 1_204_117_000, "mono_raw": 1_203_998_000,
     "boot": 1_204_117_000,
 }  # fmt: skip
-NOTICE: Final = "SYNTHETIC: written by traceview simulate, nothing here is evidence"
 FIRST_NS: Final = 3_000_000_000
 FIRST_TID: Final = 1000
 ROWS_AT_ONCE: Final = 1 << 18
@@ -54,7 +56,6 @@ class Options:
     steps: tuple[Step, ...]
     tracer: Tracer
     vms: int = 1
-    cpus: int | None = None  # that make unmaps; None: one for each VM, as far as there are
     strategy: str = "auto"
     clock: str = "local"
     seed: int = 1
@@ -125,6 +126,13 @@ class _Waiting:
         """Those whose records are all decided about become known."""
         while self.frames and int(self.frames[0]["last_record"][-1]) < ring.decided:
             self.truth.frames.append(with_losses(self.frames.popleft(), ring))
+
+
+def run_name(profile: Profile, options: Options) -> str:
+    """Of what is recorded: the same only where everything is, whatever the format."""
+    stated = (asdict(profile), asdict(options))
+    said = json.dumps(stated, sort_keys=True, default=sorted)
+    return f"synthetic-{profile.name}-{hashlib.sha256(said.encode()).hexdigest()[:8]}"
 
 
 def machine_of(profile: Profile, strategy: str) -> Machine:
@@ -198,7 +206,7 @@ class _Model:
             trees, tracer, lambda name: run * _cost(profile, machine, granule, name),
             lambda name: profile.number(f"tracing_ns.{name}"),
         )  # fmt: skip
-        cpus = min(options.cpus or options.vms, profile.whole("machine.cpus"))
+        cpus = min(options.vms, profile.whole("machine.cpus"))
         recorder = Recorder(
             rows, granule, CLOCK_OFFSETS_NS[options.clock], profile.texts["kernel.table_level"]
         )
@@ -306,7 +314,7 @@ def _noise(profile: Profile) -> Noise:
 
 def _kernel(profile: Profile) -> str:
     """Of `uname -r`: no real kernel's, so that a file without its sidecar says what it is too."""
-    return f"{profile.texts['kernel.release']}-synthetic"
+    return f"{profile.texts['kernel.release']}{RELEASE_SUFFIX}"
 
 
 def _facts(profile: Profile, options: Options) -> dict[str, object]:
