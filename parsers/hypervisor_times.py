@@ -157,9 +157,14 @@ def _pairs(lane: _Lane) -> Flags:
     """Whether an event is the entry of a stay whose exit is the next one."""
     ours, entry = lane.ours, lane.entry
     pairs = entry[:-1] & ~entry[1:] & ours[:-1] & ours[1:]
-    behind = lane.lost_before
-    pairs[behind[(behind > 0) & (behind < len(ours))] - 1] = False
+    pairs[_last_before(lane)] = False
     return pairs
+
+
+def _last_before(lane: _Lane) -> Ints:
+    """The events right before a loss that has one behind it."""
+    behind = lane.lost_before
+    return behind[(behind > 0) & (behind < len(lane.ours))] - 1
 
 
 def _missed(lane: _Lane) -> list[pl.DataFrame]:
@@ -180,6 +185,7 @@ def _missed(lane: _Lane) -> list[pl.DataFrame]:
     # was switched off at EL2 (psci-relay.c).
     both = lane.ours[:-1] & lane.ours[1:] & (lane.entry[:-1] == lane.entry[1:])
     woken = (lane.reason[1:].cast(pl.String) == "psci").fill_null(value=False).to_numpy()
+    both[_last_before(lane)] = False
     at = np.flatnonzero(both & ~woken)
     holes.append(holes_of(lane.cpu, UNPAIRED, lane.ns[at], lane.ns[at + 1]))
     return holes
