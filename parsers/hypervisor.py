@@ -150,7 +150,6 @@ class _Merging:
         self._host = HostEvents(
             want, {cpu: stays.enter_ns[stays.cpu == cpu] for cpu in np.unique(stays.cpu).tolist()}
         )
-        self._longest_ns = int((stays.exit_ns - stays.enter_ns).max(initial=0))
         self._holes = Holes(stays.holes, BUFFER)
         self._lanes, self._numbers = Lanes(), Numbers()
         self._unseen: set[int] = set()  # CPUs with unmaps, and without anything of the hypervisor
