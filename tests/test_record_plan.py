@@ -211,9 +211,48 @@ def test_every_preset_answers_how_long_and_none_tells_tlbi_from_dsb(
     tmp_path: Path, preset: str
 ) -> None:
     found = plan(tmp_path, preset)
-    assert answer(found, "how long")[0]
+    assert answer(found, "how long an unmap takes")[0]
     assert not answer(found, "TLBI apart from DSB")[0]
     assert found.clock == "mono"
+
+
+@pytest.mark.parametrize("log", [NVHE, PROTECTED])
+def test_the_hypervisor_is_recorded_where_it_records_and_unmaps_go_to_it(
+    tmp_path: Path, log: str
+) -> None:
+    functions = (*host_tree.FUNCTIONS, "pkvm_pgtable_stage2_unmap")
+    host_tree.make_hypervisor(host_tree.make_host(tmp_path, log=log, functions=functions))
+    here = look(tmp_path)
+    found = make_plan(here, Wish())
+    assert (found.hypervisor, found.hypervisor_kb, found.clock) == (True, 8192, "boot")
+    assert answer(found, "at EL2")[0]
+    assert problems(here, found) == []
+    assert not any("--preset top" in note for note in found.notes)
+    assert any("--preset top" in note for note in make_plan(here, Wish("split")).notes) == (
+        log == NVHE  # nothing else is called of split on a pKVM host
+    )
+    assert make_plan(here, Wish(buffer_kb=512)).hypervisor_kb == 512
+    for wish in (Wish(hypervisor=False), Wish(backend="trace-cmd")):
+        other = make_plan(here, wish)
+        assert (other.hypervisor, other.hypervisor_kb, other.clock) == (False, 0, "mono")
+        assert answer(other, "at EL2") == (False, "remotes/hypervisor is not recorded")
+
+
+def test_a_hypervisor_that_is_not_there_or_in_use_is_a_problem(tmp_path: Path) -> None:
+    tracefs = host_tree.make_host(tmp_path, log=NVHE)
+    asked = Wish(hypervisor=True)
+    assert "no remotes/hypervisor" in problems(look(tmp_path), make_plan(look(tmp_path), asked))[0]
+    folder = host_tree.make_hypervisor(tracefs)
+    for name, text, said in (
+        ("buffer_size_kb", "7 (loaded)", "read by somebody else"),
+        ("tracing_on", "1", "recorded by somebody else"),
+    ):
+        host_tree.write(folder / name, f"{text}\n")
+        here = look(tmp_path)
+        (why,) = problems(here, make_plan(here, Wish()))
+        assert said in why
+        assert "--no-hypervisor" in why
+        assert problems(here, make_plan(here, Wish(hypervisor=False))) == []
 
 
 def test_a_preset_that_counts_answers_the_strategy_and_top_does_not(tmp_path: Path) -> None:
@@ -231,11 +270,40 @@ def test_without_vhe_nothing_of_el2_is_promised_or_stated_as_traced(
 ) -> None:
     functions = (*host_tree.FUNCTIONS, *TOP)
     found = plan(tmp_path, "split", log=log, functions=functions)
-    for question in ("invalidates", "divides", "every invalidation", "addresses", "covers"):
+    for question in ("invalidates", "divides", "every invalidation", "addresses", "covers", "EL2"):
         assert not answer(found, question)[0], question
+    assert answer(found, "how long an unmap takes")[0]
     assert not any("flush" in name for name in found.traced)
-    assert "kvm_s2_put_page" in found.traced
-    assert ("pkvm_pgtable_stage2_unmap" in found.traced) == (log == PROTECTED)
+    if log == PROTECTED:  # EL2 has the page tables
+        assert found.traced == ("pkvm_pgtable_stage2_unmap",)
+        assert not answer(found, "how many leaves")[0]
+    else:
+        expected = ("clean_dcache_guest_page", "kvm_pgtable_stage2_unmap", "kvm_s2_put_page")
+        assert found.traced == expected
+
+
+@pytest.mark.parametrize("preset", ["split", "args", "deep"])
+def test_what_is_there_and_never_called_is_left_out_with_the_reason(
+    tmp_path: Path, preset: str
+) -> None:
+    functions = (*host_tree.FUNCTIONS, "pkvm_pgtable_stage2_unmap")
+    for name, log, gone, kept in (
+        ("n", NVHE, "__kvm_tlb_flush_vmid_ipa", "kvm_pgtable_stage2_unmap"),
+        ("p", PROTECTED, "kvm_s2_put_page", "pkvm_pgtable_stage2_unmap"),
+    ):
+        found = plan(tmp_path / name, preset, log=log, functions=functions)
+        why = {one.name: one.why for one in found.dropped}
+        assert "there, but not called" in why[gone]
+        assert kept in found.traced
+        assert gone not in [*found.graph, *(one.symbol for one in found.probes)]
+
+
+def test_a_kernel_before_pkvms_own_unmap_unmaps_on_the_host_also_in_protected_mode(
+    tmp_path: Path,
+) -> None:
+    found = plan(tmp_path, "split", log=PROTECTED)
+    assert "kvm_pgtable_stage2_unmap" in found.traced
+    assert answer(found, "how many leaves")[0]
 
 
 def test_an_old_kernel_without_range_functions_still_answers_the_strategy(tmp_path: Path) -> None:

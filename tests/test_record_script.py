@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 import traceview
-from tests.test_trace_dat import POINT, T, points
+from tests.test_trace_dat import T
 from tests.writers.kvm_host import BOOT_LOG, EVENTS, FUNCTIONS, UNMAP, WHOLE, write, write_host
+from tests.writers.points import POINT, points
 from traceview.cli.app import run
 from traceview.errors import SettingError
 from traceview.parsers import open_trace
@@ -41,6 +42,15 @@ SHELLS = {
 }
 NAMES = sorted({name for one in PRESETS.values() for name in one.graph})
 SUFFIXES = ("", ".isra.0", ".part.0", ".constprop.0.isra.1", ".cold")
+NO_REMOTE: dict[str, str] = {}
+REMOTE = {
+    "remotes/hypervisor/tracing_on": "0",
+    "remotes/hypervisor/buffer_size_kb": "7 (unloaded)",
+    "remotes/hypervisor/trace": "",
+    "remotes/hypervisor/trace_pipe": "CPU:1 [LOST 3 EVENTS]",
+    "remotes/hypervisor/events/hypervisor/hyp_enter/enable": "0",
+    "remotes/hypervisor/events/hypervisor/hyp_exit/enable": "0",
+}
 MODES = {
     "vhe": "kvm [1]: VHE mode initialized successfully",
     "nvhe": "kvm [1]: Hyp nVHE mode initialized successfully",
@@ -131,6 +141,8 @@ def settings(tracefs: Path) -> dict[str, str]:
         selected = [word.strip("[]") for word in text.split() if word.startswith("[")]
         found[name] = selected[0] if selected else text
     found["buffer_size_kb"] = found["buffer_size_kb"].removeprefix("7 (expanded: ").rstrip(")")
+    if (size := "remotes/hypervisor/buffer_size_kb") in found:
+        found[size] = found[size].removesuffix(" (unloaded)")
     return found
 
 
@@ -185,7 +197,10 @@ def random_host(chance: random.Random, root: Path) -> None:
         boot_log=[*([WHOLE] if chance.random() < 0.7 else []), *features, mode],
         available_kb=chance.choice((None, 9_000, 100_000, 640_000, 4_000_000)),
         cpus=chance.choice((1, 2, 4)),
-        settings={"README": chance.choice(("x", "  <argname>[->field[->field|.field...]]"))},
+        settings={
+            "README": chance.choice(("x", "  <argname>[->field[->field|.field...]]")),
+            **chance.choice((NO_REMOTE, REMOTE)),
+        },
     )  # fmt: skip
 
 
@@ -202,7 +217,11 @@ def test_its_plan_is_that_of_traceview_record(
         words = [*(["--buffer-kb", str(stated)] if stated else [])]
         for one in operands:
             words += ["--operand", one]
-        plan = make_plan(look(root), Wish(preset, buffer_kb=stated, operands=operands))
+        hypervisor = chance.choice((None, False, True))
+        if hypervisor is not None:
+            words.append("--hypervisor" if hypervisor else "--no-hypervisor")
+        wish = Wish(preset, buffer_kb=stated, operands=operands, hypervisor=hypervisor)
+        plan = make_plan(look(root), wish)
         done = ran(shell, recorder, root, "--dry-run", "--preset", preset, *words)
         assert said(done.stderr) == expected(plan)
         assert done.returncode == 0
@@ -210,6 +229,8 @@ def test_its_plan_is_that_of_traceview_record(
         assert f" {plan.buffer_kb} KiB on each CPU" in place[0]
         assert place[0].endswith(f"clock {plan.clock}")
         assert ("instances/" in place[0]) == (plan.instance is not None)
+        remote = [f"  in remotes/hypervisor: {plan.hypervisor_kb} KiB of its own on each CPU"]
+        assert place[1:] == (remote if plan.hypervisor else [])
 
 
 def test_every_probe_has_its_kernels(recorder: Path, tmp_path: Path) -> None:
@@ -331,6 +352,58 @@ def test_its_sidecar_is_that_of_traceview_record(recorder: Path, tmp_path: Path)
     plan = make_plan(host, Wish("split", top_level=True))
     tracing = {"tracer": "function_graph", "tracer_options": "print-parent"}
     assert own == document(host, plan, Said(), own["recorded_at"], tracing)
+
+
+def nvhe_host(root: Path) -> Path:
+    return recorded_host(root, settings=REMOTE, boot_log=(*BOOT_LOG[:-1], MODES["nvhe"]))
+
+
+def test_the_hypervisor_is_recorded_beside_the_host(
+    shell: list[str], recorder: Path, tmp_path: Path
+) -> None:
+    tracefs = nvhe_host(tmp_path)
+    before = settings(tracefs)
+    names = "tracing_on buffer_size_kb events/hypervisor/hyp_exit/enable"
+    command = f"cd {tracefs}/remotes/hypervisor; cat {names}"
+    done = ran(shell, recorder, tmp_path, "--top-level", "--", "sh", "-c", command)
+    assert done.stdout.split() == ["1", "8192", "1"]
+    assert done.returncode == 1
+    assert "LOST: 3 events" in done.stderr
+    assert settings(tracefs) == before
+    text = (tmp_path / "run1/trace/remotes/hypervisor/trace_pipe").read_text()
+    assert text.strip() == REMOTE["remotes/hypervisor/trace_pipe"]
+    assert json.loads((tmp_path / "run1/trace.host.json").read_text())["clock"] == "boot"
+    write(tracefs / "remotes/hypervisor/tracing_on", "1")
+    busy = ran(shell, recorder, tmp_path, "-o", "b", "--top-level", "--", "true")
+    assert busy.returncode == 2
+    assert "remotes/hypervisor is in use" in busy.stderr
+    words = ("-o", "c", "--no-hypervisor", "--top-level", "--", "true")
+    assert ran(shell, recorder, tmp_path, *words).returncode == 0
+    assert not (tmp_path / "c/trace/remotes").exists()
+
+
+def test_the_reader_of_the_hypervisor_ends_with_a_recorder_that_was_killed(
+    recorder: Path, tmp_path: Path
+) -> None:
+    tracefs = nvhe_host(tmp_path)
+    pipe = tracefs / "remotes/hypervisor/trace_pipe"
+    pipe.unlink()
+    os.mkfifo(pipe)
+    before = settings(tracefs)
+    held = os.open(pipe, os.O_RDWR)  # it blocks, as the kernel's does
+    try:
+        with started(SHELLS["dash"], recorder, tmp_path, "--top-level") as child:
+            child.kill()
+            child.wait()
+            end = time.monotonic() + 60
+            while lives(child.pid) and time.monotonic() < end:
+                time.sleep(0.05)
+            assert not lives(child.pid)
+    finally:
+        os.close(held)
+    assert settings(tracefs)["remotes/hypervisor/tracing_on"] == "1"
+    assert ran(SHELLS["dash"], recorder, tmp_path, "--restore").returncode == 0
+    assert settings(tracefs) == before
 
 
 def test_what_was_lost_is_told_and_decides_the_exit_status(

@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 
 from tests.trace_dat_reading import nulls_first, read, records
 from tests.trace_dat_reference import read_cpus, read_page
-from tests.writers.records import GRAPH_ENTRY, GRAPH_EXIT, PRINT, SCHED_SWITCH, TLBI_IPA, Event
+from tests.writers.points import POINT, points
+from tests.writers.records import GRAPH_ENTRY, GRAPH_EXIT, PRINT, SCHED_SWITCH, TLBI_IPA
 from tests.writers.ring_buffer import Writer, data, extend, page
 from tests.writers.trace_dat import Buffer, Trace
 from traceview.parsers import open_trace
 from traceview.parsers.formats import detect
 
 T = 7_000_000_000
-POINT = Event(900, "point", ("u64 value", "__data_loc char[] word"), "test")
 FORMATS = {"test": [POINT.format()], "sched": [SCHED_SWITCH.format()]}
 FORMATS["kvmlab"] = [TLBI_IPA.format()]
 FTRACE = [PRINT.format(), GRAPH_ENTRY.format(), GRAPH_EXIT.format()]
@@ -34,15 +34,6 @@ FILES = [(6, "none"), *((7, one) for one in COMPRESSIONS)]
 def trace(*buffers: Buffer, **settings: Any) -> Trace:
     settings = {"formats": FORMATS, "ftrace_formats": FTRACE, "kallsyms": KALLSYMS, **settings}
     return Trace(list(buffers) or [Buffer({})], **settings)
-
-
-def points(*times: int, first: int = 0, tid: int = 100, size: int = 4096) -> list[bytes]:
-    """Pages with one event at each time, numbered from *first*."""
-    writer = Writer(size)
-    for n, ts in enumerate(times):
-        writer.event(ts, POINT.record(tid, value=first + n, word=f"w{first + n}"))
-    writer.flush()
-    return writer.pages
 
 
 @pytest.mark.parametrize(("version", "compression"), FILES)

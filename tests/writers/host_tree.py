@@ -12,7 +12,7 @@ import os
 import shutil
 from typing import TYPE_CHECKING
 
-from tests.test_trace_dat import POINT, points
+from tests.writers.points import POINT, points
 from tests.writers.records import PRINT
 from tests.writers.ring_buffer import header_page
 from traceview.record.tracefs_files import Tracefs
@@ -147,6 +147,19 @@ def _make_event(folder: Path, event: str) -> None:
     write(path / "format", f"name: {path.name}\nID: 9{len(path.name)}\nformat:\n")
 
 
+def make_hypervisor(tracefs: Path, text: str = "") -> Path:
+    """remotes/hypervisor; its trace_pipe, which ends where the kernel's never does."""
+    folder = tracefs / "remotes/hypervisor"
+    write(folder / "tracing_on", "0\n")
+    write(folder / "buffer_size_kb", "7 (unloaded)\n")
+    write(folder / "trace_clock", "[boot]\n")
+    write(folder / "trace", "")
+    for event in ("hyp_enter", "hyp_exit", "selftest"):
+        write(folder / f"events/hypervisor/{event}/enable", "0\n")
+    write(folder / "trace_pipe", text)
+    return folder
+
+
 def behave(setattr_: Callable[[Any, str, Any], None] = setattr) -> None:
     """From now on, writes to a tracefs in files have the effects that the kernel gives them.
 
@@ -166,7 +179,12 @@ def _kernel_write(self: Tracefs, name: str, text: str, how: int) -> None:
     if not path.exists():
         raise _refuse(errno.ENOENT)
     words = text.split()
-    if name in LISTS:
+    if name.startswith("remotes/"):
+        if name.endswith("buffer_size_kb"):
+            write(path, f"{words[0]} (unloaded)\n")
+        elif words:
+            write(path, f"{words[0]}\n")
+    elif name in LISTS:
         _write_list(self.path, name, words, how)
     elif name == "set_event":
         _write_events(self.path, words)

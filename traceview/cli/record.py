@@ -50,6 +50,7 @@ class Asked:
     buffer_kb: int | None
     operands: tuple[str, ...]
     top_level: bool
+    hypervisor: bool | None
     state_dir: Path
     root: Path
     quiet: bool
@@ -140,6 +141,15 @@ def record(  # noqa: PLR0913 - one per option
             "--top-level", help="Record in tracefs' own buffers also where an instance would do."
         ),
     ] = False,
+    hypervisor: Annotated[
+        bool | None,
+        typer.Option(
+            "--hypervisor/--no-hypervisor",
+            help="Record what EL2 records of itself beside the host (nVHE and pKVM, 7.1 and later);"
+            " else where there is that.",
+            show_default=False,
+        ),
+    ] = None,
     runs: Annotated[
         int | None,
         typer.Option(
@@ -207,8 +217,8 @@ def record(  # noqa: PLR0913 - one per option
             raise SettingError("--json is of --dry-run: standard output is the command's")
         asked = Asked(
             output, tuple(command or ()), tuple(preset or ("top",)), backend, duration,
-            Said(origin, label, run, order), buffer_kb, tuple(operand or ()), top_level, state_dir,
-            host_root, quiet,
+            Said(origin, label, run, order), buffer_kb, tuple(operand or ()), top_level, hypervisor,
+            state_dir, host_root, quiet,
         )  # fmt: skip
         if restore:
             _restore(asked)
@@ -271,7 +281,9 @@ def planned(asked: Asked, host: Host, preset: str) -> tuple[Plan, Backend]:
     from traceview.record.planning import Wish, make_plan  # noqa: PLC0415
 
     backend = backend_of(asked.backend)
-    wish = Wish(preset, asked.backend, asked.buffer_kb, asked.top_level, asked.operands)
+    wish = Wish(
+        preset, asked.backend, asked.buffer_kb, asked.top_level, asked.operands, asked.hypervisor
+    )
     return make_plan(host, wish), backend
 
 

@@ -83,6 +83,7 @@ def _series(
         buffer_kb=asked.buffer_kb,
         top_level=asked.top_level,
         unmap_defer=builtin,
+        hypervisor=asked.hypervisor,
     )
 
 
@@ -99,7 +100,7 @@ def record_next(asked: Asked, folder: Path) -> None:
     asked = replace(
         asked, command=series.words, presets=series.presets, backend=series.backend,
         seconds=series.seconds, buffer_kb=series.buffer_kb, top_level=series.top_level,
-        said=Said(origin=series.origin),
+        hypervisor=series.hypervisor, said=Said(origin=series.origin),
     )  # fmt: skip
     host = look(asked.root, asked.backend)
     if series.switched:

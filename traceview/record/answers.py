@@ -40,6 +40,7 @@ class Chosen:
     counted: frozenset[str]
     probes: tuple[Probe, ...]
     events: frozenset[str]
+    hypervisor: bool = False  # its entries and exits too
 
     @property
     def invisible(self) -> str | None:
@@ -53,8 +54,7 @@ class Chosen:
     @property
     def unmaps(self) -> bool:
         """Whether unmaps are recorded with their durations."""
-        wanted = PKVM_UNMAP if self.host.mode == "protected" else UNMAP
-        return wanted in self.timed
+        return bool(self.timed & {UNMAP, PKVM_UNMAP})  # one that is not called is not traced
 
 
 def answers(chosen: Chosen) -> tuple[Answer, ...]:
@@ -66,6 +66,7 @@ def answers(chosen: Chosen) -> tuple[Answer, ...]:
             ("how it invalidates, per leaf or deferred", _strategy(chosen)),
             ("how many leaves it clears", _leaves(chosen)),
             ("how its time divides: invalidation, cache maintenance, tables, walk", _split(chosen)),
+            ("how often and how long an unmap is at EL2", _at_el2(chosen)),
             ("TLBI apart from DSB", (False, "one call holds both; no trace can tell them apart")),
             ("whether every invalidation is there and in time (traceview audit)", _audit(chosen)),
             ("addresses of invalidations", _addresses(chosen)),
@@ -101,6 +102,8 @@ def _strategy(chosen: Chosen) -> tuple[bool, str]:
 
 
 def _leaves(chosen: Chosen) -> tuple[bool, str]:
+    if PKVM_UNMAP in chosen.timed:
+        return False, "EL2 has the page tables of a pKVM host, and clears them"
     if PUT_PAGE in chosen.counted:
         return True, f"by {PUT_PAGE}: one for each leaf, two for each freed table"
     if FLUSH_IPA in chosen.counted and chosen.invisible is None:
@@ -109,6 +112,8 @@ def _leaves(chosen: Chosen) -> tuple[bool, str]:
 
 
 def _split(chosen: Chosen) -> tuple[bool, str]:
+    if chosen.hypervisor:
+        return True, "stays at EL2 against the rest; what is done in them is not recorded"
     if chosen.invisible:
         return False, f"{chosen.invisible}; its time is part of the walk's"
     if FLUSH_IPA not in chosen.timed:
@@ -118,6 +123,16 @@ def _split(chosen: Chosen) -> tuple[bool, str]:
         more = "; with FWB an unmap does no cache maintenance" if fwb else ""
         return True, f"calls of each with their durations{more}"
     return True, "invalidation against the rest; cache maintenance and tables are in the rest"
+
+
+def _at_el2(chosen: Chosen) -> tuple[bool, str]:
+    if chosen.hypervisor and chosen.unmaps:
+        return True, "by the hypervisor's own events, in whole microseconds"
+    if chosen.host.mode == "vhe":
+        return False, "the kernel itself runs at EL2 in VHE mode, and no unmap goes there"
+    if not chosen.host.hypervisor:
+        return False, "this kernel has no remotes/hypervisor; 7.1 and later can"
+    return False, "remotes/hypervisor is not recorded"
 
 
 def _audit(chosen: Chosen) -> tuple[bool, str]:
@@ -139,6 +154,8 @@ def _addresses(chosen: Chosen) -> tuple[bool, str]:
 
 
 def _levels(chosen: Chosen) -> tuple[bool, str]:
+    if PKVM_UNMAP in chosen.timed:
+        return False, "EL2 has the page tables of a pKVM host, and walks them"
     if any(base(one.symbol) == WALKER and one.arguments for one in chosen.probes):
         return True, "from what the walker is given"
     return False, "the walker's arguments are not recorded; --preset args does"

@@ -19,6 +19,8 @@ WANTED_KB: Final = 32 * 1024
 LEAST_KB: Final = 1024
 # trace-cmd, perf and perfetto are given the same buffers, and are not known to keep up.
 UNREAD_KB: Final = 64 * 1024
+# The hypervisor's, which the kernel looks at every 100 ms; an event takes about 20 bytes of it.
+HYPERVISOR_KB: Final = 8 * 1024
 SHARE: Final = 0.1  # of MemAvailable, for all CPUs together
 MOST_SHARE: Final = 0.5  # what --buffer-kb may take
 CALL_BYTES: Final = 84
@@ -32,16 +34,27 @@ class Buffers:
     text: str
 
 
-def choose(host: Host, *, stated_kb: int | None, is_read: bool) -> Buffers:
-    """The buffers of a recording; raises SettingError if what the user states does not fit."""
+def hypervisor_kb(per_cpu_kb: int, stated_kb: int | None) -> int:
+    """The hypervisor's buffers beside such of the host; those stated are for both."""
+    return stated_kb or min(HYPERVISOR_KB, per_cpu_kb)
+
+
+def choose(
+    host: Host, *, stated_kb: int | None, is_read: bool, hypervisor: bool = False
+) -> Buffers:
+    """The buffers of a recording; raises SettingError if what the user states does not fit.
+
+    *hypervisor*: what is stated is needed twice.
+    """
     cpus = max(1, len(host.cpus))
     available = host.memory_available_kb
     if stated_kb is not None:
-        if available is not None and stated_kb * cpus > MOST_SHARE * available:
+        rings = cpus * (1 + hypervisor)
+        if available is not None and stated_kb * rings > MOST_SHARE * available:
             raise SettingError(
-                f"buffers of {stated_kb} KiB on {cpus} CPUs are {size(stated_kb * cpus)}, more than"
-                f" half of the available memory ({size(available)})"
-                f"\nvalid: at most --buffer-kb {int(MOST_SHARE * available / cpus)}"
+                f"buffers of {stated_kb} KiB on {cpus} CPUs are {size(stated_kb * rings)}, more"
+                f" than half of the available memory ({size(available)})"
+                f"\nvalid: at most --buffer-kb {int(MOST_SHARE * available / rings)}"
             )
         return Buffers(stated_kb, _text(stated_kb, cpus, available, "as asked for"))
     wanted = WANTED_KB if is_read else UNREAD_KB

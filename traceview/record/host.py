@@ -42,6 +42,7 @@ class Host:
     fprobes: bool = False  # dynamic_events takes f: lines (README of tracefs)
     graph_in_instances: bool = False  # function_graph may be set in instances/ (6.12 and later)
     hypervisor: bool = False  # remotes/hypervisor is there (7.1 and later, nVHE and pKVM)
+    hypervisor_busy: str = ""  # why that is not to be touched
     busy: tuple[str, ...] = ()
     cpus: tuple[int, ...] = ()  # online
     memory_available_kb: int | None = None

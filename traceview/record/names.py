@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from traceview.record.plan import Dropped
-from traceview.record.preset import PROTECTED_ONLY, SINCE
+from traceview.record.preset import AT_EL2, OF_TABLES, PKVM_UNMAP, PROTECTED_ONLY, SINCE
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 SUFFIX: Final = re.compile(r"(?:\.(?:isra|part|constprop|cold|lto_priv|llvm)(?:\.\d+)*)+$")
 # Parts of a function that the compiler moved elsewhere are no calls of it.
 NO_CALL: Final = re.compile(r"\.(?:part|cold)(?:\.|$)")
+WITHOUT_VHE: Final = frozenset({"nvhe", "protected"})
+WHY_AT_EL2: Final = "there, but not called without VHE: EL2 has its own"
+WHY_OF_TABLES: Final = "there, but not called on a pKVM host: EL2 has the page tables"
 
 
 def base(name: str) -> str:
@@ -45,10 +48,23 @@ def resolve(
             continue
         plain = [name] if name in host.functions else []
         names = plain + _calls(suffixed.get(name, []), beside=bool(plain))
-        present += names
         if not names:
             dropped.append(Dropped(name, _why(name, host)))
+        elif elsewhere := _elsewhere(name, host, suffixed):
+            dropped.append(Dropped(name, elsewhere))
+        else:
+            present += names
     return tuple(present), tuple(dropped)
+
+
+def _elsewhere(name: str, host: Host, suffixed: Mapping[str, list[str]]) -> str | None:
+    """Why a function that is there is never called on this host."""
+    if name in AT_EL2 and host.mode in WITHOUT_VHE:
+        return WHY_AT_EL2
+    has_pkvm = PKVM_UNMAP in host.functions or PKVM_UNMAP in suffixed
+    if name in OF_TABLES and host.mode == "protected" and has_pkvm:
+        return WHY_OF_TABLES
+    return None
 
 
 def _calls(names: list[str], *, beside: bool) -> list[str]:

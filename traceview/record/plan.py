@@ -47,4 +47,5 @@ class Plan:
     traced: tuple[str, ...]
     dropped: tuple[Dropped, ...]
     answers: tuple[Answer, ...]
+    hypervisor_kb: int = 0  # its buffers, per CPU
     notes: tuple[str, ...] = ()  # how the buffers were sized, where markers go, ...

@@ -46,6 +46,7 @@ def plan_document(host: Host, plan: Plan, problems: Sequence[str] = ()) -> dict[
         "buffer_size_kb": plan.buffer_kb,
         "instance": plan.instance,
         "hypervisor": plan.hypervisor,
+        "hypervisor_buffer_size_kb": plan.hypervisor_kb,
         "traced": list(plan.traced),
         "dropped": [asdict(one) for one in plan.dropped],
         "answers": [asdict(one) for one in plan.answers],

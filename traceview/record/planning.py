@@ -9,11 +9,18 @@ from typing import TYPE_CHECKING, Final
 
 from traceview.errors import SettingError
 from traceview.record.answers import Chosen, answers
-from traceview.record.buffers import choose
-from traceview.record.names import base, by_base, resolve, resolve_events, resolve_probes
+from traceview.record.buffers import choose, hypervisor_kb, size
+from traceview.record.names import (
+    WITHOUT_VHE,
+    base,
+    by_base,
+    resolve,
+    resolve_events,
+    resolve_probes,
+)
 from traceview.record.perf_probes import kprobes_of
 from traceview.record.plan import Plan
-from traceview.record.preset import FLUSH_IPA, FLUSH_RANGE, PRESETS, Probe
+from traceview.record.preset import AT_EL2, FLUSH_RANGE, PRESETS, TOP, Probe
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,11 +29,6 @@ if TYPE_CHECKING:
 
 TRACEFS_BACKEND: Final = "tracefs"
 PERF_BACKEND: Final = "perf"
-# They run at EL2 outside VHE mode: the host's functions of these names exist and are not called.
-AT_EL2: Final = frozenset(
-    {FLUSH_IPA, FLUSH_RANGE, "__kvm_tlb_flush_vmid", "enter_vmid_context", "exit_vmid_context",
-     "__tlb_switch_to_guest", "__tlb_switch_to_host"}
-)  # fmt: skip
 OPERAND: Final = re.compile(r"\+(0x[0-9a-f]{1,5}),(x[0-9]{1,2}),([a-z][a-z0-9_]{0,30})")
 # What a kernel needs so that an instance hears what is written to the top level's trace_marker.
 COPY_MARKER: Final = "copy_trace_marker"
@@ -34,14 +36,14 @@ COPY_MARKER: Final = "copy_trace_marker"
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What the user asked for. `hypervisor`: record remotes/hypervisor beside the host."""
+    """What the user asked for. `hypervisor`: None: remotes/hypervisor is recorded where it is."""
 
     preset: str = "top"
     backend: str = TRACEFS_BACKEND
     buffer_kb: int | None = None
     top_level: bool = False
     operands: tuple[str, ...] = ()
-    hypervisor: bool = False
+    hypervisor: bool | None = None
 
 
 def make_plan(host: Host, wish: Wish) -> Plan:
@@ -59,13 +61,22 @@ def make_plan(host: Host, wish: Wish) -> Plan:
         graph, probes = (), kprobes_of(graph, probes)
     events, no_events = resolve_events(preset.events, host)
     instance, where = _place(host, wish, graph=bool(graph))
+    hypervisor = wants_hypervisor(host, wish)
     clock = "mono" if "mono" in host.clocks or not host.clocks else "local"
-    buffers = choose(host, stated_kb=wish.buffer_kb, is_read=wish.backend == TRACEFS_BACKEND)
+    if hypervisor:
+        clock = "boot"  # the hypervisor's
+    buffers = choose(
+        host, stated_kb=wish.buffer_kb, is_read=wish.backend == TRACEFS_BACKEND,
+        hypervisor=hypervisor,
+    )  # fmt: skip
     timed = _bases((*graph, *(one.symbol for one in probes if one.returns)))
     counted = timed | _bases(one.symbol for one in probes if not one.offset)
-    chosen = Chosen(host, timed, counted, probes, frozenset(events))
+    chosen = Chosen(host, timed, counted, probes, frozenset(events), hypervisor)
+    own_kb = hypervisor_kb(buffers.per_cpu_kb, wish.buffer_kb) if hypervisor else 0
     notes = [f"buffers: {buffers.text}", *where]
-    if clock != "mono":
+    if hypervisor:
+        notes += _hypervisor_notes(own_kb, counted)
+    if clock == "local":
         notes.append("clock: local, for this kernel has no mono; CPUs cannot be compared by time")
     return Plan(
         preset=preset.name,
@@ -76,12 +87,30 @@ def make_plan(host: Host, wish: Wish) -> Plan:
         clock=clock,
         buffer_kb=buffers.per_cpu_kb,
         instance=instance,
-        hypervisor=wish.hypervisor,
+        hypervisor=hypervisor,
+        hypervisor_kb=own_kb,
         traced=tuple(sorted(timed if host.mode == "vhe" else timed - AT_EL2)),
         dropped=(*no_functions, *no_probes, *no_events),
         answers=answers(chosen),
         notes=tuple(notes),
     )
+
+
+def wants_hypervisor(host: Host, wish: Wish) -> bool:
+    """Whether remotes/hypervisor is recorded: unless said, where it is and unmaps go to EL2."""
+    if wish.hypervisor is not None:
+        return wish.hypervisor
+    return wish.backend == TRACEFS_BACKEND and host.hypervisor and host.mode in WITHOUT_VHE
+
+
+def _hypervisor_notes(own_kb: int, counted: frozenset[str]) -> list[str]:
+    notes = [f"hypervisor: {size(own_kb)} of its own on each CPU, read by a child of the recorder"]
+    if counted - set(TOP):
+        notes.append(
+            "hypervisor: its times are whole microseconds and are placed between the host's"
+            " events: --preset top says most exactly how long an unmap is at EL2"
+        )
+    return notes
 
 
 def problems(host: Host, plan: Plan) -> list[str]:
@@ -106,6 +135,13 @@ def problems(host: Host, plan: Plan) -> list[str]:
         found.append(f"none of the functions of preset {plan.preset} can be traced here")
     if plan.instance is None and host.busy:
         found.append(f"the top level of tracefs is in use: {'; '.join(host.busy)}")
+    if plan.hypervisor and not host.hypervisor:
+        found.append(
+            "this kernel has no remotes/hypervisor: 7.1 and later have, without VHE and with"
+            " CONFIG_NVHE_EL2_TRACING"
+        )
+    elif plan.hypervisor and host.hypervisor_busy:
+        found.append(f"{host.hypervisor_busy}: end that, or --no-hypervisor")
     return found
 
 

@@ -84,6 +84,18 @@ SINCE: Final[dict[str, Releases]] = {
 # Called on a pKVM host only, and there in place of kvm_pgtable_stage2_unmap (7.1.8, mmu.c,
 # KVM_PGT_FN).
 PROTECTED_ONLY: Final = frozenset({PKVM_UNMAP})
+# vhe/tlb.c: outside VHE mode EL2 has its own copies of these, and the host's are there and not
+# called.
+AT_EL2: Final = frozenset(
+    {FLUSH_IPA, FLUSH_RANGE, "__kvm_tlb_flush_vmid", "enter_vmid_context", "exit_vmid_context",
+     "__tlb_switch_to_guest", "__tlb_switch_to_host"}
+)  # fmt: skip
+# What walks the page tables of guests. Where the kernel has pkvm_pgtable_stage2_unmap, EL2 has the
+# tables of a pKVM host, and walks them.
+OF_TABLES: Final = frozenset(
+    {UNMAP, CMO, PUT_PAGE, WALKER, "kvm_pgtable_walk", "__kvm_pgtable_walk", "stage2_put_pte",
+     "stage2_unmap_put_pte", "stage2_unmap_defer_tlb_flush", "kvm_tlb_flush_vmid_range"}
+)  # fmt: skip
 
 # The fetchargs of the functions' own arguments are the same from 5.10 to 7.1: x0, x1, x2 of
 #   kvm_pgtable_stage2_unmap(pgt, u64 addr, u64 size)             pgtable.c

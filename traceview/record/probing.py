@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from traceview.record.boot_log import features, is_whole, kvm_mode
 from traceview.record.host import Host
+from traceview.record.hypervisor import in_use
 from traceview.record.tracefs_files import Tracefs
 from traceview.record.virtual import virtual_hint
 
@@ -99,6 +100,7 @@ def look(root: Path = Path("/"), backend: str | None = None) -> Host:
         fprobes=re.search(r"^\s*f\[?[:\[]", readme, re.MULTILINE) is not None,
         graph_in_instances=_graph_in_instances(place),
         hypervisor=tracefs.exists("remotes/hypervisor"),
+        hypervisor_busy=in_use(tracefs),
         busy=busy(tracefs),
         cpus=_cpu_list(place.text("sys/devices/system/cpu/online", "the CPUs")),
         memory_available_kb=_available_kb(place),

@@ -105,11 +105,11 @@ def _spawned(
     return subprocess.Popen(  # noqa: S603 - no shell, and names of ours
         command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
         env=environment, pass_fds=pass_fds, start_new_session=True,
-        preexec_fn=_die_with_parent(),  # noqa: PLW1509 - the recorder has no threads
+        preexec_fn=die_with_parent(),  # noqa: PLW1509 - the recorder has no threads
     )  # fmt: skip
 
 
-def _die_with_parent() -> Callable[[], None] | None:
+def die_with_parent() -> Callable[[], None] | None:
     """What a child does before it becomes the program; nothing where libc cannot be called."""
     try:
         import ctypes  # noqa: PLC0415 - small Pythons are built without it

@@ -69,14 +69,15 @@ def record(
     host: Host, plan: Plan, backend: Backend, request: Request, say: Callable[[str], None]
 ) -> Recorded:
     """Record; raises SettingError where that is impossible, and then leaves no folder behind."""
+    state_file = StateFile(request.state_dir, host.root)
+    if host.is_root:  # what was left behind must not look like somebody else's
+        state_file.refuse_pending()
     found = [*problems(host, plan), *backend.problems(host, plan)]
     if found:
         raise SettingError("\n".join(found))
     for word in request.words[:1]:
         if shutil.which(word) is None:
             raise SettingError(f"there is no command {word!r}")
-    state_file = StateFile(request.state_dir, host.root)
-    state_file.refuse_pending()
     _make(request.folder)
     try:
         with Signals() as signals:
@@ -103,8 +104,9 @@ def _put_back(one: _Recording, state_file: StateFile) -> Iterator[list[str]]:
     """The host is as before at the end; what could not be put back is in the list."""
     plan, request = one.plan, one.request
     state = state_file.begin(
-        Tracefs(one.host.tracefs), plan.instance, request.folder.resolve(), request.files
-    )
+        Tracefs(one.host.tracefs), plan.instance, request.folder.resolve(), request.files,
+        hypervisor=plan.hypervisor,
+    )  # fmt: skip
     left: list[str] = []
     try:
         yield left

@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Final
 
 import traceview
 from traceview.errors import SettingError
-from traceview.record import buffers, names, settings
+from traceview.record import buffers, hypervisor, names, settings
 from traceview.record.host import Host
-from traceview.record.planning import AT_EL2
 from traceview.record.preset import (
+    AT_EL2,
     EVERY,
     FLUSH_RANGE,
+    OF_TABLES,
+    PKVM_UNMAP,
     PRESETS,
     PROTECTED_ONLY,
     SINCE,
@@ -79,7 +81,14 @@ def _data(presets: Sequence[Preset]) -> list[str]:
         "GROUP": GROUP,
         "FLUSH_RANGE": FLUSH_RANGE,
         "PROTECTED_ONLY": " ".join(sorted(PROTECTED_ONLY)),
+        "PKVM_UNMAP": PKVM_UNMAP,
         "AT_EL2": " ".join(sorted(AT_EL2)),
+        "WHY_AT_EL2": names.WHY_AT_EL2,
+        "OF_TABLES": " ".join(sorted(OF_TABLES)),
+        "WHY_OF_TABLES": names.WHY_OF_TABLES,
+        "REMOTE": hypervisor.FOLDER,
+        "REMOTE_EVENTS": " ".join(hypervisor.WANTED),
+        "HYPERVISOR_KB": str(buffers.HYPERVISOR_KB),
         "SUFFIX": _extended(names.SUFFIX),
         "NO_CALL": _extended(names.NO_CALL),
         "VALUES": " ".join(settings.VALUES),

@@ -117,6 +117,8 @@ def _conditions(preset: Preset) -> list[Condition]:
     found = [
         Condition("mode", "mode", MODES),
         Condition("fwb", '[ "$fwb" = true ]'),
+        Condition("hypervisor", '[ -n "$hypervisor" ]'),
+        Condition("remote", '[ -e "$T/$REMOTE" ]'),
     ]
     if FLUSH_RANGE not in names:
         found.append(Condition("host", f"names_of {FLUSH_RANGE}", functions=(FLUSH_RANGE,)))
@@ -139,9 +141,11 @@ def _answers(preset: Preset, values: Mapping[Condition, str]) -> tuple[Answer, .
         functions=frozenset(name for one in there for name in one.functions),
         events=frozenset(name for one in there for name in one.events),
         facts={"fwb": True} if by_name["fwb"] == "yes" else {},
+        hypervisor=by_name["remote"] == "yes",
     )  # fmt: skip
     operands = (OPERAND,) if by_name.get("operands") == "yes" else ()
-    return make_plan(host, Wish(preset.name, operands=operands)).answers
+    wish = Wish(preset.name, operands=operands, hypervisor=by_name["hypervisor"] == "yes")
+    return make_plan(host, wish).answers
 
 
 def _sample(conditions: Sequence[Condition]) -> Iterable[Hosts]:

@@ -52,6 +52,7 @@ class Series:
     buffer_kb: int | None
     top_level: bool
     unmap_defer: bool
+    hypervisor: bool | None = None
 
     def side(self, label: str) -> Side:
         """The side of that label."""

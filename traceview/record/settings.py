@@ -13,6 +13,7 @@ import contextlib
 import re
 from typing import TYPE_CHECKING, Final
 
+from traceview.record import hypervisor
 from traceview.record.probes import GROUP
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ SELECTED: Final = re.compile(r"\[(\S+)\]")
 MAX_WRITE_BYTES: Final = 2000
 
 
-def snapshot(tracefs: Tracefs) -> Settings:
+def snapshot(tracefs: Tracefs, *, with_hypervisor: bool = False) -> Settings:
     """All settings that a recording may change; files that this kernel lacks are left out."""
     found: Settings = {}
     for name in (*VALUES, "current_tracer", "tracing_on"):
@@ -51,16 +52,20 @@ def snapshot(tracefs: Tracefs) -> Settings:
             found[name] = elements(tracefs, name)
     found["set_event"] = sorted(tracefs.text("set_event").split())
     found["kprobe_events"] = tracefs.text("kprobe_events").splitlines()
+    if with_hypervisor:
+        found |= hypervisor.snapshot(tracefs)
     return found
 
 
 def put_back(tracefs: Tracefs, saved: Settings) -> list[str]:
     """Make every setting what it was; what the kernel refused, and why."""
-    now = snapshot(tracefs)
+    now = snapshot(tracefs, with_hypervisor=hypervisor.TRACING_ON in saved)
     changed = {name: value for name, value in saved.items() if now.get(name) != value}
     if not changed:
         return []
     refused: list[str] = []
+    for name, text in hypervisor.to_put_back(changed):
+        _attempt(refused, tracefs.write, name, text)
     # Nothing is recorded, and no tracer holds what is changed, until all is as it was.
     _attempt(refused, tracefs.write, "tracing_on", "0")
     if "current_tracer" in changed or any(name in changed for name in LISTS):

@@ -75,14 +75,15 @@ class StateFile:
         return self.folder / NAME
 
     def begin(
-        self, tracefs: Tracefs, instance: str | None, folder: Path, files: Iterable[str] = ()
-    ) -> State:
+        self, tracefs: Tracefs, instance: str | None, folder: Path, files: Iterable[str] = (),
+        *, hypervisor: bool = False,
+    ) -> State:  # fmt: skip
         """Write down everything before the first change; raises SettingError if one is pending."""
         self.refuse_pending()
         state = State(
             pid=os.getpid(), pid_began=began(os.getpid()), boot=boot_id(self.root),
             tracefs=str(tracefs.path), instance=instance, folder=str(folder),
-            settings=settings.snapshot(tracefs),
+            settings=settings.snapshot(tracefs, with_hypervisor=hypervisor),
             files={name: Path(name).read_text(encoding="utf-8") for name in files},
         )  # fmt: skip
         self._write(state)

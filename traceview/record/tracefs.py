@@ -8,10 +8,12 @@ kernel/trace/{trace.c,trace_functions_graph.c} of Linux 6.12.95.
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from traceview.errors import SettingError
 from traceview.record.dump_files import copy_formats, copy_host, copy_settings, page_bytes
+from traceview.record.hypervisor import HypervisorReader
 from traceview.record.kernel_losses import KernelLosses
 from traceview.record.probes import GROUP, define, events
 from traceview.record.rings import HALF_FULL_PERCENT, Rings
@@ -39,6 +41,7 @@ class TracefsBackend:
         self._setup: Setup | None = None
         self._rings: Rings | None = None
         self._losses: KernelLosses | None = None
+        self._hypervisor: HypervisorReader | None = None
 
     def problems(self, host: Host, plan: Plan) -> tuple[str, ...]:
         """Why it cannot record *plan* on *host*: rings hold addresses of functions, not names."""
@@ -74,6 +77,9 @@ class TracefsBackend:
         buffers.write("trace", "")
         self._rings = Rings(buffers, self._folder, page_bytes(tracefs, buffers))
         self._losses = KernelLosses(setup.host.tracefs, plan.instance)
+        if plan.hypervisor:
+            self._hypervisor = HypervisorReader(tracefs, self._folder)
+            self._hypervisor.prepare(plan.hypervisor_kb)
 
     @property
     def _buffers(self) -> Tracefs:
@@ -90,6 +96,8 @@ class TracefsBackend:
     def start(self) -> None:
         """Record, and read what is recorded."""
         assert self._rings is not None
+        if self._hypervisor is not None:
+            self._hypervisor.start()
         self._rings.start()
         self._buffers.set("tracing_on", "1")
 
@@ -98,13 +106,31 @@ class TracefsBackend:
         assert self._rings is not None
         assert self._losses is not None
         self._rings.check()
-        return self._losses.so_far()
+        return self._lost()
+
+    def _lost(self) -> Losses:
+        """Of the host's rings and of the hypervisor's."""
+        assert self._losses is not None
+        found = self._losses.so_far()
+        if self._hypervisor is None:
+            return found
+        own = self._hypervisor.lost()
+        by_cpu = {
+            cpu: found.by_cpu.get(cpu, 0) + own.by_cpu.get(cpu, 0)
+            for cpu in sorted({*found.by_cpu, *own.by_cpu})
+        }
+        known = found.events is not None and own.events is not None
+        events = (found.events or 0) + (own.events or 0) if known else None
+        notes = "; ".join(filter(None, (found.note, own.note)))
+        return replace(found, events=events, by_cpu=by_cpu, note=notes)
 
     def stop(self) -> None:
         """Record nothing more."""
         if self._setup is not None:
             with contextlib.suppress(OSError):
                 self._buffers.write("tracing_on", "0")
+        if self._hypervisor is not None:
+            self._hypervisor.stop()
 
     def save(self) -> Losses:
         """The rest of the rings, and the files beside them."""
@@ -115,6 +141,8 @@ class TracefsBackend:
         systems = {event.partition(":")[0] for event in plan.events}
         try:
             self._rings.finish()
+            if self._hypervisor is not None:
+                self._hypervisor.finish()
             copy_settings(tracefs, self._buffers, self._folder)
             copy_formats(
                 tracefs, self._buffers, {*systems, GROUP} if plan.probes else systems, self._folder
@@ -122,13 +150,15 @@ class TracefsBackend:
             copy_host(self._setup.host.root, self._folder)
         except OSError as err:
             raise SettingError(f"the recording cannot be saved: {err}") from err
-        return self._losses.so_far()
+        return self._lost()
 
     def close(self) -> None:
         """Let go of the rings: an instance of which a file is open cannot be removed."""
         if self._rings is not None:
             self._rings.close()
             self._rings = None
+        if self._hypervisor is not None:
+            self._hypervisor.close()
 
 
 def _set_up_buffers(buffers: Tracefs, plan: Plan) -> None:
