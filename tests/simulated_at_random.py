@@ -58,6 +58,8 @@ def steps(draw: st.DrawFn, profile: Profile) -> list[Step]:
     found = []
     for number in range(draw(st.integers(1, 3))):
         action = draw(st.sampled_from(ACTIONS))
+        if action == "vcpu_init" and profile.switches["machine.fwb"]:
+            action = "dontneed"
         unit = draw(st.sampled_from([page, page, page, block, largest]))
         count = draw(st.integers(1, 60 if unit == page else 3))
         stated: dict[str, Any] = {"chunk": unit * draw(st.integers(1, 40)),
@@ -88,8 +90,9 @@ def simulations(draw: st.DrawFn, *, lossy: bool) -> Simulated:
     seen = preset != "args" and draw(st.booleans())
     buffer = None
     if lossy:
-        kb, drain = draw(st.sampled_from([8, 16, 40])), draw(st.sampled_from([0, 20_000]))
-        buffer = Buffer(kb, overwrite=draw(st.booleans()), drain_kb_s=drain)
+        drain = draw(st.sampled_from([0, 20_000, None]))  # None: one that discards
+        kb = draw(st.sampled_from([8, 16, 40]))
+        buffer = Buffer(kb, overwrite=drain is not None, drain_kb_s=drain or 0)
     try:
         return recording(
             profile, draw(steps(profile)), preset, buffer=buffer,

@@ -73,12 +73,25 @@ def test_a_failure_leaves_no_file(tmp_path: Path, capsys: pytest.CaptureFixture[
         (["-o", "x.txt", "--strategy", "both"], "auto, per_pte"),
         (["-o", "x.txt", "--against", "per_pte"], "--runs"),
         (["-o", ".", "--runs", "2", "--against", "auto"], "both sides are the same"),
-        (["-o", "x.txt", "--runs", "2"], "a folder is written to"),
+        (["-o", ".", "--format", "json", "--runs", "2"], "text, trace-cmd, perfetto"),
+        (["-o", "no/such", "--runs", "2"], "cannot be made"),
+        (["-o", "-", "--format", "text"], "three files"),
+        (["-o", "x.txt", "--steps", "x.toml", "--size", "4k"], "and so does --size"),
+        (["-o", "x.txt", "--cpus", "81"], "up to 80"),
+        (["-o", "x.txt", "--mapped", "50%"], "not a number from 0 to 1"),
+        (["-o", "x.txt", "--steps", "."], "Is a directory"),
+        (["-o", "x.txt", "--set", "kernel.release="], "as of uname -r"),
+        (["--show", "-o", "x.txt"], "--show writes no trace"),
         (["-o", "x.txt", "--preset", "all"], "top, split, deep, args"),
         (["-o", "x.txt", "--clock", "x86-tsc"], "local, global"),
         (["-o", "x.txt", "--tracer", "bpf"], "function_graph, kprobe"),
         (["-o", "x.txt", "--function", "schedule"], "has no function 'schedule'"),
         (["-o", "x.txt", "--discard"], "--buffer-kb"),
+        (
+            ["-o", "x.txt", "--discard", "--buffer-kb", "8", "--drain-kb-s", "9"],
+            "does not say where",
+        ),
+        (["-o", "x.txt", "--action", "vcpu_init", "--set", "machine.fwb=true"], "FEAT_S2FWB"),
         (["-o", "x.txt", "--set", "machine.cpu=3"], "machine.cpus"),
         (["-o", "x.txt", "--steps", "nosuch.toml"], "cannot be read"),
         (["-o", "x.txt", "--mapped", "7"], "from 0 to 1"),
@@ -104,14 +117,69 @@ def test_profiles_are_listed_with_how_much_of_them_is_measured(
     monkeypatch.setenv("COLUMNS", "200")
     assert run(["simulate", "--list"]) == 0
     out = capsys.readouterr().out
-    assert re.search(r"n1-like +\d+ +0 +A host like", out)
+    said = r"^n1-like$\n +A host like .*\n +of \d+ numbers .* 0 measured"
+    assert re.search(said, out, re.MULTILINE)
+    monkeypatch.setenv("COLUMNS", "60")
     assert run(["simulate", "emulated-6.12-max", "--list"]) == 0
     out = capsys.readouterr().out
-    assert re.search(r"costs_ns\.put +33 +measured +insn/6\.12-max", out)
+    number = re.search(r"costs_ns\.put +33 +measured +(\(\d+\))", out)
+    assert number
+    assert re.search(rf"^ +{re.escape(number[1])} insn/6\.12-max$", out, re.MULTILINE)
     assert re.search(r"tracing_ns\.probe_before +900 +assumed", out)
     assert run(["simulate", "--list", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert {one["name"] for one in found["profiles"]} >= {"n1-like", "posted-like"}
+
+
+def test_a_profile_is_shown_as_it_can_be_given_back(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["simulate", "n1-like", "--show"]) == 0
+    mine = tmp_path / "mine.toml"
+    mine.write_text(capsys.readouterr().out)
+    simulated(tmp_path, "--size", "4k", profile=str(mine))
+    assert run(["simulate", str(tmp_path), "-o", str(tmp_path / "y.txt")]) == 2
+    assert "Is a directory" in capsys.readouterr().err
+
+
+def test_what_is_read_is_not_overwritten(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["simulate", "n1-like", "--show"]) == 0
+    mine, asked = tmp_path / "mine.toml", tmp_path / "steps.txt"
+    mine.write_text(capsys.readouterr().out)
+    asked.write_text('[[step]]\nsize = "4k"\n')
+    before = mine.read_bytes(), asked.read_bytes()
+    options = ["simulate", str(mine), "--steps", str(asked), "--format", "text", "--force"]
+    for path in (mine, asked):
+        assert run([*options, "-o", str(path)]) == 2
+        assert "would be overwritten" in capsys.readouterr().err
+    assert (mine.read_bytes(), asked.read_bytes()) == before
+
+
+def test_steps_that_say_what_was_done_are_told_from_those_that_say_what_to_do(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done = tmp_path / "steps.jsonl"
+    done.write_text('{"id": "w01", "action": "dontneed"}\n')
+    assert run(["simulate", "n1-like", "-o", str(tmp_path / "x.txt"), "--steps", str(done)]) == 2
+    assert "JSON lines, of what was done" in capsys.readouterr().err
+
+
+def test_a_run_has_the_name_of_another_only_where_everything_is_the_same(tmp_path: Path) -> None:
+    def run_of(name: str, *options: str, profile: str = "posted-like") -> str:
+        path = simulated(tmp_path, "--size", "4k", *options, name=name, profile=profile)
+        found = json.loads(Path(f"{path}.host.json").read_text())["run"]
+        assert isinstance(found, str)
+        return found
+
+    assert run_of("a.txt") == run_of("a.dat")
+    others = [
+        run_of("b.txt", "--seed", "2"), run_of("c.txt", "--strategy", "per_pte"),
+        run_of("d.txt", profile="n1-like"), run_of("e.txt", "--set", "costs_ns.put=1"),
+        run_of("f.txt", "--preset", "top"), run_of("g.txt", "--size", "8k"),
+    ]  # fmt: skip
+    assert len({run_of("z.txt"), *others}) == 1 + len(others)
 
 
 def test_what_was_written_says_that_it_is_synthetic_and_what_is_measured(
@@ -127,6 +195,8 @@ def test_what_was_written_says_that_it_is_synthetic_and_what_is_measured(
     found = json.loads(capsys.readouterr().out)
     assert found["origin"] == "synthetic"
     assert found["files"][0]["statuses"] == {"complete": 1}
+    assert found["files"][0]["label"] is None
+    assert '"value": 4096,' in json.dumps(found["profile"])
 
 
 @pytest.mark.parametrize("options", [[], ["--mail"], ["--markdown"], ["--json"]])
@@ -155,18 +225,19 @@ def test_a_trace_that_lost_its_sidecar_still_says_what_it_is(
 def test_an_a_b_of_strategies_is_interleaved_and_comparable(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    folder = tmp_path / "ab"  # is made
     options = ["--runs", "3", "--strategy", "per_pte", "--against", "deferred_range"]
     assert run(
-        ["simulate", "posted-like", "-o", str(tmp_path), "--size", "256k", "--unmaps", "5", "-q",
+        ["simulate", "posted-like", "-o", str(folder), "--size", "256k", "--unmaps", "5", "-q",
          *options]
     ) == 0  # fmt: skip
-    sidecars = [json.loads(one.read_text()) for one in sorted(tmp_path.glob("*.host.json"))]
+    sidecars = [json.loads(one.read_text()) for one in sorted(folder.glob("*.host.json"))]
     by_order = sorted(sidecars, key=lambda one: one["order"])
     labels = [one["label"] for one in by_order]
     assert labels == ["per_pte", "deferred_range", "deferred_range", "per_pte", "per_pte",
                       "deferred_range"]  # fmt: skip
     base, other = (
-        [str(one) for one in sorted(tmp_path.glob(f"{side}-*.txt"))]
+        [str(one) for one in sorted(folder.glob(f"{side}-*.txt"))]
         for side in ("per_pte", "deferred_range")
     )
     assert run(["compare", "--base", *base, "--with", *other]) == 0
@@ -180,13 +251,20 @@ def test_tables_that_were_left_to_the_range_flush_are_found_by_the_audit(
 ) -> None:
     def audited(*options: str) -> int:
         path = simulated(
-            tmp_path, "--preset", "args", "--size", "64k", "--force", *options, name="x.dat",
-            profile="posted-like",
+            tmp_path, "--preset", "args", "--force", *options, name="x.dat", profile="posted-like",
         )  # fmt: skip
         capsys.readouterr()
         return run(["audit", str(path)])
 
-    assert audited() == 0
+    assert audited("--size", "64k") == 0
+    # An unmap of a part of a block begins behind what it visits; addresses of references suffice.
+    part = tmp_path / "part.toml"
+    part.write_text(f'[[step]]\nsize = "64k"\ngpa = {(2 << 30) + (1 << 20)}\n')
+    assert audited("--steps", str(part)) == 0
+    assert audited("--size", "64k", "--preset", "split", "--tracer", "kprobe") == 0
+    late = ("--size", "64k", "--set", "kernel.tables=deferred", "--set", "kernel.release=6.6.10")
+    assert audited("--preset", "split", "--tracer", "kprobe", *late) == 1
+    assert "released before" in capsys.readouterr().out
     # The kernels before f62d4c3eb687.
-    assert audited("--set", "kernel.tables=deferred", "--set", "kernel.release=6.6.10") == 1
+    assert audited(*late) == 1
     assert "released before" in capsys.readouterr().out

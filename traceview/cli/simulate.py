@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from traceview.cli import options as opt  # noqa: TC001 - typer evaluates annotations
 from traceview.cli import simulate_options as sim  # noqa: TC001 - the same
 from traceview.cli.exits import answered
-from traceview.cli.outputs import outputs_of
-from traceview.cli.screen import progress
+from traceview.cli.outputs import STDOUT, outputs_of, spare
+from traceview.cli.screen import progress, show_text
+from traceview.errors import SettingError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from traceview.cli.outputs import Outputs
@@ -31,12 +33,13 @@ def simulate(  # noqa: PLR0913 - one per option
     *,
     output: sim.TraceFile = None,
     show_list: sim.List = False,
+    show_file: sim.Show = False,
     format_name: sim.Format = None,
     unmaps: sim.Unmaps = None,
     steps: sim.Steps = None,
-    size: sim.Size = "2M",
-    backing: sim.Backing = "",
-    action: sim.Action = "dontneed",
+    size: sim.Size = None,
+    backing: sim.Backing = None,
+    action: sim.Action = None,
     chunk: sim.Chunk = None,
     mapped: sim.Mapped = None,
     cpus: sim.Vms = 1,
@@ -46,7 +49,7 @@ def simulate(  # noqa: PLR0913 - one per option
     tracer: sim.TracerName = None,
     function: sim.Function = None,
     interrupts: sim.Interrupts = False,
-    clock: sim.Clock = "local",
+    clock: sim.Clock = "mono",
     buffer_kb: sim.BufferKb = None,
     discard: sim.Discard = False,
     drain_kb_s: sim.Drain = 0,
@@ -59,16 +62,23 @@ def simulate(  # noqa: PLR0913 - one per option
 ) -> None:
     """Write traces of unmaps as a profile has them, with the truth of each: synthetic."""
     with answered():
-        from traceview.errors import SettingError  # noqa: PLC0415 - not needed by --help
-        from traceview.simulate.profile import changed, read_profile  # noqa: PLC0415
+        from traceview.simulate.profile import (  # noqa: PLC0415
+            changed,
+            profile_text,
+            read_profile,
+        )
 
         outputs = outputs_of(json=json, output=None, force=force, quiet=quiet)
         if show_list:
-            _refuse_files(output)
+            _refuse_files(output, "--list")
             _show_profiles(outputs, profile, settings or [])
             return
         if profile is None:
             raise SettingError("which profile?\nvalid: traceview simulate --list shows them")
+        if show_file:
+            _refuse_files(output, "--show")
+            show_text([profile_text(profile)])
+            return
         machine = changed(read_profile(profile), settings or [])
         wanted = _Workload(steps, size, backing, action, chunk, mapped, unmaps, cpus)
         traced = _Traced(preset, tracer, tuple(function or ()), interrupts, clock)
@@ -76,10 +86,12 @@ def simulate(  # noqa: PLR0913 - one per option
             machine, wanted, traced, _buffer(buffer_kb, drain_kb_s, discard=discard),
             _sides(strategy, against, runs), seed,
         )  # fmt: skip
-        targets = _targets(output, format_name, [name for name, _ in recordings], seed, runs)
-        for target in targets:
-            target.refuse_existing(force=force)
-        files = _write(machine, targets, recordings, force=force, quiet=quiet)
+        with _folder(output, runs):
+            targets = _targets(output, format_name, machine, recordings, runs)
+            for target in targets:
+                spare(target.files, [profile], [steps] if steps else None)
+                target.refuse_existing(force=force)
+            files = _write(machine, targets, recordings, force=force, quiet=quiet)
         _show(outputs, machine, files)
 
 
@@ -88,9 +100,9 @@ class _Workload:
     """The options that say what is unmapped."""
 
     steps: Path | None
-    size: str
-    backing: str
-    action: str
+    size: str | None
+    backing: str | None
+    action: str | None
     chunk: str | None
     mapped: float | None
     unmaps: int | None
@@ -98,22 +110,30 @@ class _Workload:
 
     def made(self, profile: Profile) -> tuple[Step, ...]:
         """The steps; with --unmaps as often as that takes."""
-        from traceview.errors import SettingError  # noqa: PLC0415 - not needed by --help
         from traceview.simulate.page_table import Granule  # noqa: PLC0415
         from traceview.simulate.steps import make_step, read_steps  # noqa: PLC0415
         from traceview.simulate.workload import plan_round, repeated  # noqa: PLC0415
 
+        if self.cpus > profile.whole("machine.cpus"):
+            most = profile.whole("machine.cpus")
+            raise SettingError(
+                f"--cpus {self.cpus}: this machine has {most}"
+                f"\nvalid: up to {most}, or more with --set machine.cpus={self.cpus}"
+            )
         page = profile.whole("machine.page_size_bytes")
         granule = Granule(page, profile.whole("machine.ipa_bits"))
-        if self.steps is not None:
-            steps = read_steps(self.steps)
+        options = {
+            "action": self.action, "size": self.size, "backing": self.backing, "chunk": self.chunk,
+            "mapped": self.mapped,
+        }  # fmt: skip
+        stated = {key: value for key, value in options.items() if value is not None}
+        steps: tuple[Step, ...]
+        if self.steps is None:
+            steps = (make_step({"backing": page, **stated}, "the options"),)
+        elif stated:
+            raise SettingError(f"--steps says what is done, and so does --{min(stated)}")
         else:
-            stated: dict[str, Any] = {
-                "action": self.action, "size": self.size, "backing": self.backing or page,
-            }  # fmt: skip
-            stated |= {} if self.chunk is None else {"chunk": self.chunk}
-            stated |= {} if self.mapped is None else {"mapped": self.mapped}
-            steps = (make_step(stated, "the options"),)
+            steps = read_steps(self.steps)
         for step in steps:  # refuse what cannot be, before anything is written
             plan_round(step, granule)
         if self.unmaps is None:
@@ -145,14 +165,11 @@ class _Traced:
 
 
 def _one_of(option: str, value: str, valid: Iterable[str]) -> None:
-    from traceview.errors import SettingError  # noqa: PLC0415 - not needed by --help
-
     if value not in valid:
         raise SettingError(f"{option} {value!r}\nvalid: {', '.join(valid)}")
 
 
 def _buffer(kb: int | None, drain_kb_s: int, *, discard: bool) -> Buffer | None:
-    from traceview.errors import SettingError  # noqa: PLC0415 - not needed by --help
     from traceview.simulate.ring import Buffer  # noqa: PLC0415
 
     if kb is None:
@@ -161,12 +178,16 @@ def _buffer(kb: int | None, drain_kb_s: int, *, discard: bool) -> Buffer | None:
                 "--discard and --drain-kb-s say what a buffer does: give --buffer-kb"
             )
         return None
+    if discard and drain_kb_s:
+        raise SettingError(
+            "--discard with --drain-kb-s: the kernel does not say where such a buffer lost events,"
+            " so nobody could tell which unmaps are whole"
+        )
     return Buffer(kb, overwrite=not discard, drain_kb_s=drain_kb_s)
 
 
 def _sides(strategy: str, against: str | None, runs: int | None) -> list[str]:
     """The strategies of the recordings, in order: an A/B is interleaved, ABBA."""
-    from traceview.errors import SettingError  # noqa: PLC0415 - not needed by --help
     from traceview.simulate.simulator import STRATEGIES  # noqa: PLC0415
 
     for one in (strategy, *([against] if against else [])):
@@ -205,36 +226,63 @@ def _recordings(
     return found
 
 
+@contextlib.contextmanager
+def _folder(output: Path | None, runs: int | None) -> Iterator[None]:
+    """The folder that several runs go into: made if it is not there, and not left empty."""
+    made = output is not None and runs is not None and not output.exists()
+    if made and output is not None:
+        try:
+            output.mkdir()
+        except OSError as err:
+            raise SettingError(f"a folder that cannot be made: {output}: {err.strerror}") from err
+    try:
+        yield
+    finally:
+        if made and output is not None:
+            with contextlib.suppress(OSError):
+                output.rmdir()
+
+
 def _targets(
-    output: Path | None, format_name: str | None, sides: list[str], seed: int, runs: int | None
-) -> list[Target]:
+    output: Path | None, format_name: str | None, profile: Profile,
+    recordings: Sequence[tuple[str, Options]], runs: int | None,
+) -> list[Target]:  # fmt: skip
     """Where the recordings go."""
-    from traceview.cli.simulating import FORMATS, SUFFIXES, Target  # noqa: PLC0415
-    from traceview.errors import SettingError  # noqa: PLC0415 - not needed by --help
+    from traceview.cli.simulating import FORMATS, Target  # noqa: PLC0415 - not needed by --help
+    from traceview.simulate.simulator import run_name  # noqa: PLC0415
 
     if output is None:
         raise SettingError("where to?\nvalid: -o FILE.txt, FILE.dat or FILE.perfetto")
+    if output == STDOUT:
+        raise SettingError("a trace, its truth and its sidecar are three files\nvalid: -o FILE")
     if format_name is not None:
         _one_of("--format", format_name, FORMATS)
+    names = [run_name(profile, options) for _, options in recordings]
     if runs is None:
-        found = format_name or SUFFIXES.get(output.suffix)
-        if found is None:
-            raise SettingError(
-                f"no format is known by the name {output.name}"
-                f"\nvalid: {', '.join(SUFFIXES)}, or --format NAME"
-            )
-        return [Target(output, found, f"synthetic-{seed}", None, None)]
+        return [Target(output, _format(output, format_name), names[0], None, None)]
     if not output.is_dir():
         raise SettingError(f"with --runs a folder is written to, and {output} is none")
     kind = format_name or "text"
     counted: dict[str, int] = {}
     targets = []
-    for order, side in enumerate(sides):
+    for order, ((side, _), name) in enumerate(zip(recordings, names, strict=True)):
         counted[side] = counted.get(side, 0) + 1
-        name = f"{side}-{counted[side]:02}"
-        path = output / f"{name}{FORMATS[kind]}"
-        targets.append(Target(path, kind, f"synthetic-{seed}-{name}", side, order))
+        path = output / f"{side}-{counted[side]:02}{FORMATS[kind]}"
+        targets.append(Target(path, kind, name, side, order))
     return targets
+
+
+def _format(output: Path, stated: str | None) -> str:
+    """The format that is asked for, or that the name says."""
+    from traceview.cli.simulating import SUFFIXES  # noqa: PLC0415 - not needed by --help
+
+    found = stated or SUFFIXES.get(output.suffix)
+    if found is None:
+        raise SettingError(
+            f"no format is known by the name {output.name}"
+            f"\nvalid: {', '.join(SUFFIXES)}, or --format NAME"
+        )
+    return found
 
 
 def _write(
@@ -264,7 +312,7 @@ def _write(
             done += written.unmaps
             files.append(
                 SimulatedFile(
-                    str(target.path), target.run, target.label or "-", written.unmaps,
+                    str(target.path), target.run, target.label, written.unmaps,
                     written.records, written.lost, written.statuses,
                 )
             )  # fmt: skip
@@ -297,11 +345,9 @@ def _next(files: Sequence[SimulatedFile]) -> list[str]:
     return [f"traceview compare --base {sides[0]} --with {sides[1]}"]
 
 
-def _refuse_files(output: Path | None) -> None:
-    from traceview.errors import SettingError  # noqa: PLC0415 - not needed by --help
-
+def _refuse_files(output: Path | None, option: str) -> None:
     if output is not None:
-        raise SettingError("--list writes no trace: leave -o out")
+        raise SettingError(f"{option} writes no trace: leave -o out")
 
 
 def _show_profiles(outputs: Outputs, name: str | None, settings: Iterable[str]) -> None:
@@ -328,7 +374,10 @@ def _shown(profile: Profile) -> ProfileShown:
     return ProfileShown(
         profile.name, profile.texts["title"], profile.texts.get("what", ""), facts,
         [
-            ProfileNumber(one.key, one.value, one.source, one.where)
+            ProfileNumber(
+                one.key, int(one.value) if one.value.is_integer() else one.value, one.source,
+                one.where,
+            )
             for one in profile.numbers.values()
         ],
     )  # fmt: skip

@@ -9,6 +9,17 @@ import typer
 
 from traceview.cli import options as opt
 
+
+def _share(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number <= 1:
+        raise typer.BadParameter(f"not a number from 0 to 1: {text}")
+    return number
+
+
 ProfileName = Annotated[
     str | None,
     typer.Argument(metavar="[PROFILE]", help="A machine by name, or a file (docs/simulate.md)."),
@@ -19,12 +30,16 @@ TraceFile = Annotated[
         "-o",
         "--output",
         metavar="FILE",
-        help="The trace: .txt (ftrace text), .dat (trace-cmd), .perfetto; with --runs a folder.",
+        help="The trace: .txt (ftrace text), .dat (trace-cmd), .perfetto; with --runs a folder, new"
+        " or not.",
     ),
 ]
 List = Annotated[
     bool,
     typer.Option("--list", help="Show the profiles, or every number of PROFILE and its source."),
+]
+Show = Annotated[
+    bool, typer.Option("--show", help="Print the file of PROFILE: to change, and to give back.")
 ]
 Format = Annotated[
     str | None,
@@ -39,19 +54,27 @@ Unmaps = Annotated[
 ]  # fmt: skip
 Steps = Annotated[
     Path | None,
-    typer.Option("--steps", metavar="FILE", help="A TOML file of [[step]] (docs/simulate.md)."),
+    typer.Option(
+        "--steps",
+        metavar="FILE",
+        help="What to do: a TOML file of [[step]] (docs/simulate.md), no JSON lines of steps.",
+    ),
 ]
 Size = Annotated[
-    str, typer.Option("--size", metavar="SIZE", help="Memory that a step maps and unmaps.")
+    str | None,
+    typer.Option("--size", metavar="SIZE", help="Memory that is mapped and unmapped; 2M if not."),
 ]
-Backing = Annotated[str, typer.Option("--backing", metavar="SIZE", help="Leaves: 4k, 2M, 1G, ...")]
+Backing = Annotated[
+    str | None,
+    typer.Option("--backing", metavar="SIZE", help="Leaves: 4k, 2M, 1G, ...; pages if not."),
+]
 Action = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--action",
         metavar="NAME",
-        help="dontneed, chunks, sparse, half, memslot, munmap, mprotect, move, vcpu_init, or"
-        " dirtylog, which unmaps nothing.",
+        help="dontneed (if not stated), chunks, sparse, half, memslot, munmap, mprotect, move,"
+        " vcpu_init, or dirtylog, which unmaps nothing.",
     ),
 ]
 Chunk = Annotated[
@@ -59,7 +82,12 @@ Chunk = Annotated[
 ]
 Mapped = Annotated[
     float | None,
-    typer.Option("--mapped", metavar="SHARE", help="Share of the leaves that are there, 0 to 1."),
+    typer.Option(
+        "--mapped",
+        metavar="SHARE",
+        parser=_share,
+        help="Share of the leaves that are there, 0 to 1.",
+    ),
 ]
 Vms = Annotated[
     int,

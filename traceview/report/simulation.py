@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from rich.text import Text
+
 from traceview.report.json_document import document, header
-from traceview.report.layout import Column, bullets, facts, heading, table, wrapped
+from traceview.report.layout import Column, bullets, facts, heading, led, table, wrapped
 from traceview.report.wording import clean, count, plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-
-    from rich.text import Text
 
 SYNTHETIC = (
     "synthetic: counts and order follow the kernel's rules as the profile states them, times follow"
@@ -52,7 +52,7 @@ class SimulatedFile:
 
     path: str
     run: str
-    label: str
+    label: str | None
     unmaps: int
     records: int
     lost: int
@@ -75,7 +75,7 @@ def simulated_report(
         columns,
         [
             [
-                clean(one.path), clean(one.label), clean(one.run), count(one.unmaps),
+                clean(one.path), clean(one.label or "-"), clean(one.run), count(one.unmaps),
                 count(one.records), count(one.lost),
                 "-" if one.statuses is None else count(one.statuses.get("complete", 0)),
             ]
@@ -112,17 +112,13 @@ def simulated_json(profile: ProfileShown, files: Sequence[SimulatedFile]) -> Ite
 
 def profiles_report(profiles: Sequence[ProfileShown], width: int) -> list[Text]:
     """The profiles that there are."""
-    columns = (
-        Column("profile"), Column("numbers", right=True), Column("measured", right=True),
-        Column("machine", drop=1),
-    )  # fmt: skip
-    rows = [
-        [clean(one.name), count(len(one.numbers)), count(one.measured), clean(one.title)]
-        for one in profiles
-    ]
-    lines = table(columns, rows, width)
+    lines: list[Text] = []
+    for one in profiles:
+        lines += wrapped(Text(clean(one.name), style="bold"), width)
+        lines += wrapped(clean(one.title), width, indent=2)
+        lines += wrapped(_sources(one), width, indent=2)
     more = "traceview simulate PROFILE --list shows every number of one, and where it is from"
-    return lines + wrapped(more, width, indent=2, hang=2)
+    return [*lines, Text(), *wrapped(more, width)]
 
 
 def profile_report(profile: ProfileShown, width: int) -> list[Text]:
@@ -132,12 +128,20 @@ def profile_report(profile: ProfileShown, width: int) -> list[Text]:
     lines += bullets([_sources(profile)], width)
     lines += facts([(clean(key), clean(value)) for key, value in profile.facts.items()], width)
     lines += heading("Numbers", width)
+    # What several numbers say is said once, by number.
+    said = list(dict.fromkeys(one.where for one in profile.numbers if one.where))
     columns = (Column("key"), Column("value", right=True), Column("source"), Column("from", drop=1))
     rows = [
-        [clean(one.key), f"{one.value:,.10g}", one.source, clean(one.where) or "-"]
+        [
+            clean(one.key), f"{one.value:,.10g}", one.source,
+            f"({said.index(one.where) + 1})" if one.where else "-",
+        ]
         for one in profile.numbers
-    ]
-    return lines + table(columns, rows, width)
+    ]  # fmt: skip
+    lines += table(columns, rows, width)
+    for number, where in enumerate(said, 1):
+        lines += led(Text(f"({number}) "), clean(where), width, indent=2)
+    return lines
 
 
 def profiles_json(profiles: Sequence[ProfileShown]) -> Iterator[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 import tomllib
 from dataclasses import dataclass
 from importlib.resources import files
@@ -58,6 +59,7 @@ AMOUNTS: Final = (
 KEYS: Final = (*TEXTS, *SWITCHES, *WHOLE, *AMOUNTS)
 OPTIONAL: Final = ("what",)
 MOST_NS: Final = 1e9
+RELEASE: Final = re.compile(r"\d[\w.+~-]{0,40}")  # uname -r has 64 bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +104,19 @@ def profile_names() -> list[str]:
 
 def read_profile(name: str) -> Profile:
     """The profile of that name, or of the file of that path. Raises SettingError."""
+    text = profile_text(name)
     if name in profile_names():
-        text = (files("traceview.simulate") / "profiles" / f"{name}.toml").read_text("utf-8")
         return parse_profile(text, name, f"profile {name}")
     path = Path(name)
-    if not path.is_file():
+    return parse_profile(text, path.name.removesuffix(".toml"), str(path))
+
+
+def profile_text(name: str) -> str:
+    """What the file of a profile says. Raises SettingError."""
+    if name in profile_names():
+        return (files("traceview.simulate") / "profiles" / f"{name}.toml").read_text("utf-8")
+    path = Path(name)
+    if not path.exists():
         known = profile_names()
         near = difflib.get_close_matches(name, known) or known
         raise SettingError(
@@ -114,10 +124,11 @@ def read_profile(name: str) -> Profile:
             "\ntraceview simulate --list shows them"
         )
     try:
-        text = path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as err:
-        raise SettingError(f"a profile that cannot be read: {path}: {err}") from err
-    return parse_profile(text, path.name.removesuffix(".toml"), str(path))
+        return path.read_text("utf-8")
+    except OSError as err:
+        raise SettingError(f"a profile that cannot be read: {path}: {err.strerror}") from err
+    except UnicodeDecodeError as err:
+        raise SettingError(f"a profile that is no text: {path}") from err
 
 
 def parse_profile(text: str, name: str, path: str) -> Profile:
@@ -187,7 +198,10 @@ def _flat(document: dict[str, Any], path: str) -> dict[str, Any]:
 
 def _text(value: object, key: str, path: str) -> str:
     valid = TEXTS[key]
-    if not isinstance(value, str) or (valid and value not in valid):
+    fits = isinstance(value, str) and (not valid or value in valid)
+    if key == "kernel.release":
+        fits = isinstance(value, str) and bool(RELEASE.fullmatch(value))
+    if not isinstance(value, str) or not fits:
         raise _wrong(path, key, f"is {value!r}", _valid(key))
     return value
 
@@ -232,6 +246,8 @@ def _value(value: object, key: str, path: str) -> float:
 def _valid(key: str) -> str:
     if key in SWITCHES:
         return "true or false"
+    if key == "kernel.release":
+        return "as of uname -r, such as 6.12.0"
     if key in TEXTS:
         return ", ".join(TEXTS[key]) or "a text"
     if key in WHOLE:

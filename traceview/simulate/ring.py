@@ -1,12 +1,13 @@
 """The ring buffer of one CPU: which of its records are kept, and where some are lost.
 
 A buffer is made of sub-buffers, each a page of the kernel. Full, it either overwrites its oldest
-page, whole, or discards new records until a reader takes a page. A reader takes the oldest full
-page as soon as it is done with the one before.
+page, whole, unless a reader has taken it, or discards whatever comes. A reader takes the oldest
+full page as soon as it is done with the one before. It is told what was overwritten, and never
+where a buffer discarded: so a buffer that discards has no reader here, and loses but the end.
 
-Source: kernel/trace/ring_buffer.c (rb_move_tail, rb_get_reader_page, ring_buffer_resize), sizes of
-records: kernel/trace/{trace_entries.h,trace_probe.h} of Linux 6.12, each with the 4 bytes of its
-event header.
+Source: kernel/trace/ring_buffer.c (rb_move_tail counts dropped_events, __rb_get_reader_page finds
+lost_events by the overruns alone; ring_buffer_resize); sizes of records: kernel/trace/
+{trace_entries.h,trace_probe.h} of Linux 6.12, each with the 4 bytes of its event header.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class Buffer:
 
     kb: int
     overwrite: bool = True
-    drain_kb_s: int = 0
+    drain_kb_s: int = 0  # only of one that overwrites
     page_bytes: int = 4096  # of the kernel
 
     @property
@@ -152,27 +153,13 @@ class Ring:
 
     def _discarding(self, buffer: Buffer, times: Ints, size: Ints, first: int) -> None:
         at, count = 0, times.size
-        while at < count:
-            if len(self._pages) >= buffer.pages:
-                until = self._waits(buffer, times)
-                if until > at:
-                    self._decide(first + at, first + until, kept=False)
-                    at = until
-                if until < count:
-                    self._take(buffer)
-                continue
+        while at < count and len(self._pages) < buffer.pages:
             begun = at
             at = self._written(size, at)
             self._decide(first + begun, first + at, kept=True)
             if at < count:
                 self._close(first + at, int(times[at]), buffer.room_bytes)
-                self._read(buffer, int(times[at]))
-
-    def _waits(self, buffer: Buffer, times: Ints) -> int:
-        """The first record behind the time at which the reader makes room."""
-        if buffer.page_ns is None:
-            return times.size
-        return int(np.searchsorted(times, max(self._reader_ns, self._pages[0].full_ns)))
+        self._decide(first + at, first + count, kept=False)
 
     def _written(self, size: Ints, at: int) -> int:
         """Write records from *at* on into the page; return the first that does not fit."""
@@ -197,8 +184,7 @@ class Ring:
         """The reader takes the oldest page: the ring is free of it at once."""
         page = self._pages.popleft()
         self._reader_ns = max(self._reader_ns, page.full_ns) + (buffer.page_ns or 0)
-        if buffer.overwrite:
-            self._decide(page.first, page.last, kept=True)
+        self._decide(page.first, page.last, kept=True)
 
     def _decide(self, first: int, last: int, *, kept: bool) -> None:
         if last > first:

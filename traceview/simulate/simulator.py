@@ -76,7 +76,12 @@ class Truth:
 
 
 def simulate(profile: Profile, options: Options) -> tuple[Recorded, Truth]:
-    """One recording. The truth is complete once all batches were taken."""
+    """One recording. The truth is complete once all batches were taken. Raises SettingError."""
+    if profile.switches["machine.fwb"] and any(s.trigger == "vcpu_init" for s in options.steps):
+        raise SettingError(
+            "KVM_ARM_VCPU_INIT unmaps nothing on a machine with FEAT_S2FWB (arch/arm64/kvm/arm.c)"
+            "\ntake another action, or --set machine.fwb=false"
+        )
     model = _Model.of(profile, options)
     truth = Truth()
     rows = model.rows

@@ -64,9 +64,18 @@ def make_step(stated: dict[str, Any], where: str) -> Step:
 def read_steps(path: Path) -> tuple[Step, ...]:
     """The steps of a TOML file. Raises SettingError."""
     try:
-        document = tomllib.loads(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as err:
-        raise SettingError(f"steps that cannot be read: {err}\nin file: {path}") from err
+        text = path.read_text("utf-8")
+        document = tomllib.loads(text)
+    except OSError as err:
+        raise SettingError(f"steps that cannot be read: {err.strerror}\nin file: {path}") from err
+    except UnicodeDecodeError as err:
+        raise SettingError(f"steps that cannot be read: no text\nin file: {path}") from err
+    except tomllib.TOMLDecodeError as err:
+        # What a workload did is JSON lines, as of --steps of the other commands.
+        kind = "\nthese are JSON lines, of what was done" if text.lstrip()[:1] == "{" else ""
+        raise SettingError(
+            f"steps that are no TOML: {err}{kind}\nvalid: [[step]]\nin file: {path}"
+        ) from err
     other = sorted(set(document) - {"step"})
     if other:
         raise SettingError(f"{other[0]} is not known\nvalid: [[step]]\nin file: {path}")
