@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
+    from traceview.simulate.recording import Recorded
+
 PHASES = {"funcgraph_entry": "entry", "funcgraph_exit": "exit", "kprobe": "entry",
           "kretprobe": "exit", "print": "instant"}  # fmt: skip
 EVIDENCE = {"funcgraph_entry": "fgraph", "funcgraph_exit": "fgraph", "kprobe": "kprobe",
@@ -26,6 +28,19 @@ Row = dict[str, Any]
 def tables(path: Path) -> Tables:
     """All of a file."""
     return traceview.open_trace(path).tables()
+
+
+def expected(recorded: Recorded, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The events that a reader should find."""
+    comms: dict[int, str | None] = {one.tid: one.comm for one in recorded.tasks}
+    comms[0] = None  # nothing in the file names it
+    found = []
+    for row in rows:
+        took = None
+        if row["kind"] == "funcgraph_exit":
+            took = row["rettime_ns"] - row["calltime_ns"]
+        found.append({**row, "comm": comms[row["tid"]], "duration_ns": took})
+    return found
 
 
 def events_of(what: Tables | Iterable[Row]) -> list[tuple[Any, ...]]:

@@ -13,7 +13,14 @@ from google.protobuf.descriptor_pb2 import DescriptorProto
 from hypothesis import given, settings
 from perfetto.protos.perfetto.trace import perfetto_trace_pb2 as pb
 
-from tests.simulated_reading import args_of, events_of, expected_args, losses_of, tables
+from tests.simulated_reading import (
+    args_of,
+    events_of,
+    expected,
+    expected_args,
+    losses_of,
+    tables,
+)
 from tests.writers.recorded import ADDRESSES, PROBES, as_recorded, long_recording, recordings
 from tests.writers.recorded import Recording as Made
 from traceview.simulate.perfetto import write_perfetto
@@ -33,19 +40,6 @@ EXAMPLES = 60
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("simulated")
-
-
-def expected(recorded: Recorded, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The events that a reader should find."""
-    comms: dict[int, str | None] = {one.tid: one.comm for one in recorded.tasks}
-    comms[0] = None  # nothing in the file names it
-    found = []
-    for row in rows:
-        took = None
-        if row["kind"] == "funcgraph_exit":
-            took = row["rettime_ns"] - row["calltime_ns"]
-        found.append({**row, "comm": comms[row["tid"]], "duration_ns": took})
-    return found
 
 
 def expected_losses(recorded: Recorded, rows: list[dict[str, Any]]) -> list[tuple[Any, ...]]:

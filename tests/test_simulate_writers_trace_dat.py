@@ -5,13 +5,20 @@ from __future__ import annotations
 import io
 import re
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.simulated_reading import args_of, events_of, expected_args, losses_of, tables
+from tests.simulated_reading import (
+    args_of,
+    events_of,
+    expected,
+    expected_args,
+    losses_of,
+    tables,
+)
 from tests.test_trace_dat_live import trace_cmd_report
 from tests.trace_dat_report import agrees
 from tests.writers.recorded import (
@@ -39,19 +46,6 @@ EXAMPLES = 60
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("simulated")
-
-
-def expected(recorded: Recorded, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The events that a reader should find."""
-    comms: dict[int, str | None] = {one.tid: one.comm for one in recorded.tasks}
-    comms[0] = None  # nothing in the file names it
-    found = []
-    for row in rows:
-        took = None
-        if row["kind"] == "funcgraph_exit":
-            took = row["rettime_ns"] - row["calltime_ns"]
-        found.append({**row, "comm": comms[row["tid"]], "duration_ns": took})
-    return found
 
 
 def assert_reads_back(recorded: Recorded, path: Path, version: int, *, packed: bool) -> None:
