@@ -27,6 +27,7 @@ from traceview.queries.call_costs import (
 )
 from traceview.queries.moderated_noise import MEDIAN, reach
 from traceview.queries.prediction_cells import CELL
+from traceview.queries.prediction_locations import MOST
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -36,9 +37,9 @@ if TYPE_CHECKING:
 
 # What the caller does around a call goes with it: arguments, a branch, and an ISB (kvm_call_hyp(),
 # arch/arm64/include/asm/kvm_host.h); the call itself has three ISBs, three DSBs and two TLBIs. Of
-# executed instructions it is 4 of 102, and less where a DSB takes longer than an instruction. A
-# part of the call: as taken, least, most.
-AROUND: Final = (0.02, 0.0, 0.05)
+# executed instructions it is 4 to 6 for a call of 98 (in the emulator, 6.1 and 6.12), and less of
+# the time where a DSB takes longer than an instruction. A part of the call: as taken, least, most.
+AROUND: Final = (0.02, 0.0, 0.06)
 # Where an unmap makes many more calls than were measured in one, each may be shorter than the
 # lone ones: caches are warm, and what a flush before it left is less. Where both were measured (an
 # emulator whose TLBIs are dear) those in a row took a third to two thirds of the lone ones.
@@ -191,7 +192,7 @@ def _from_total(at: Location, change: Change, costs: Costs, lone: int) -> Predic
     parts = [at.further * at.ns, *_errors(change, costs)]
     open_ = {"call", "around"} | _open(change, costs, row)
     open_ |= {"tracing"} if at.tracing[1] < at.tracing[2] else set()
-    return _joined(time, parts, at, "total", open_)
+    return _joined(time, parts, at, "total", open_, adds=change.ipa >= 0 and change.cmo >= 0)
 
 
 def _from_rest(
@@ -220,7 +221,7 @@ def _from_rest(
     # What runs differ by, they differ by in the rest as well.
     runs = at.further * left[0, 0] if at.runs > 1 else 0.0
     open_ = {"call", "around", "tracing"} | _open(added, costs, row)
-    return _joined(time, [error, runs, *_errors(added, costs)], at, "rest", open_)
+    return _joined(time, [error, runs, *_errors(added, costs)], at, "rest", open_, adds=False)
 
 
 def _rest(detailed: pl.DataFrame, gone: Sequence[str], tracing: int, call: int) -> pl.Series:
@@ -254,7 +255,7 @@ def _moved(change: Change, costs: Costs, ends: Ends, whole: float, row: bool) ->
     assert costs.range is not None
     each = IN_A_ROW[ends.row] if row else 1.0
     moved = change.ipa * costs.ipa.choices[ends.call] * whole * each
-    moved += change.range * _follows(costs.range, costs.ipa, ends)
+    moved += change.range * _follows(costs.range, costs.ipa, ends) * whole
     return moved + change.cmo * (costs.cmo.choices[ends.call] if costs.cmo else 0.0)
 
 
@@ -276,23 +277,37 @@ def _errors(change: Change, costs: Costs) -> list[float]:
 
 
 def _joined(
-    time: Callable[[Ends], float], errors: list[float], at: Location, way: Way, open_: set[str]
-) -> Predicted:
+    time: Callable[[Ends], float], errors: list[float], at: Location, way: Way, open_: set[str], *,
+    adds: bool,
+) -> Predicted:  # fmt: skip
     """The value, the corners of the assumptions that are open, and the standard errors on top."""
     ends = [range(3) if name in open_ else (0,) for name in ASSUMED]
     value = time(Ends())
     corners = [time(Ends(*one)) for one in product(*ends)]
     least, most = min(corners), max(corners)
     error = float(np.sqrt(sum(one * one for one in errors)))
-    half = reach(at.freedom) * error + at.tick * value
     effects: dict[str, tuple[float, float]] = {}
     for name in (one for one in ASSUMED if one in open_):
         found = [time(replace(Ends(), **{name: end})) for end in range(3)]
-        effects[name] = (min(found), max(found))
+        if min(found) < max(found):
+            effects[name] = (min(found), max(found))
     relative = error / value if value > 0 else float("inf")
-    return Predicted(
-        value, max(0.0, least - half), most + half, least, most, way, relative, effects
-    )
+    low, high = _widened(least, most, reach(at.freedom) * error + at.tick * value, value, adds=adds)
+    return Predicted(value, low, high, least, most, way, relative, effects)
+
+
+def _widened(
+    least: float, most: float, half: float, value: float, *, adds: bool
+) -> tuple[float, float]:
+    """What the assumptions span, wider by *half* to each side.
+
+    Where calls are only *added* the error is a part of the whole: on the log scale, on which no
+    unmap with more calls comes out as nothing. A difference of two times may be nothing.
+    """
+    if not adds or value <= 0:
+        return max(0.0, least - half), most + half
+    factor = float(np.exp(min(MOST, half / value)))
+    return least / factor, most * factor
 
 
 def key_of(cell: dict[str, Any]) -> tuple[Any, ...]:

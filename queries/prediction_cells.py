@@ -170,11 +170,13 @@ def _basis(top: pl.DataFrame, detailed: pl.DataFrame) -> Basis:
     return "corrected" if known else "traced"
 
 
-def _scaled(rows: pl.DataFrame, own_work: float | None, *, traced: bool) -> pl.DataFrame:
+def _scaled(
+    rows: pl.DataFrame, own_work: tuple[float, float] | None, *, traced: bool
+) -> pl.DataFrame:
     """The times of detailed captures as those of the unmap alone, and the times of single calls.
 
-    *own_work*: the most of the shortest call that is not tracing (shortest_call.py). Of *traced*
-    ones what they cost is not known: a call then stands with what is recorded of it, and at most
+    *own_work*: what of the shortest call is not tracing, and the most (shortest_call.py). What
+    *traced* ones cost is not known: a call then stands with what is recorded of it, and at most
     with all that tracing one can add to what contains it.
     """
     times = {
@@ -186,7 +188,12 @@ def _scaled(rows: pl.DataFrame, own_work: float | None, *, traced: bool) -> pl.D
         times = dict.fromkeys(BOUNDS, pl.col("duration_ns").cast(pl.Float64))
     found = [of.alias(f"ns{which}") for which, of in times.items()]
     # Less than the shortest call leaves room for cannot have been inside.
-    less = pl.col("inside_ns") - pl.col("inside_low_ns") - pl.lit(own_work, pl.Float64)
+    work, most = (0.0, None) if own_work is None else own_work
+    room = pl.col("inside_ns") - pl.col("inside_low_ns")
+    moved = {
+        "": pl.min_horizontal(room, pl.lit(work, pl.Float64)).fill_null(0.0),
+        "_high": -(room - pl.lit(most, pl.Float64)).clip(lower_bound=0.0).fill_null(0.0),
+    }
     for name in CALLS:
         number = pl.col(name).cast(pl.Float64)
         for which in BOUNDS:
@@ -196,8 +203,8 @@ def _scaled(rows: pl.DataFrame, own_work: float | None, *, traced: bool) -> pl.D
             each: pl.Expr = pl.when(number > 0).then(time / number)
             if traced and which == "_high":
                 each = each + pl.col("call_high_ns").fill_null(0.0)
-            elif which == "_high":
-                each = each - less.clip(lower_bound=0.0).fill_null(0.0)
+            elif which in moved:
+                each = each + moved[which]
             found.append(each.clip(lower_bound=0.0).alias(f"{name}_each{which}"))
     return rows.with_columns(found)
 

@@ -18,11 +18,12 @@ from traceview.queries.duration_step import duration_step_of
 from traceview.queries.prediction import as_one
 from traceview.queries.prediction_cells import PLACE, measured
 from traceview.queries.prediction_locations import cells_of, locations
+from traceview.queries.strategy_counts import STRATEGIES
 
 if TYPE_CHECKING:
     from traceview.queries.analysis import Analysis
     from traceview.queries.prediction import Cell, Prediction
-    from traceview.queries.prediction_cells import Measured
+    from traceview.queries.prediction_cells import Basis, Measured
     from traceview.queries.prediction_locations import Location
 
 COUNTED: Final = (
@@ -30,6 +31,11 @@ COUNTED: Final = (
 )  # fmt: skip
 # What may differ between the two, and explains the walk.
 FACTS: Final = ("kernel", "machine", "midr", "cpus", "fwb", "tlbirange", "page_size_bytes")
+# What a time holds: only those of one kind are compared.
+SCALES: Final[dict[Basis, str]] = {
+    "alone": "captures of the unmap alone", "corrected": "captures of the unmap alone",
+    "traced": "detailed captures with what tracing cost them", "insn": "executed instructions",
+}  # fmt: skip
 # What a cell is called on both sides; levels and triggers are not known of every capture.
 NAMED: Final = ("stem", "leaves", "tables", "length_bytes")
 
@@ -69,13 +75,19 @@ class CheckedTime:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """`facts`: what differs between the hosts and kernels: name, here, there."""
+    """`facts`: what differs between the hosts and kernels: name, here, there.
+
+    `unmaps` there have a prediction, `not_matched` have none; `no_times`: why times cannot be
+    compared; `stated`: whether any fact is stated of both.
+    """
 
     counts: tuple[CheckedCount, ...]
     times: tuple[CheckedTime, ...]
     facts: tuple[tuple[str, str, str], ...]
     unmaps: int
     not_matched: int
+    no_times: str | None
+    stated: bool
 
     @property
     def counts_hold(self) -> bool:
@@ -86,12 +98,15 @@ class Check:
 def check(of: Prediction, truth: Analysis, calibration: Analysis | None = None) -> Check:
     """*of* held against the unmaps of *truth*, which is priced.
 
-    Raises QueryError where none of them is in the place of one that is predicted.
+    Raises QueryError where some of them are of another strategy, or none is in the place of one
+    that is predicted.
     """
     truth = as_one(truth, calibration)
     there = measured(truth, calibration)
-    pairs = _pairs(of, there)
-    times = tuple(_times(of, there, duration_step_of(truth)))
+    _refuse_strategies(of, there)
+    pairs, not_matched = _pairs(of, there)
+    why = _unlike_times(of.measured.basis, there.basis)
+    times = () if why else tuple(_times(of, there, duration_step_of(truth)))
     if pairs.is_empty() and not times:
         raise QueryError(
             "no unmap of --against stands in the place of one that is predicted: the same workload,"
@@ -103,18 +118,44 @@ def check(of: Prediction, truth: Analysis, calibration: Analysis | None = None) 
         if (here := _known(of.analysis, name)) and (other := _known(truth, name)) and here != other
     ]
     counted = tuple(one for name in COUNTED if (one := _count(pairs, name)) is not None)
-    return Check(counted, times, tuple(facts), len(pairs), len(of.measured.detailed) - len(pairs))
+    stated = any(_known(of.analysis, name) and _known(truth, name) for name in FACTS)
+    return Check(counted, times, tuple(facts), len(pairs), not_matched, why, stated)
 
 
-def _pairs(of: Prediction, there: Measured) -> pl.DataFrame:
-    """Unmaps in the same place of both: the counts that are predicted, and those that are there."""
+def _refuse_strategies(of: Prediction, there: Measured) -> None:
+    """Captures of another strategy cannot hold a prediction of this one."""
+    seen = there.detailed["strategy"].cast(pl.String)
+    other = seen.is_in([name for name in STRATEGIES if name != of.to]).sum()
+    if other:
+        raise QueryError(
+            f"{other} of {len(seen)} unmaps of --against do not invalidate by {of.to}, which is"
+            f" predicted\nvalid: captures of {of.to} alone"
+        )
+
+
+def _unlike_times(here: Basis, there: Basis) -> str | None:
+    """Why times on these two bases cannot be compared; None where they can."""
+    if SCALES[here] == SCALES[there]:
+        return None
+    return f"the times here are of {SCALES[here]}, there of {SCALES[there]}"
+
+
+def _pairs(of: Prediction, there: Measured) -> tuple[pl.DataFrame, int]:
+    """Each unmap there with what is predicted of its place; how many there have nothing.
+
+    Where runs did unlike work in one place, with each of it.
+    """
     mine = of.measured.detailed.filter("placed")
-    other = there.detailed.filter("placed").unique(list(PLACE), keep="first", maintain_order=True)
+    other = there.detailed.filter("placed")
     if mine.is_empty() or other.is_empty():
-        return pl.DataFrame(schema={"step": pl.String})
+        return pl.DataFrame(schema={"step": pl.String}), len(there.detailed)
     predicted = mine.select(*PLACE, *(expr.alias(name) for name, expr in _then(of).items()))
     counted = other.select(*PLACE, *(pl.col(name).alias(f"{name}_there") for name in COUNTED))
-    return predicted.join(counted, on=list(PLACE), nulls_equal=True, maintain_order="left")
+    predicted = predicted.unique(maintain_order=True)
+    place = list(PLACE)
+    found = counted.join(predicted, on=place, nulls_equal=True, how="inner", maintain_order="left")
+    alone = counted.join(predicted, on=place, nulls_equal=True, how="anti")
+    return found, len(alone) + len(there.detailed) - len(other)
 
 
 def _then(of: Prediction) -> dict[str, pl.Expr]:

@@ -14,7 +14,13 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import polars as pl
 
-from traceview.queries.moderated_noise import median_factor, moderated, reach, variances_of
+from traceview.queries.moderated_noise import (
+    Noise,
+    median_factor,
+    moderated,
+    reach,
+    variances_of,
+)
 from traceview.queries.prediction_cells import CELL
 from traceview.queries.stated_spread import (
     SPLITS,
@@ -22,7 +28,6 @@ from traceview.queries.stated_spread import (
     spreads,
     spreads_of,
     typical,
-    widening_of_values,
 )
 
 if TYPE_CHECKING:
@@ -103,12 +108,16 @@ def without_spread(timed: pl.DataFrame, quantum_ns: float) -> bool:
 
 
 def _between_runs(by_run: Sequence[list[Floats]], step_ns: float) -> list[Spread]:
-    """Of each cell the spread of the medians of runs."""
+    """Of each cell the spread of the medians of runs.
+
+    One slow boot slows all cells: what they share is no more runs, and adds no freedom.
+    """
     values = [np.array([np.median(of) for of in groups]) for groups in by_run]
     ticks = step_ns / np.array([float(np.median(of)) for of in values])
     freedom = np.array([of.size - 1.0 for of in values])
     noise = moderated(variances_of(values), freedom, ticks**2 / 12)
-    return spreads(noise, ticks, widening_of_values(values, step_ns))
+    most = max(1.0, float(freedom.max()))
+    return spreads(Noise(noise.variance, np.minimum(noise.freedom, most)), ticks, 1.0)
 
 
 def _location(

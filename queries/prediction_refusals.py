@@ -40,6 +40,14 @@ class Host:
     cpus: tuple[int, ...]
     as_if: bool
 
+    @property
+    def may_defer_tables(self) -> bool:
+        """Whether the kernel may leave freed tables to the range flush: 6.6 to 6.8, or unknown."""
+        parts = (self.kernel or "").split(".")
+        if len(parts) < 2 or not (parts[0].isdigit() and parts[1].isdigit()):
+            return True
+        return (6, 6) <= (int(parts[0]), int(parts[1])) < (6, 9)
+
 
 def host_of(analysis: Analysis, as_if: bool) -> Host:  # noqa: FBT001 - a field of what it makes
     """The host of all traces; raises QueryError where they are of several."""
@@ -98,11 +106,11 @@ def _strategy(taken: Measured) -> Strategy:
     if not found:
         why = "; ".join(f"{one.unmaps} {one.reason}" for one in taken.left_out)
         raise QueryError(
-            "no unmap whose strategy and leaves are known"
-            + (f" ({why})" if why else "")
-            + "\nit takes __kvm_tlb_flush_vmid_ipa, __kvm_tlb_flush_vmid_range and kvm_s2_put_page"
+            "no unmap whose strategy and leaves are known\n"
+            "it takes __kvm_tlb_flush_vmid_ipa, __kvm_tlb_flush_vmid_range and kvm_s2_put_page"
             " (or clean_dcache_guest_page) traced with durations (preset `split`), of a VHE host:"
             " under nVHE the flushes run at EL2, where no host traces them"
+            + (f"\nleft out: {why}" if why else "")
         )
     return found[0]
 
@@ -110,9 +118,10 @@ def _strategy(taken: Measured) -> Strategy:
 def _refuse_few(taken: Measured) -> None:
     if len(taken.timed) < MIN_UNMAPS:
         why = "; ".join(f"{one.unmaps} {one.reason}" for one in taken.left_out)
+        number = len(taken.timed)
         raise QueryError(
-            f"{len(taken.timed)} unmaps can be used, fewer than the {MIN_UNMAPS} that it takes to"
-            f" hold any out{f' (left out: {why})' if why else ''}"
+            f"{number} unmap{'s' * (number != 1)} can be used, fewer than the {MIN_UNMAPS} that it"
+            f" takes to hold any out{f' (left out: {why})' if why else ''}"
         )
 
 

@@ -232,7 +232,7 @@ def _timed(asked: AskedSize, leaves: int, fitted: SizeFit, of: _Asked) -> Size:
     )  # fmt: skip
     if value <= 0:
         return _refused(asked, "the fitted costs leave no time for it", of)
-    low, high = interval_of(value, least, most, fitted.then.reach, error, further)
+    low, high = interval_of(value, least, most, fitted.then.reach * fitted.widening, error, further)
     low = 0.0 if fitted.least is None else low
     if fitted.then.reach * error > WIDE:
         return _refused(asked, _misfit(fitted), of)

@@ -4,7 +4,8 @@ What tracing costs inside a call is taken to be all of the shortest traced call 
 that is `clean_dcache_guest_page`, its own work is little: on a machine with FEAT_S2FWB it returns
 at once (arch/arm64/kvm/mmu.c), after 4 executed instructions where `kvm_s2_put_page`, which drops a
 reference by an atomic operation, executes 31 (6.1) or 33 (6.12), by the plugin of the lab. It is
-taken to work no longer than half as long as that one: then no longer than the other call is longer.
+taken to work a share of that, as of the instructions, and no longer than half as long: then no
+longer than the other call is longer.
 
 Of function_graph alone: there every call has the same entry record, a probe fetches arguments.
 """
@@ -22,10 +23,12 @@ if TYPE_CHECKING:
 
 EMPTY: Final = "clean_dcache_guest_page"
 OTHER: Final = "table_put"
+# Executed instructions of the one, and by how many the other has more.
+SHARE: Final = 4 / (31 - 4)
 
 
-def own_work_ns(analysis: Analysis, calibration: Analysis | None) -> float | None:
-    """The most that the shortest traced call can have worked; None where that is not known.
+def own_work_ns(analysis: Analysis, calibration: Analysis | None) -> tuple[float, float] | None:
+    """What the shortest traced call works, and the most of it; None where that is not known.
 
     Over all captures: the longest that they show of the other against the shortest of the one.
     """
@@ -39,4 +42,5 @@ def own_work_ns(analysis: Analysis, calibration: Analysis | None) -> float | Non
     shortest = often.filter(pl.col("operation") != "unmap")["own_ns"].min()
     if empty is None or other is None or empty != shortest:
         return None
-    return max(0.0, float(other) - float(empty))  # type: ignore[arg-type]
+    longer = max(0.0, float(other) - float(empty))  # type: ignore[arg-type]
+    return SHARE * longer, longer

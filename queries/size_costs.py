@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from traceview.queries.stated_spread import ENOUGH
 from traceview.queries.unmap_costs import Fit, Work, fit
 
 if TYPE_CHECKING:
@@ -63,7 +64,8 @@ class SizeFit:
     """`now` fits what was measured, `then` what is predicted (`least`, `most`: its corners).
 
     `left_out`: each size predicted from the others; `beyond`: larger ones from smaller ones;
-    `trust`: how many times the leaves of the largest size may be predicted.
+    `trust`: how many times the leaves of the largest size may be predicted; `widening`: how much
+    wider intervals of other sizes are than the fit states, so that they hold what was left out.
     """
 
     now: Fit
@@ -75,6 +77,7 @@ class SizeFit:
     trust: float
     smallest: float
     largest: float
+    widening: float
 
 
 def work_of(cell: Cell) -> Work:
@@ -97,9 +100,10 @@ def fitted_costs(cells: Sequence[Cell]) -> SizeFit | str:
         )
     if now is None or then is None:
         different = len({work.total for work in works if work.total})
+        said = "1 number of leaves does" if different == 1 else f"{different} numbers of leaves do"
         return (
-            f"{different} numbers of leaves do not tell a cost per leaf from a base: it takes three"
-            " at least, of a time that is more than the calls in it"
+            f"{said} not tell a cost per leaf from a base: it takes three at least, of a time that"
+            " is more than the calls in it"
         )
     ends = [
         _fit(works, [getattr(cell.then, end) for cell in cells], [c.then.error for c in cells])
@@ -108,7 +112,7 @@ def fitted_costs(cells: Sequence[Cell]) -> SizeFit | str:
     left_out, beyond = _leave_one_out(cells, works), _beyond(cells, works)
     sizes = sorted(work.total for work in works if work.total)
     return SizeFit(now, then, ends[0], ends[1], left_out, beyond, _trust(beyond), sizes[0],
-                   sizes[-1])  # fmt: skip
+                   sizes[-1], _widening(left_out))  # fmt: skip
 
 
 def _fit(works: Sequence[Work], times: Sequence[float], errors: Sequence[float]) -> Fit | None:
@@ -163,6 +167,17 @@ def interval_of(
     """On the log scale, where an error may be more than the whole."""
     half = min(50.0, max(LEAST, reach * float(np.hypot(error, further))))
     return min(value, least) * float(np.exp(-half)), max(value, most) * float(np.exp(half))
+
+
+def _widening(left_out: Sequence[Held]) -> float:
+    """1 where enough of the sizes left out lie in their interval, else what holds all of them."""
+    covered = sum(one.covered for one in left_out)
+    if covered >= ENOUGH * len(left_out):
+        return 1.0
+    return max(
+        abs(float(np.log(one.measured / one.value) / np.log(one.high / one.value)))
+        for one in left_out
+    )
 
 
 def _trust(beyond: Sequence[Held]) -> float:

@@ -35,9 +35,8 @@ if TYPE_CHECKING:
 ENOUGH: Final = 0.9
 SEED: Final = 20230414
 SPLITS: Final = 20
-# A half of fewer is no half; a spread of fewer others is none.
+# A half of fewer is no half.
 IN_HALF: Final = 2
-OTHERS: Final = 2
 MOST: Final = 1e6
 
 
@@ -128,28 +127,9 @@ def _distances(halves: Sequence[Halves], step_ns: float) -> Floats:
         error = float(np.sqrt(spread.variance * of.factor([of.one, of.other])))
         found.append((abs(np.log(of.truth / of.value)), spread.reach * error + spread.tick))
     apart, stated = np.array(found).T
-    return _relative(apart, stated, step_ns / np.array([of.value for of in halves]))
-
-
-def _relative(apart: Floats, stated: Floats, ticks: Floats) -> Floats:
-    """*apart* in terms of what is *stated*; what is nearer than a step of the clock is equal."""
+    ticks = step_ns / np.array([of.value for of in halves])
+    # What is nearer than a step of the clock is equal.
     return np.where(apart <= ticks, 0.0, apart / np.maximum(stated, 1e-12))
-
-
-def widening_of_values(groups: Sequence[Floats], step_ns: float) -> float:
-    """By what intervals of a further value of each group are too narrow: the medians of runs."""
-    kept = [of for of in groups if of.size > OTHERS]
-    found = []
-    for at in range(max((of.size for of in kept), default=0)):
-        those = [of for of in kept if of.size > at]
-        others, left = [np.delete(of, at) for of in those], np.array([of[at] for of in those])
-        middle = np.array([typical([of[n : n + 1] for n in range(of.size)]) for of in others])
-        size = np.array([float(of.size) for of in others])
-        noise = moderated(variances_of(others), size - 1, (step_ns / middle) ** 2 / 12)
-        reaches = np.array([reach(freedom) for freedom in noise.freedom.tolist()])
-        stated = reaches * np.sqrt(noise.variance * (1 + 1 / size))
-        found.append(_relative(np.abs(np.log(left / middle)), stated, step_ns / middle))
-    return _widening(found)
 
 
 def _widening(found: Iterable[Floats]) -> float:

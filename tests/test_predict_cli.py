@@ -24,7 +24,7 @@ def run(*arguments: str) -> tuple[int, str, str]:
 
 
 def against(paths: list[str]) -> list[str]:
-    return [word for path in paths for word in ("--against", path)]
+    return ["--against", *paths]
 
 
 def test_the_report_of_the_bundled_pair_is_the_golden_one() -> None:
@@ -84,6 +84,25 @@ def test_what_cannot_be_predicted_is_refused_in_words(arguments: tuple[str, ...]
     code, _, said = run(*BASE[:2], *arguments)
     assert code == 2
     assert why in said
+
+
+def test_deferred_tables_of_a_kernel_that_does_not_defer_them_are_remarked() -> None:
+    _, text, _ = run(*BASE[:2], *DEFERRED, "--tables", "deferred")
+    assert "kernels 6.6 to 6.8 do that; this one is 6.12.95" in text
+
+
+def test_detailed_captures_alone_are_held_by_counts_and_not_by_times() -> None:
+    split = [path for path in OTHER if "split" in path][:1]
+    code, text, _ = run(*BASE[:2], *DEFERRED, *against(split))
+    assert code == 0
+    text = " ".join(text.split())
+    assert "as predicted in each of 34 unmaps" in text
+    assert "Times are not compared: the times here are of captures of the unmap alone" in text
+
+
+def test_a_narrow_terminal_keeps_the_interval_before_the_value() -> None:
+    done = CliRunner().invoke(app, ["predict", *BASE[:2], *DEFERRED], env={"COLUMNS": "60"})
+    assert "interval" in done.stdout.split("Unmaps like those measured")[1].splitlines()[1]
 
 
 def test_a_capture_of_the_unmap_alone_is_refused_by_itself() -> None:

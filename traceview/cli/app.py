@@ -22,7 +22,7 @@ from traceview.cli import (
     verify,
 )
 from traceview.cli.exits import exit_code
-from traceview.cli.several import CompareCommand
+from traceview.cli.several import CompareCommand, SeveralCommand
 
 app = typer.Typer(
     name="traceview",
@@ -67,6 +67,7 @@ app.command(
 app.command(
     "predict",
     short_help="The same unmaps under the other strategy, or of other sizes.",
+    cls=SeveralCommand,
     epilog=EPILOG,
 )(predict.predict)
 app.command("query", short_help="SQL over the tables of traces.", epilog=EPILOG)(query.query)

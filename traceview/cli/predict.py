@@ -79,17 +79,26 @@ Against = Annotated[
     list[str] | None,
     typer.Option(
         "--against",
-        metavar="TRACE",
-        help="Hold the prediction against these captures of the same workload (repeatable); exit"
-        " code 1 if a count is not as predicted.",
+        metavar="TRACE...",
+        help="Hold the prediction against these captures of the same workload; exit code 1 if a"
+        " count is not as predicted.",
     ),
 ]
 AgainstCalibration = Annotated[
     list[str] | None,
     typer.Option(
         "--against-calibration",
-        metavar="FILE",
-        help="What tracing cost --against, as --calibration (repeatable).",
+        metavar="FILE...",
+        help="What tracing cost --against, as --calibration.",
+    ),
+]
+Calibration = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--calibration",
+        metavar="FILE...",
+        help="Captures of the same workload on the same host with fewer calls traced, best"
+        " kvm_pgtable_stage2_unmap alone: what tracing cost (docs/observer.md).",
     ),
 ]
 
@@ -119,8 +128,9 @@ def predict(  # noqa: PLR0913 - one per option
     host: opt.Host = None,
     kallsyms: opt.Kallsyms = None,
     vocabulary: opt.Vocabulary = None,
+    steps: opt.Steps = None,
     step_pattern: opt.StepPattern = None,
-    calibration: opt.Calibration = None,
+    calibration: Calibration = None,
 ) -> None:
     """Predict what the same unmaps would do and take under another strategy, or of another size."""
     with answered():
@@ -131,8 +141,10 @@ def predict(  # noqa: PLR0913 - one per option
         outputs = outputs_of(
             json=json, mail=mail, markdown=markdown, output=output, force=force, quiet=quiet
         )
-        outputs.spare(traces, calibration, against, against_calibration, host, kallsyms, vocabulary)
-        named = steps_of(None, step_pattern)
+        outputs.spare(
+            traces, calibration, against, against_calibration, host, kallsyms, vocabulary,
+            [steps] if steps else (),
+        )  # fmt: skip
         opened = open_traces(
             traces,
             stated={"origin": origin, "label": label, "run": run},
@@ -141,8 +153,9 @@ def predict(  # noqa: PLR0913 - one per option
             vocabularies=vocabulary or (),
         )
         filters = filters_of(step, None, None, None, None, None)
-        reading = _Reading(named, strict=strict, quiet=quiet)
-        whole, fewer = reading.priced(opened, _fewer(calibration, traces, opened, kallsyms))
+        reading = _Reading(steps_of(None, step_pattern), strict=strict, quiet=quiet)
+        others = _fewer(calibration, traces, opened, kallsyms)
+        whole, fewer = reading.priced(opened, others, steps_of(steps, step_pattern))
         found = ask(_kept(whole, filters), wish, fewer)
         held = _held(found, against, against_calibration, opened, reading)
         _report(found, hold_out(found), held, outputs)
@@ -175,27 +188,27 @@ def _wish(
 
 
 class _Reading:
-    """Reads traces, and what calibrates them."""
+    """Reads traces, and what calibrates them: *named* says what a step is in these."""
 
     def __init__(self, named: dict[str, Any], *, strict: bool, quiet: bool) -> None:
         self._named, self._strict, self._quiet = named, strict, quiet
 
-    def one(self, traces: Sequence[Trace]) -> Analysis:
-        """What is in *traces*."""
+    def one(self, traces: Sequence[Trace], named: dict[str, Any] | None = None) -> Analysis:
+        """What is in *traces*, where *named* says what a step is, if they have their own."""
         from traceview.queries import analyze  # noqa: PLC0415 - not needed by --help
 
         with progress("reading", quiet=self._quiet) as hear:
-            found = analyze(traces, progress=hear, **self._named)
+            found = analyze(traces, progress=hear, **(named or self._named))
         refuse_damage(found, strict=self._strict, quiet=self._quiet)
         return found
 
     def priced(
-        self, traces: Sequence[Trace], fewer: Sequence[Trace]
+        self, traces: Sequence[Trace], fewer: Sequence[Trace], named: dict[str, Any] | None = None
     ) -> tuple[Analysis, Analysis | None]:
         """The traces with what tracing cost, and the captures that say so."""
         from traceview.queries.observer import priced  # noqa: PLC0415 - not needed by --help
 
-        whole = self.one(traces)
+        whole = self.one(traces, named)
         if not fewer:
             return whole, None
         calibration = self.one(fewer)

@@ -23,8 +23,8 @@ USAGE: Final = (
 )
 
 
-class CompareCommand(TyperCommand):
-    """A command whose options take several values, with a line of usage for each of its forms."""
+class SeveralCommand(TyperCommand):
+    """A command of which some options take several values."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Write the values out before the parser reads them."""
@@ -35,6 +35,10 @@ class CompareCommand(TyperCommand):
             if name.startswith("--") and str(param.metavar or "").endswith(MANY)
         }
         return super().parse_args(ctx, written_out(args, several))
+
+
+class CompareCommand(SeveralCommand):
+    """The same, with a line of usage for each of its forms."""
 
     def format_usage(self, ctx: Any, formatter: Any) -> None:
         """One line per form."""

@@ -16,6 +16,7 @@ from traceview.report.prediction_words import (
     headline,
     largest,
     name_of,
+    name_with_leaves,
     ns,
     operations,
     percent,
@@ -36,10 +37,16 @@ if TYPE_CHECKING:
     from traceview.queries.prediction_holdout import Trial
     from traceview.queries.prediction_sizes import Size
 
+RUNS_SHOWN: Final = 6
 COST_NAMES: Final = {
     "base": "base of an unmap", "table": "freed table", "leaf": "leaf", "l1": "leaf of level 1",
     "l2": "leaf of level 2", "l3": "leaf of level 3",
 }  # fmt: skip
+INTERVAL: Final = "interval"
+WHAT_INTERVAL: Final = (
+    "interval: the outermost of what is assumed, of which no probability is known, with 95% of"
+    " noise on top"
+)
 TOO_WIDE: Final = f"half-width: above {percent(NARROW)} the value is too wide to be used"
 CALL_NAMES: Final = {
     "ipa": "invalidate call for a leaf or a table", "range": "range invalidate call",
@@ -91,18 +98,23 @@ def _summary(found: Prediction) -> Iterator[Block]:
         ("kernel", clean(host.kernel)),
         ("origin", host.origin),
         ("times are of", BASES[found.measured.basis]),
-        ("runs", f"{len(found.runs)}: {', '.join(clean(run) for run in found.runs[:6])}"),
+        ("runs", f"{len(found.runs)}: {_some(found.runs)}"),
     ]
     if found.to == "deferred_range":
         pairs.insert(2, ("freed tables", f"invalidated {tables}"))
     yield Facts(tuple(pairs))
 
 
+def _some(runs: Sequence[str]) -> str:
+    shown = [clean(run) for run in runs[:RUNS_SHOWN]]
+    return ", ".join([*shown, *(["..."] if len(runs) > RUNS_SHOWN else [])])
+
+
 def _cells(found: Prediction) -> Iterator[Block]:
     columns = (
         TableColumn("unmaps of"), TableColumn("leaves", right=True),
-        TableColumn("now", right=True), TableColumn("predicted", right=True),
-        TableColumn("95% interval", right=True), TableColumn("half-width", right=True),
+        TableColumn("now", right=True), TableColumn(INTERVAL, right=True),
+        TableColumn("predicted", right=True), TableColumn("half-width", right=True),
         TableColumn("ratio", right=True), TableColumn("leaf calls", right=True),
         TableColumn("range calls", right=True), TableColumn("table calls", right=True),
         TableColumn("of it TLBIs", right=True), TableColumn("unmaps", right=True),
@@ -110,8 +122,8 @@ def _cells(found: Prediction) -> Iterator[Block]:
     yield Table(
         columns, tuple(_cell(cell) for cell in found.cells), keys=2,
         note="now: median, over runs; predicted: `-` where the interval is all that can be said;"
-        f" {TOO_WIDE}; calls: invalidate calls of one unmap, now -> predicted, which follow from"
-        " the page table; TLBIs: range operations of the range call",
+        f" {WHAT_INTERVAL}; {TOO_WIDE}; calls: invalidate calls of one unmap, now -> predicted,"
+        " which follow from the page table; TLBIs: range operations of the range call",
     )  # fmt: skip
 
 
@@ -120,7 +132,7 @@ def _cell(cell: Cell) -> tuple[str, ...]:
     ratio = cell.ratio
     return (
         name_of(cell), count(cell.before.leaves), ns(cell.location.ns),
-        ns(cell.then.value) if decided else UNKNOWN, span(cell.then.low, cell.then.high),
+        span(cell.then.low, cell.then.high), ns(cell.then.value) if decided else UNKNOWN,
         percent(cell.then.half_width), UNKNOWN if ratio is None or not decided else times(ratio[0]),
         change(cell.before.invalidate_leaf, cell.after.invalidate_leaf),
         change(cell.before.invalidate_range, cell.after.invalidate_range),
@@ -134,7 +146,7 @@ def _sizes(found: Prediction) -> Iterator[Block]:
     if answered:
         columns = (
             TableColumn("range or leaves"), TableColumn("leaves", right=True),
-            TableColumn("predicted", right=True), TableColumn("95% interval", right=True),
+            TableColumn("predicted", right=True), TableColumn(INTERVAL, right=True),
             TableColumn("half-width", right=True), TableColumn("leaf calls", right=True),
             TableColumn("range calls", right=True), TableColumn("tables freed", right=True),
         )  # fmt: skip
@@ -176,7 +188,7 @@ def _costs(found: Prediction) -> Iterator[Block]:
             for name, cost, half in zip(fitted.names, fitted.costs, wide, strict=True)
         ]
     columns = (
-        TableColumn("cost"), TableColumn("ns", right=True), TableColumn("between", right=True),
+        TableColumn("cost"), TableColumn("time", right=True), TableColumn("between", right=True),
         TableColumn("known from"),
     )  # fmt: skip
     yield Table(columns, tuple(rows))
@@ -197,13 +209,13 @@ def _known_from(cost: CallCost) -> str:
 
 def _assumed(found: Prediction) -> Iterator[Block]:
     """Each assumption with what it does to the largest unmaps."""
-    cell = largest(found)
-    effects = cell.then.effects
-    if not effects:
+    decided = [cell for cell in found.cells if cell.then.decided and cell.then.effects]
+    if not decided:
         return
+    cell = largest(decided)
+    effects = cell.then.effects
     yield Paragraph(
-        f"What each does to the predicted time of {name_of(cell)} with {count(cell.before.leaves)}"
-        " leaves, all others as taken:"
+        f"What each does to the predicted time of {name_with_leaves(cell)}, all others as taken:"
     )
     yield _bulleted(
         f"{ASSUMPTIONS[name]}: {span(low, high)}" for name, (low, high) in effects.items()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from traceview.queries.predicted_cell import NARROW
 from traceview.queries.stated_spread import ENOUGH
 from traceview.report.blocks import Block, Bullets, Paragraph, Section, Table, TableColumn
-from traceview.report.prediction_words import name_of, ns, percent, span
+from traceview.report.prediction_words import name_of, name_with_leaves, ns, percent, span
 from traceview.report.wording import UNKNOWN, clean, count, plural
 
 if TYPE_CHECKING:
@@ -57,10 +57,11 @@ def _held(found: Prediction, trials: Sequence[Trial]) -> Iterator[Block]:
     )  # fmt: skip
     yield Table(
         columns, rows,
-        note=f"half-width and off: medians; narrow: intervals of {percent(NARROW)} at most to each"
+        note=f"of so many trials, of splits of {len(found.cells)} kinds of unmaps over and over;"
+        f" half-width and off: medians; narrow: intervals of {percent(NARROW)} at most to each"
         " side. Of the strategy measured: no trace of one strategy can test the other",
     )  # fmt: skip
-    poor = [KINDS[one.kind] for one in trials if one.coverage < ENOUGH]
+    poor = [KINDS[one.kind] for one in trials if one.coverage < ENOUGH and one.kind != "sizes"]
     if poor:
         yield Paragraph(
             f"Fewer than {percent(ENOUGH)} lay in their 95% interval ({'; '.join(poor)}): intervals"
@@ -68,6 +69,13 @@ def _held(found: Prediction, trials: Sequence[Trial]) -> Iterator[Block]:
             strong=True,
         )
     if not isinstance(found.fitted, str):
+        if found.fitted.widening > 1:
+            yield Paragraph(
+                f"Fewer than {percent(ENOUGH)} of the sizes left out lay in their interval: those"
+                f" of other sizes are made {found.fitted.widening:.2g} times as wide, which holds"
+                " all of them.",
+                strong=True,
+            )
         yield Paragraph(_trust(found))
 
 
@@ -92,6 +100,10 @@ def against_section(held: Check) -> Section:
 
 def _against(held: Check) -> Iterator[Block]:
     yield from _counts(held)
+    if held.no_times is not None:
+        yield Paragraph(f"Times are not compared: {held.no_times}.", strong=True)
+    if held.not_matched:
+        yield Paragraph(f"{plural(held.not_matched, 'unmap')} there: no twin here, not compared.")
     if not held.times:
         return
     columns = (
@@ -102,8 +114,8 @@ def _against(held: Check) -> Iterator[Block]:
     )  # fmt: skip
     yield Table(
         columns, tuple(_time(one) for one in held.times), keys=2,
-        note="walk: all but invalidate calls and cache maintenance, from the detailed captures"
-        " without tracing; a prediction takes it over from here",
+        note="walk: all but invalidate calls and cache maintenance, as a capture of the unmap alone"
+        " has it, with the tracing of that one call; a prediction takes it over from here",
     )  # fmt: skip
     yield Bullets(tuple(Paragraph(text) for text in _why(held)))
 
@@ -143,15 +155,25 @@ def _time(one: CheckedTime) -> tuple[str, ...]:
     return (
         name_of(one.cell), count(one.cell.before.leaves),
         ns(then.value) if then.decided else span(then.low, then.high), ns(one.measured.ns),
-        percent(one.off, signed=True) if then.decided else UNKNOWN, "yes" if one.inside else "NO",
+        percent(one.off, signed=True) if then.decided else UNKNOWN, _inside(one),
         UNKNOWN if one.walk_now is None else ns(one.walk_now),
         UNKNOWN if one.walk_there is None else ns(one.walk_there),
     )  # fmt: skip
 
 
+def _inside(one: CheckedTime) -> str:
+    if not one.inside:
+        return "NO"
+    return "yes" if one.cell.then.decided else "undecided"
+
+
 def _why(held: Check) -> Iterator[str]:
-    inside = sum(one.inside for one in held.times)
-    yield f"{inside} of {len(held.times)} measured times lie in the 95% interval predicted"
+    decided = [one for one in held.times if one.cell.then.decided]
+    inside = sum(one.inside for one in decided)
+    said = f"{inside} of {len(decided)} measured times lie in the interval predicted"
+    if open_ := len(held.times) - len(decided):
+        said += f"; {open_} more are undecided: nothing could contradict so wide an interval"
+    yield said
     known = [one for one in held.times if one.walk_now is not None and one.walk_there is not None]
     ends = sorted(known, key=lambda one: one.cell.before.leaves)
     yield from (_parts(one) for one in (ends[:1] + ends[-1:] if len(ends) > 1 else ends))
@@ -162,13 +184,13 @@ def _why(held: Check) -> Iterator[str]:
             f"these are not one host and kernel ({said}): the walk itself differs between them"
             " (functions inlined, puts, checks), and a model of one does not know the other's"
         )
-    else:
+    elif held.stated:
         yield (
-            "no stated fact of host or kernel differs; where nobody stated the kernel, the walk may"
-            " be another one all the same"
+            "no fact of host or kernel that is stated of both differs; where nobody stated the"
+            " kernel, the walk may be another one all the same"
         )
-    if held.not_matched:
-        yield f"{plural(held.not_matched, 'unmap')} of the traces have no twin there"
+    else:
+        yield ("nobody stated the host or kernel of both: they may be others, with another walk")
 
 
 def _parts(one: CheckedTime) -> str:
@@ -177,7 +199,7 @@ def _parts(one: CheckedTime) -> str:
     assert one.walk_there is not None
     off, walk = one.cell.then.value - one.measured.ns, one.walk_now - one.walk_there
     return (
-        f"of {name_of(one.cell)} the prediction is off by {_signed(off)}: the walk is"
+        f"of {name_with_leaves(one.cell)} the prediction is off by {_signed(off)}: the walk is"
         f" {_signed(walk)} here against there{_each(one, walk)}, the calls make the rest"
         f" ({_signed(off - walk)})"
     )
@@ -191,7 +213,7 @@ def _each(one: CheckedTime, walk: float) -> str:
         return ""
     return (
         f" ({walk / calls:+.1f} ns for each of {count(calls)} calls that only one of them makes:"
-        " what is around a call is in the walk, as is what tracing it cost beyond the estimate)"
+        " what is around a call is in the walk, and what tracing it cost beyond the estimate)"
     )
 
 

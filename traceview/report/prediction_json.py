@@ -50,7 +50,8 @@ def prediction_json(
         ],
         "why_not_fitted": found.fitted if fitted is None else None,
         "misfit": None if fitted is None else {"relative": fitted.now.misfit,
-                                               "trusted_factor": fitted.trust},
+                                               "trusted_factor": fitted.trust,
+                                               "widening": fitted.widening},
         "cells": [_cell(cell) for cell in found.cells],
         "sizes": [_size(one) for one in found.sizes],
         "held_out": [
@@ -157,4 +158,8 @@ def _against(held: Check) -> dict[str, Any]:
         for one in held.times
     ]
     facts = [{"fact": name, "here": here, "there": there} for name, here, there in held.facts]
-    return {"against_counts": counts, "against_times": times, "against_facts": facts}
+    return {
+        "against_counts": counts, "against_times": times, "against_facts": facts,
+        "against_unmaps": {"compared": held.unmaps, "not_matched": held.not_matched,
+                           "why_no_times": held.no_times},
+    }  # fmt: skip

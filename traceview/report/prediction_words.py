@@ -10,7 +10,7 @@ from traceview.report.caveats import ORIGINS
 from traceview.report.wording import UNKNOWN, clean, count, duration, plural
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from traceview.queries.prediction import Cell, Prediction
     from traceview.queries.strategy_counts import Counts
@@ -33,9 +33,10 @@ ASSUMPTIONS: Final = {
     "range": "a range call holds the frame of a call for a leaf (DSBs, vmalle1is, context): it"
     " takes that much at least, and one more for each of its range operations at most",
     "around": "the walk stays as it is, but for the work around the calls that go or come: nothing"
-    " to 5% of a call",
+    " to 6% of a call (of executed instructions; of the time it is less where a DSB is slow)",
     "tracing": "what tracing cost the unmap: between the most and the least that is possible",
-    "row": "many calls in a row take as long each as the few that were measured, or a third of it",
+    "row": "many calls in a row take as long each as the few that were measured, or a third of it"
+    " (seen in an emulator; no hardware says how much)",
 }
 MODEL: Final = (
     "a prediction is no measurement: it says what this model makes of these traces; two kernels, or"
@@ -46,6 +47,8 @@ AS_IF: Final = (
     " TLBIRANGE, which does not exist: no cache maintenance, and whatever else would differ is left"
     " out"
 )
+# A day: no unmap of 1 GiB takes it.
+OPEN_NS: Final = 86400e9
 TRACED: Final = (
     "the times hold what tracing cost, and so does the prediction: it is of unmaps traced like"
     " these; give captures of the unmap alone (--calibration)"
@@ -53,8 +56,8 @@ TRACED: Final = (
 
 
 def span(low: float, high: float) -> str:
-    """An interval of ns."""
-    return f"{ns(low)} .. {ns(high)}"
+    """An interval of ns; a high end beyond all sense is none."""
+    return f"{ns(low)} .. {ns(high) if high < OPEN_NS else 'open'}"
 
 
 def ns(value: float) -> str:
@@ -86,15 +89,26 @@ def name_of(cell: Cell) -> str:
     )
 
 
-def largest(found: Prediction) -> Cell:
+def name_with_leaves(cell: Cell) -> str:
+    """The same, with how many leaves: of one name there may be several."""
+    return f"{name_of(cell)} with {leaves_of(cell)}"
+
+
+def leaves_of(cell: Cell) -> str:
+    """How many leaves."""
+    number = cell.before.leaves
+    return f"{count(number)} {'leaf' if number == 1 else 'leaves'}"
+
+
+def largest(cells: Sequence[Cell]) -> Cell:
     """The cell that a headline speaks of: the one with the most leaves."""
-    return max(found.cells, key=lambda cell: (cell.before.leaves, cell.location.unmaps))
+    return max(cells, key=lambda cell: (cell.before.leaves, cell.location.unmaps))
 
 
 def headline(found: Prediction) -> Iterator[str]:
     """What was asked, and the answer for the largest unmaps."""
-    cell = largest(found)
-    leaves = plural(cell.before.leaves, "leaf").replace("leafs", "leaves")
+    cell = largest(found.cells)
+    leaves = leaves_of(cell)
     if found.wish.cpus is not None:
         yield f"On {found.wish.cpus} CPUs, {leaves}: {_then(cell)}."
     elif found.to == found.strategy:
@@ -104,7 +118,10 @@ def headline(found: Prediction) -> Iterator[str]:
             f"{_no_number(cell)}."
         )
     else:
-        yield f"With {SHORT[found.to]} unmaps of {leaves} would go from {_change(cell)}."
+        yield (
+            f"On this host and kernel, with {SHORT[found.to]}, unmaps of {leaves} would go from"
+            f" {_change(cell)}."
+        )
 
 
 def _then(cell: Cell) -> str:
@@ -130,13 +147,13 @@ def _change(cell: Cell) -> str:
     low, high = (times(one) for one in ratio[1:])
     if not cell.then.usable:
         return (
-            f"{now} to between {span(cell.then.low, cell.then.high)} ({low} .. {high}; 95% with all"
-            f" that is assumed){_no_number(cell)}"
+            f"{now} to between {span(cell.then.low, cell.then.high)} ({low} .. {high},"
+            f" with all that is assumed){_no_number(cell)}"
         )
     sure = ratio[1] > 1 or ratio[2] < 1
     open_ = "" if sure else "; whether that is faster is open"
     return (
-        f"{now} to {ns(cell.then.value)}, {times(ratio[0])} as fast (95% interval with all that is"
+        f"{now} to {ns(cell.then.value)}, {times(ratio[0])} as fast (interval with all that is"
         f" assumed: {span(cell.then.low, cell.then.high)}, {low} .. {high}{open_})"
     )
 
@@ -189,6 +206,11 @@ def _too_wide(found: Prediction) -> str:
 
 def _whether_it_defers(found: Prediction) -> Iterator[tuple[str, bool]]:
     host = found.host
+    if found.wish.tables == "deferred" and not host.may_defer_tables:
+        yield (
+            f"--tables deferred: kernels 6.6 to 6.8 do that; this one is {clean(host.kernel)}",
+            True,
+        )
     if host.as_if:
         yield AS_IF, True
         return
