@@ -13,11 +13,13 @@
 #   --label TEXT, --run TEXT, --order NUMBER     docs/sidecar.md
 #   --buffer-kb N      of each CPU's buffer
 #   --top-level        record in tracefs' top level, not in buffers of its own
+#   --no-hypervisor    not what EL2 records of itself; without it that is recorded where it is (nVHE and
+#                      pKVM hosts, 7.1 and later)
 #   --operand +OFFSET,REGISTER,INSTRUCTION       preset args: a probe within the range flush
 #   --unmap-defer Y|N  of VMs created meanwhile: the switch of a patched kernel (docs/how-to.md)
 #
 # Runs in any POSIX sh, busybox's too. Needs root, tracefs, and awk, cat, cut, date, dd, dmesg, grep,
-# kill, mkdir, rm, rmdir, sed, sleep, sort, tar, tr, uname. Then: traceview analyze NAME.tar
+# kill, mkdir, rm, rmdir, sed, sleep, sort, tail, tar, tr, uname, wc. Then: traceview analyze NAME.tar
 # Exit status: 0 recorded; 1 recorded, with losses, or the command failed; 2 not recorded.
 
 set -u
@@ -51,16 +53,11 @@ is_in() { case " $2 " in *" $1 "*) return 0 ;; esac; return 1; }
 is_number() { case $1 in '' | *[!0-9]* | ??????????*) return 1 ;; esac; return 0; }
 is_positive() { is_number "$1" && [ "$1" -gt 0 ]; }
 
-# Into $value: the value of a setting, which is the first line of its file
-value_of() {
-	value=
-	[ -r "$1" ] && IFS= read -r value 2> /dev/null < "$1"
-	case $1 in
-	*buffer_size_kb) case $value in *expanded:*) value=${value#*expanded: } value=${value%%[!0-9]*} ;; esac ;;
-	*trace_clock) case $value in *\[*) value=${value#*\[} value=${value%%\]*} ;; esac ;;
-	esac
-	return 0
-}
+# `read` of the shell is used only where no signal was caught before: after one, that of busybox 1.38
+# never returns.
+
+# Into $value: the first line of a file
+value_of() { value=$(sed 1q "$1" 2> /dev/null) || value=''; }
 
 # The elements of a list; `#### all functions enabled ####` and `no pid` are none
 elements_of() {
@@ -171,6 +168,15 @@ END
 	[ -n "$names" ]
 }
 
+# Into $why: for what reason a function that is there is never called on this host
+why_elsewhere() {
+	case $mode in
+	nvhe | protected) if is_in "$1" "$AT_EL2"; then why=$WHY_AT_EL2 && return 0; fi ;;
+	esac
+	if [ -n "$tables_at_el2" ] && is_in "$1" "$OF_TABLES"; then why=$WHY_OF_TABLES && return 0; fi
+	return 1
+}
+
 drop() { dropped="$dropped  $1: $2$NEWLINE"; }
 # Whether this kernel is between two releases, 0: no bound
 fits() {
@@ -182,11 +188,13 @@ fits() {
 # function NAME: the preset wants its durations
 function_wanted() {
 	if is_in "$1" "$PROTECTED_ONLY" && [ "$mode" != protected ]; then return; fi
-	if names_of "$1"; then
-		graph="$graph $names" kept="$kept $1" timed="$timed $1"
-	else
+	if ! names_of "$1"; then
 		why_missing "$1"
 		drop "$1" "$why"
+	elif why_elsewhere "$1"; then
+		drop "$1" "$why"
+	else
+		graph="$graph $names" kept="$kept $1" timed="$timed $1"
 	fi
 }
 
@@ -196,6 +204,10 @@ probe_wanted() {
 	if is_in "$1" "$probed"; then return; fi
 	if ! names_of "$2"; then
 		why_missing "$2"
+		drop_probe "$1" "$2" "$why"
+		return
+	fi
+	if why_elsewhere "$2"; then
 		drop_probe "$1" "$2" "$why"
 		return
 	fi
@@ -235,6 +247,8 @@ make_plan() {
 	"wanted_$preset"
 	value_of "$T/available_filter_functions" && has_functions=$value
 	resolved=$(kernel_names "$wanted" "$FLUSH_RANGE")
+	tables_at_el2=
+	if [ "$mode" = protected ] && names_of "$PKVM_UNMAP"; then tables_at_el2=yes; fi
 	"plan_$preset"
 	for operand in $operand_list; do operand_wanted "$operand"; done
 	while read -r event rest; do
@@ -244,9 +258,13 @@ $unfit
 END
 	dropped=$dropped$no_events
 	choose_place
+	hypervisor=$hypervisor_stated
+	case $hypervisor$mode in nvhe | protected) if [ -e "$T/$REMOTE" ]; then hypervisor=yes; fi ;; esac
+	if [ "$hypervisor" = no ]; then hypervisor=; fi
 	choose_buffers
 	clock=mono
 	if [ -r "$T/trace_clock" ] && ! grep -q 'mono' "$T/trace_clock"; then clock=local; fi
+	if [ -n "$hypervisor" ]; then clock=boot; fi
 }
 
 is_kept() { is_in "$1" "$kept"; }
@@ -271,8 +289,9 @@ choose_buffers() {
 	if [ "$cpus" -gt 0 ]; then of=$cpus; else of=1; fi
 	if [ -n "$buffer_stated" ]; then
 		buffer_kb=$buffer_stated
+		if [ -n "$hypervisor" ]; then of=$((of * 2)); fi
 		if [ -n "$available_kb" ] && [ $((buffer_kb * of)) -gt $((available_kb * MOST_PERCENT / 100)) ]; then
-			fail "buffers of $buffer_kb KiB on $of CPUs are more than half of the available memory: at most" \
+			fail "buffers of $buffer_kb KiB on $cpus CPUs are more than half of the available memory: at most" \
 				"--buffer-kb $((available_kb * MOST_PERCENT / 100 / of))"
 		fi
 	elif [ -z "$available_kb" ]; then
@@ -286,6 +305,8 @@ choose_buffers() {
 			if [ "$buffer_kb" -lt "$LEAST_KB" ]; then buffer_kb=$LEAST_KB; fi
 		fi
 	fi
+	hypervisor_kb=$buffer_kb
+	if [ -z "$buffer_stated" ] && [ "$buffer_kb" -gt "$HYPERVISOR_KB" ]; then hypervisor_kb=$HYPERVISOR_KB; fi
 }
 
 # The functions of which durations are recorded and mean something: outside VHE mode those of
@@ -304,6 +325,7 @@ say_plan() {
 	for name in $events; do say "  event $name"; done
 	if [ -n "$operands" ]; then say "  the offsets of operands are taken as given: nobody notices a wrong one"; fi
 	say "  in $place; $buffer_kb KiB on each CPU$why_size; clock $clock"
+	if [ -n "$hypervisor" ]; then say "  in $REMOTE: $hypervisor_kb KiB of its own on each CPU"; fi
 	if [ -n "$dropped" ]; then
 		say "not recorded:"
 		printf '%s' "$dropped" >&2
@@ -325,9 +347,14 @@ refuse() {
 	if [ -n "$kprobes" ] && [ ! -e "$T/kprobe_events" ]; then fail "this kernel has no kprobe_events (CONFIG_KPROBE_EVENTS)"; fi
 	[ -n "$graph$kprobes" ] || fail "none of the functions of preset $preset can be traced here"
 	if [ -z "$instance" ] && [ -n "$(busy)" ]; then fail "the top level of tracefs is in use: $(busy | tr '\n' ' ')"; fi
+	if [ -n "$hypervisor" ]; then
+		[ -e "$T/$REMOTE" ] || fail "this kernel has no $REMOTE: 7.1 and later have, without VHE and with CONFIG_NVHE_EL2_TRACING"
+		value_of "$T/$REMOTE/tracing_on"
+		if [ "$value" = 1 ] || is_loaded; then fail "$REMOTE is in use by somebody else: end that, or --no-hypervisor"; fi
+	fi
 	if [ -n "$unmap_defer" ] && [ ! -e "$SWITCH" ]; then fail "no $SWITCH: the kernel lacks the patch (docs/how-to.md)"; fi
-	first_address=$(sed -n '1s/ .*//p' "$ROOT/proc/kallsyms" 2> /dev/null)
-	case $first_address in
+	value_of "$ROOT/proc/kallsyms"
+	case ${value%% *} in
 	*[!0]*) ;;
 	*) fail "/proc/kallsyms shows no addresses: echo 1 > /proc/sys/kernel/kptr_restrict" ;;
 	esac
@@ -335,28 +362,35 @@ refuse() {
 
 # --- the state of tracefs: saved, and put back ----------------------------------------------------
 
-settings_names() {
-	for name in $VALUES current_tracer tracing_on; do
-		if [ -e "$T/$name" ]; then echo "$name"; fi
-	done
-	value_of "$T/buffer_size_kb"
-	if [ "$value" != X ]; then
-		echo buffer_size_kb
-	else
-		for folder in "$T"/per_cpu/cpu*; do echo "per_cpu/${folder##*/}/buffer_size_kb"; done
-	fi
-	for file in "$T"/options/*; do echo "options/${file##*/}"; done
+# NAME VALUE of every setting, as traceview/record/settings.py reads them
+settings_now() {
+	(
+		cd "$T" || exit 1
+		sizes=buffer_size_kb
+		value_of buffer_size_kb
+		if [ "$value" = X ]; then sizes='per_cpu/cpu*/buffer_size_kb'; fi
+		remote=
+		if [ -n "$hypervisor" ]; then remote="$REMOTE/tracing_on $REMOTE/buffer_size_kb $REMOTE/events/hypervisor/*/enable"; fi
+		# shellcheck disable=SC2086 # names, and patterns of names
+		for name in $VALUES current_tracer tracing_on $sizes options/* $remote; do
+			if [ -e "$name" ]; then printf '%s\n' "$name"; fi
+		done | {
+			names=$(cat)
+			# shellcheck disable=SC2086 # names without blanks
+			awk 'FNR == 1 {
+				value = $0
+				if (FILENAME ~ /buffer_size_kb$/ && match(value, /expanded: [0-9]+/)) value = substr(value, RSTART + 10, RLENGTH - 10)
+				if (FILENAME ~ /^remotes.*buffer_size_kb$/) sub(/ .*/, "", value) # 7 (unloaded)
+				if (FILENAME == "trace_clock" && match(value, /\[[^]]*\]/)) value = substr(value, RSTART + 1, RLENGTH - 2)
+				print FILENAME, value
+			}' $names
+		}
+	)
 }
 
 # What is now goes to the folder $1
 snapshot() {
-	mkdir -p "$1/values/options" "$1/lists" || return 1
-	for folder in "$T"/per_cpu/cpu*; do mkdir -p "$1/values/per_cpu/${folder##*/}" || return 1; done
-	settings_names > "$1/names" || return 1
-	while read -r name; do
-		value_of "$T/$name"
-		printf '%s\n' "$value" > "$1/values/$name" || return 1
-	done < "$1/names"
+	mkdir -p "$1/lists" && settings_now > "$1/settings" || return 1
 	for name in $LISTS; do
 		if [ -e "$T/$name" ]; then elements_of "$T/$name" > "$1/lists/$name" || return 1; fi
 	done
@@ -422,50 +456,55 @@ remove_instance() {
 }
 
 put_back_settings() {
-	changed=
-	while read -r name; do
-		value_of "$T/$name"
-		IFS= read -r was < "$SAVED/values/$name"
-		if [ "$value" != "$was" ]; then changed="$changed $name"; fi
-	done < "$SAVED/names"
+	if grep -q "^$REMOTE/" "$SAVED/settings"; then hypervisor=yes; fi
+	settings_now > "$SAVED/now"
+	changed=$(awk 'NR == FNR { now[$1] = $0; next } $1 in now && now[$1] != $0 { print $1 }' "$SAVED/now" "$SAVED/settings")
 	changed_lists=
 	for name in $LISTS; do
 		if [ -e "$SAVED/lists/$name" ] && [ "$(elements_of "$T/$name")" != "$(cat "$SAVED/lists/$name")" ]; then
 			changed_lists="$changed_lists $name"
 		fi
 	done
+	# What nobody has read would keep the buffers of EL2, and their size.
+	case $changed in *"$REMOTE"*) put "$T/$REMOTE/tracing_on" 0 && put "$T/$REMOTE/trace" '' ;; esac
 	# Nothing is recorded, and no tracer holds what is changed, until all is as it was.
 	if [ -n "$changed$changed_lists" ]; then put "$T/tracing_on" 0; fi
+	changed=$(printf '%s' "$changed" | tr '\n' ' ')
 	if [ -n "$changed_lists" ] || is_in current_tracer "$changed"; then put "$T/current_tracer" nop; fi
 	put_back_events
 	for name in $changed_lists; do
 		: > "$T/$name"
-		while read -r element; do add "$T/$name" "$element" || refused="$refused $name"; done < "$SAVED/lists/$name"
+		elements=$(cat "$SAVED/lists/$name")
+		for element in $elements; do add "$T/$name" "$element" || refused="$refused $name"; done
 	done
-	for name in $changed current_tracer tracing_on; do
-		if [ ! -e "$SAVED/values/$name" ]; then continue; fi
-		value_of "$T/$name"
-		IFS= read -r was < "$SAVED/values/$name"
-		if [ "$value" != "$was" ] && { [ "$name" != tracing_on ] || ! is_in tracing_on "$refused"; }; then
-			put "$T/$name" "$was" || refused="$refused $name"
-		fi
+	for name in $changed; do
+		case $name in current_tracer | tracing_on) ;; *) put_back_value "$name" ;; esac
 	done
+	for name in current_tracer tracing_on; do put_back_value "$name"; done
+}
+
+put_back_value() {
+	was=$(awk -v name="$1" '$1 == name { sub(/^[^ ]* /, ""); print }' "$SAVED/settings")
+	if [ -n "$was" ]; then put "$T/$1" "$was" || refused="$refused $1"; fi
 }
 
 # Events that are on and were not go off; probes that are gone come back, then events that were on
 put_back_events() {
-	while read -r name; do
-		if [ -n "$name" ] && ! grep -qxF "$name" "$SAVED/set_event"; then add "$T/set_event" "!$name" || refused="$refused $name"; fi
-	done << END
-$(cat "$T/set_event")
-END
-	while read -r line; do
-		case $line in *":$GROUP/"*) continue ;; esac
+	enabled=$(cat "$T/set_event") was=$(cat "$SAVED/set_event")
+	for name in $enabled; do
+		if ! grep -qxF "$name" "$SAVED/set_event"; then add "$T/set_event" "!$name" || refused="$refused $name"; fi
+	done
+	lines=$(grep -v ":$GROUP/" "$SAVED/kprobe_events")
+	set -f
+	IFS=$NEWLINE
+	for line in $lines; do
 		if ! grep -qxF "$line" "$T/kprobe_events"; then add "$T/kprobe_events" "$line" || refused="$refused ${line%% *}"; fi
-	done < "$SAVED/kprobe_events"
-	while read -r name; do
+	done
+	unset IFS
+	set +f
+	for name in $was; do
 		if ! grep -qxF "$name" "$T/set_event"; then add "$T/set_event" "$name" || refused="$refused $name"; fi
-	done < "$SAVED/set_event"
+	done
 }
 
 remove_kprobes() {
@@ -478,6 +517,9 @@ remove_kprobes() {
 # --- recording ------------------------------------------------------------------------------------
 
 must_put() { put "$1" "$2" || fail "the kernel refuses '$2' in $1"; }
+# Whether the hypervisor's buffers are there: somebody reads them, or has not read all
+is_loaded() { case $(cat "$T/$REMOTE/buffer_size_kb") in *"(loaded)"*) return 0 ;; esac; return 1; }
+
 must_add() { add "$1" "$2" || fail "the kernel refuses '$2' in $1"; }
 
 set_up() {
@@ -515,14 +557,15 @@ set_up() {
 }
 
 define_kprobes() {
-	while read -r line; do
-		if [ -z "$line" ]; then continue; fi
+	set -f
+	IFS=$NEWLINE
+	for line in $kprobes; do
 		must_add "$T/kprobe_events" "$line"
 		name=${line#*:"$GROUP"/}
 		must_put "$B/events/$GROUP/${name%% *}/enable" 1
-	done << END
-$kprobes
-END
+	done
+	unset IFS
+	set +f
 }
 
 set_graph() {
@@ -534,7 +577,15 @@ set_graph() {
 	must_put "$B/current_tracer" function_graph
 }
 
-# Into $entries, $bytes, $lost: of the ring $1, which is a folder per_cpu/cpuN
+# "ENTRIES BYTES LOST" of the ring $1, which is a folder per_cpu/cpuN
+ring_stats() {
+	awk -F ': *' '
+	$1 == "entries" { entries = $2 } $1 == "bytes" { bytes = $2 }
+	$1 == "overrun" || $1 == "commit overrun" || $1 == "dropped events" { lost += $2 }
+	END { print entries + 0, bytes + 0, lost + 0 }' "$1/stats"
+}
+
+# The same into $entries, $bytes, $lost by the shell alone, which starts no process
 read_stats() {
 	entries=0 bytes=0 lost=0
 	while IFS=: read -r key number; do
@@ -547,6 +598,54 @@ read_stats() {
 	done < "$1/stats"
 }
 
+# A child reads the hypervisor's events: reading blocks
+read_hypervisor() {
+	cat < "$T/$REMOTE/trace_pipe" >> "$dump/$REMOTE/trace_pipe" &
+	reader=$!
+}
+
+# EL2 records from before the host does
+start_hypervisor() {
+	if [ -z "$hypervisor" ]; then return; fi
+	must_put "$T/$REMOTE/buffer_size_kb" "$hypervisor_kb"
+	for name in $REMOTE_EVENTS; do must_put "$T/$REMOTE/events/hypervisor/$name/enable" 1; done
+	if ! mkdir -p "$dump/$REMOTE" || ! : > "$dump/$REMOTE/trace_pipe"; then fail "$dump cannot be written"; fi
+	read_hypervisor
+	must_put "$T/$REMOTE/tracing_on" 1
+}
+
+# ... until after the host; what is left is read until the kernel gives the empty buffers up
+stop_hypervisor() {
+	if [ -z "$reader" ]; then return; fi
+	put "$T/$REMOTE/tracing_on" 0
+	for round in 1 2 3 4 5; do
+		size='' quiet=0
+		while [ "$quiet" -lt 3 ]; do
+			sleep 1
+			now=$(wc -c < "$dump/$REMOTE/trace_pipe")
+			# Behind its name; S: it waits for more, Z: it has ended
+			case $(sed 's/.*) \(.\).*/\1/' "/proc/$reader/stat" 2> /dev/null) in
+			S | Z | '') if [ "$now" = "$size" ]; then quiet=$((quiet + 1)); else quiet=0; fi ;;
+			*) quiet=0 ;;
+			esac
+			size=$now
+		done
+		end_reader
+		if ! is_loaded; then return; fi
+		if [ "$round" -lt 5 ]; then read_hypervisor; fi
+	done
+	say "$ME: somebody else has read from $T/$REMOTE/trace_pipe: whether events are missing is not known"
+	unknown_loss=yes
+}
+
+end_reader() {
+	if [ -n "$reader" ]; then
+		kill "$reader" 2> /dev/null
+		wait "$reader"
+	fi 2> /dev/null
+	reader=''
+}
+
 # As many pages of a ring as are full for certain, so that nobody waits: a page holds less than its
 # size, and `bytes` is what they hold
 drain() {
@@ -556,6 +655,7 @@ drain() {
 # While recording: what fills a quarter of its ring is written out, losses are told once. Waiting for
 # a ring would make each event wake somebody.
 watch() {
+	trap - EXIT TERM HUP
 	told=
 	while [ ! -e "$dump/stop" ] && kill -0 $$ 2> /dev/null; do
 		for ring in "$B"/per_cpu/cpu*; do
@@ -567,23 +667,28 @@ watch() {
 			pages=$((bytes / page_bytes - 1))
 			if [ $((bytes / 256)) -ge "$buffer_kb" ] && [ "$pages" -gt 0 ]; then drain "$ring" "$pages"; fi
 		done
+		if [ -n "$hypervisor" ] && ! is_in hypervisor "$told" && tail -c 65536 "$dump/$REMOTE/trace_pipe" | grep -q '\[LOST '; then
+			told="$told hypervisor"
+			say "$ME: the hypervisor loses events: record again with a larger --buffer-kb"
+		fi
 		sleep 1
 	done
+	# Of a recorder that was killed
+	if [ ! -e "$dump/stop" ] && [ -n "$reader" ]; then kill "$reader"; fi
 }
 
 # After recording: all that is left
 drain_all() {
 	for ring in "$B"/per_cpu/cpu*; do
-		left=
-		read_stats "$ring"
-		while [ "$entries" -gt 0 ] && [ "$entries" != "$left" ]; do
-			left=$entries pages=$((bytes / page_bytes))
+		left=none
+		while stats=$(ring_stats "$ring") && entries=${stats%% *} && [ "$entries" -gt 0 ] && [ "$entries" != "$left" ]; do
+			bytes=${stats#* }
+			left=$entries pages=$((${bytes%% *} / page_bytes))
 			if [ "$pages" -lt 1 ]; then pages=1; fi
 			drain "$ring" "$pages"
-			read_stats "$ring"
 		done
 		cat "$ring/stats" > "$dump/per_cpu/${ring##*/}/stats"
-		total_lost=$((total_lost + lost))
+		total_lost=$((total_lost + ${stats##* }))
 	done
 }
 
@@ -612,11 +717,13 @@ record() {
 		fi
 	done
 	recorded_at=$(date -u +%Y-%m-%dT%H:%M:%SZ)
-	must_put "$B/tracing_on" 1
+	status=0
+	exec 3<&0
+	if [ -n "$stop" ]; then return; fi
+	start_hypervisor
 	watch &
 	watcher=$!
-	exec 3<&0
-	child='' status=0
+	must_put "$B/tracing_on" 1
 	if [ $# -gt 0 ]; then
 		say "$ME: records while it runs: $*"
 		run_command "$@"
@@ -634,26 +741,39 @@ record() {
 		else
 			wait "$child"
 			status=$?
-			kill -0 "$child" 2> /dev/null || break
+			if ! kill -0 "$child" 2> /dev/null; then
+				if [ -z "$stop" ]; then child=''; fi
+				break
+			fi
 		fi
 	done
 	put "$B/tracing_on" 0
 	end_children
+	stop_hypervisor
+}
+
+# Wait for a process of ours, but not for ever. No helper is started that would have to be killed: a
+# shell that is killed just after its fork may still act on the traps of this one.
+end_of() {
+	seconds=0
+	while kill -0 "$1" 2> /dev/null; do
+		if [ "$seconds" = 30 ]; then kill -KILL "$1" 2> /dev/null; fi
+		sleep 1
+		seconds=$((seconds + 1))
+	done
 }
 
 end_children() {
-	if [ -n "$child" ] && kill -TERM "$child" 2> /dev/null; then
+	if [ -n "$child" ]; then
 		if [ -z "$duration" ]; then say "$ME: the recording ends before its command, which is ended"; fi
-		{ sleep 5 && kill -KILL "$child"; } 2> /dev/null &
-		killer=$!
-		while kill -0 "$child" 2> /dev/null; do wait "$child"; done
-		kill "$killer" 2> /dev/null
+		kill -TERM "$child" 2> /dev/null
+		end_of "$child"
 		status=0
 	fi
 	child=''
 	if [ -n "$watcher" ]; then
 		: > "$dump/stop"
-		wait "$watcher"
+		end_of "$watcher"
 		rm -f "$dump/stop"
 	fi
 	watcher=''
@@ -664,6 +784,9 @@ end_children() {
 write_dump() {
 	total_lost=0 missed=0
 	drain_all
+	if [ -n "$hypervisor" ]; then
+		total_lost=$((total_lost + $(awk '/^CPU:[0-9]+ \[LOST / { lost += $3 } END { print lost + 0 }' "$dump/$REMOTE/trace_pipe")))
+	fi
 	for name in trace_clock current_tracer buffer_size_kb trace_options; do
 		if [ -e "$B/$name" ]; then cat "$B/$name" > "$dump/$name"; fi
 	done
@@ -764,12 +887,19 @@ write_all() {
 
 # --- options, and every way out -------------------------------------------------------------------
 
+# A signal that comes just before `wait` would not end it: the end of the command does
+caught() {
+	stop=$1
+	if [ -n "$child" ]; then kill -TERM "$child" 2> /dev/null; fi
+}
+
 leave() {
 	status_now=$?
 	trap '' INT TERM HUP
 	if [ -n "$has_state" ]; then
 		if [ -n "${B:-}" ] && [ -d "$B" ]; then put "$B/tracing_on" 0; fi
 		end_children
+		end_reader
 		put_back
 	fi
 	trap - EXIT
@@ -782,6 +912,8 @@ parse() {
 		--dry-run) only_plan=yes ;;
 		--restore) only_restore=yes ;;
 		--top-level) top_level=yes ;;
+		--hypervisor) hypervisor_stated=yes ;;
+		--no-hypervisor) hypervisor_stated=no ;;
 		--) break ;;
 		-h | --help) usage ;;
 		--preset | -o | --output | --origin | --label | --run | --order | --buffer-kb | --duration | --operand | --unmap-defer)
@@ -821,6 +953,7 @@ option() {
 
 only_plan='' only_restore='' top_level='' preset=${PRESETS%% *} output=run1 origin='' label='' run='' order=''
 buffer_stated='' duration='' unmap_defer='' operand_list='' used=0 stop='' child='' watcher='' has_state=''
+hypervisor_stated='' hypervisor='' reader='' unknown_loss=''
 SWITCH=$ROOT/sys/module/kvm/parameters/unmap_defer
 parse "$@"
 shift "$used"
@@ -851,9 +984,9 @@ refuse
 if [ -e "$output" ] || [ -e "$output.tar" ]; then fail "$output or $output.tar is there already: give another name (-o)"; fi
 if [ -z "$origin" ]; then say "$ME: without --origin hardware (or emulated) the origin of the capture is unknown"; fi
 trap leave EXIT
-trap 'stop=2' INT
-trap 'stop=15' TERM
-trap 'stop=1' HUP
+trap 'caught 2' INT
+trap 'caught 15' TERM
+trap 'caught 1' HUP
 begin
 mkdir -p "$output/trace" || fail "$output cannot be made"
 output=$(cd "$output" && pwd) || exit 2
@@ -868,6 +1001,7 @@ if [ "$total_lost" -gt 0 ] || [ "$missed" -gt 0 ]; then
 	say "$ME: LOST: $total_lost events, $missed hits of kprobes; record again with a larger --buffer-kb"
 	exit 1
 fi
+if [ -n "$unknown_loss" ]; then exit 1; fi
 if [ -n "$stop" ] && [ -n "$duration$*" ]; then exit $((128 + stop)); fi
 if [ "$status" -ne 0 ]; then
 	say "$ME: the command ended with status $status"
