@@ -755,11 +755,11 @@ record() {
 # Wait for a process of ours, but not for ever. No helper is started that would have to be killed: a
 # shell that is killed just after its fork may still act on the traps of this one.
 end_of() {
-	seconds=0
+	looks=0
 	while kill -0 "$1" 2> /dev/null; do
-		if [ "$seconds" = 30 ]; then kill -KILL "$1" 2> /dev/null; fi
-		sleep 1
-		seconds=$((seconds + 1))
+		if [ "$looks" = 300 ]; then kill -KILL "$1" 2> /dev/null; fi
+		sleep 0.1 2> /dev/null || sleep 1
+		looks=$((looks + 1))
 	done
 }
 
