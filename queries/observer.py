@@ -26,7 +26,6 @@ from traceview.errors import QueryError
 from traceview.queries.calibration import PerCall, cost_per_call, strata
 from traceview.queries.calibration_refusal import TRACERS, too_little_in_common
 from traceview.queries.correction import CORRECTED, corrected
-from traceview.queries.groups import source_labels
 from traceview.queries.matching import known_to_differ, numbered
 from traceview.schema import TRACING_COSTS as COSTS
 from traceview.schema import conform, frame
@@ -57,14 +56,15 @@ def priced(analysis: Analysis, calibration: Analysis | None = None) -> Analysis:
     """*analysis* with `tracing_costs`, and the `probe_ns` of its unmaps.
 
     *calibration*: captures of the same workload on the same host that trace fewer calls, or more;
-    captures of *analysis* that do so serve as well, if they are of one label.
+    captures of *analysis* that do so serve as well, if they are of one label and run, or of one run
+    and nobody gave them a label.
 
     Raises QueryError when *calibration* is of another host or kernel, or has too little in common
     with *analysis*.
     """
     if calibration is not None:
         _refuse_other_hosts(analysis, calibration)
-    labels = dict(source_labels(analysis.sources).iter_rows())
+    labels = _labels(analysis.sources)
     kinds = analysis.unmaps.drop_nulls("evidence").select("source_id", "evidence").unique()
     rows: list[dict[str, Any]] = []
     for label in dict.fromkeys(labels.values()):
@@ -78,6 +78,19 @@ def priced(analysis: Analysis, calibration: Analysis | None = None) -> Analysis:
         raise QueryError(too_little_in_common(analysis, calibration))
     costs = _cost_table(rows)
     return _capped(replace(analysis, tracing_costs=costs, unmaps=_with_probe(analysis, costs)))
+
+
+def _labels(sources: pl.DataFrame) -> dict[int, tuple[str, str]]:
+    """Per source what it calibrates with: its label, else its run, else nothing but itself.
+
+    Captures without a label or a run may be of anything.
+    """
+    rows = sources.select("source_id", "label", "run", "path").iter_rows()
+    return {
+        source: ("label", label) if label is not None else ("run", run) if run is not None
+        else ("path", path)
+        for source, label, run, path in rows
+    }  # fmt: skip
 
 
 def _cost_table(rows: list[dict[str, Any]]) -> pl.DataFrame:

@@ -247,6 +247,19 @@ def test_captures_of_one_label_and_run_calibrate_each_other() -> None:
     assert "calibrated" in methods(joined(detailed, plain))
 
 
+def test_captures_of_one_run_that_nobody_labelled_calibrate_each_other() -> None:
+    assert "calibrated" in methods(joined(capture(3, run="r1"), capture(0, run="r1")))
+
+
+@pytest.mark.parametrize("runs", [("r1", "r2"), (None, None), ("r1", None)])
+def test_captures_that_nobody_labelled_of_no_common_run_do_not(
+    runs: tuple[str | None, str | None],
+) -> None:
+    one, other = (capture(calls, run=run, path=f"{calls}")
+                  for calls, run in zip((3, 0), runs, strict=True))  # fmt: skip
+    assert "calibrated" not in methods(joined(one, other))
+
+
 @pytest.mark.parametrize(
     "facts", [{"run": "r2", "label": "a"}, {"run": "r1", "label": "b"},
               {"run": "r1", "label": "a", "kernel": "6.1.176"}],
