@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import zstandard
 
-from tests.test_trace_dat import POINT, T, points
+from tests.test_trace_dat import T
 from tests.writers import tar
+from tests.writers.points import POINT, points
 from tests.writers.records import PRINT
 from tests.writers.ring_buffer import header_page
 from traceview.cli.app import run
