@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.test_trace_dat import KALLSYMS, POINT, T, points
+from tests.test_trace_dat import KALLSYMS, T
+from tests.writers.points import POINT, points
 from tests.writers.records import PRINT, TLBI_IPA
 from tests.writers.ring_buffer import Writer, data, header_page, page
 from traceview.cli.app import run

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.test_trace_dat import POINT, T, points, trace
+from tests.test_trace_dat import T, trace
 from tests.trace_dat_reading import Read, read
+from tests.writers.points import POINT, points
 from tests.writers.ring_buffer import Writer, data, page
 from tests.writers.trace_dat import BUFFER, Buffer, Trace
 from traceview.errors import ParseError, TruncatedError, UnsupportedError

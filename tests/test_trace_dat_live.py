@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.test_trace_dat import COMPRESSIONS, T, generate, points, trace
+from tests.test_trace_dat import COMPRESSIONS, T, generate, trace
 from tests.trace_dat_reading import read
 from tests.trace_dat_report import agrees
 from tests.truth import TRACES
+from tests.writers.points import points
 from tests.writers.trace_dat import Buffer
 from traceview.parsers.source import open_source
 

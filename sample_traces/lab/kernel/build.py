@@ -215,7 +215,18 @@ def compile_slot(folder: Folder) -> None:
     """slot.c, for the guest."""
     target = folder.workload.with_name("slot")
     target.parent.mkdir(parents=True, exist_ok=True)
-    run([f"{CROSS}gcc", "-O2", "-Wall", "-Wextra", "-static", "-o", str(target), str(HERE / "slot.c")])
+    run(
+        [
+            f"{CROSS}gcc",
+            "-O2",
+            "-Wall",
+            "-Wextra",
+            "-static",
+            "-o",
+            str(target),
+            str(HERE / "slot.c"),
+        ]
+    )
 
 
 def main(arguments: Sequence[str]) -> int:
