@@ -78,7 +78,8 @@ class Check:
     """`facts`: what differs between the hosts and kernels: name, here, there.
 
     `unmaps` there have a prediction, `not_matched` have none; `no_times`: why times cannot be
-    compared; `stated`: whether any fact is stated of both.
+    compared; `stated`: whether any fact is stated of both; `executed`: times are instructions, to
+    which nothing was added.
     """
 
     counts: tuple[CheckedCount, ...]
@@ -88,6 +89,7 @@ class Check:
     not_matched: int
     no_times: str | None
     stated: bool
+    executed: bool
 
     @property
     def counts_hold(self) -> bool:
@@ -119,7 +121,9 @@ def check(of: Prediction, truth: Analysis, calibration: Analysis | None = None) 
     ]
     counted = tuple(one for name in COUNTED if (one := _count(pairs, name)) is not None)
     stated = any(_known(of.analysis, name) and _known(truth, name) for name in FACTS)
-    return Check(counted, times, tuple(facts), len(pairs), not_matched, why, stated)
+    return Check(
+        counted, times, tuple(facts), len(pairs), not_matched, why, stated, there.basis == "insn"
+    )
 
 
 def _refuse_strategies(of: Prediction, there: Measured) -> None:

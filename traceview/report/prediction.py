@@ -50,7 +50,7 @@ WHAT_INTERVAL: Final = (
 TOO_WIDE: Final = f"half-width: above {percent(NARROW)} the value is too wide to be used"
 CALL_NAMES: Final = {
     "ipa": "invalidate call for a leaf or a table", "range": "range invalidate call",
-    "cmo": "cache maintenance of a leaf",
+    "cmo": "cache maintenance of a leaf of any level",
 }  # fmt: skip
 
 

@@ -114,8 +114,9 @@ def _against(held: Check) -> Iterator[Block]:
     )  # fmt: skip
     yield Table(
         columns, tuple(_time(one) for one in held.times), keys=2,
-        note="walk: all but invalidate calls and cache maintenance, as a capture of the unmap alone"
-        " has it, with the tracing of that one call; a prediction takes it over from here",
+        note="walk: all but invalidate calls and cache maintenance"
+        + ("" if held.executed else ", and what tracing the unmap's own call adds to it")
+        + "; a prediction takes it over from here",
     )  # fmt: skip
     yield Bullets(tuple(Paragraph(text) for text in _why(held)))
 
@@ -176,7 +177,7 @@ def _why(held: Check) -> Iterator[str]:
     yield said
     known = [one for one in held.times if one.walk_now is not None and one.walk_there is not None]
     ends = sorted(known, key=lambda one: one.cell.before.leaves)
-    yield from (_parts(one) for one in (ends[:1] + ends[-1:] if len(ends) > 1 else ends))
+    yield from (_parts(one, held) for one in (ends[:1] + ends[-1:] if len(ends) > 1 else ends))
     if held.facts:
         said = ", ".join(f"{name} {clean(here)} here, {clean(there)} there"
                          for name, here, there in held.facts)  # fmt: skip
@@ -193,27 +194,28 @@ def _why(held: Check) -> Iterator[str]:
         yield ("nobody stated the host or kernel of both: they may be others, with another walk")
 
 
-def _parts(one: CheckedTime) -> str:
+def _parts(one: CheckedTime, held: Check) -> str:
     """What the prediction of one cell is off by, and where that lies."""
     assert one.walk_now is not None
     assert one.walk_there is not None
     off, walk = one.cell.then.value - one.measured.ns, one.walk_now - one.walk_there
     return (
         f"of {name_with_leaves(one.cell)} the prediction is off by {_signed(off)}: the walk is"
-        f" {_signed(walk)} here against there{_each(one, walk)}, the calls make the rest"
+        f" {_signed(walk)} here against there{_each(one, walk, held)}, the calls make the rest"
         f" ({_signed(off - walk)})"
     )
 
 
-def _each(one: CheckedTime, walk: float) -> str:
+def _each(one: CheckedTime, walk: float, held: Check) -> str:
     """The walk holds what is around the calls, and what tracing them cost beyond the estimate."""
     before, after = one.cell.before, one.cell.after
     calls = abs(before.invalidate_leaf - after.invalidate_leaf)
     if calls < SOME:
         return ""
+    traced = "" if held.executed else ", and what tracing it cost beyond the estimate"
     return (
         f" ({walk / calls:+.1f} ns for each of {count(calls)} calls that only one of them makes:"
-        " what is around a call is in the walk, and what tracing it cost beyond the estimate)"
+        f" what is around a call is in the walk{traced})"
     )
 
 
