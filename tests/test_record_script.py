@@ -502,6 +502,7 @@ def test_a_kprobe_that_the_kernel_refuses_ends_the_recording_and_all_is_put_back
         pytest.skip("root may write everything, and chattr is not installed")
     tracefs = recorded_host(tmp_path)
     before = settings(tracefs)
+    written = (tracefs / "current_tracer").stat().st_mtime_ns
     (tracefs / "kprobe_events").unlink()
     (tracefs / "kprobe_events").mkdir()  # what cannot be written to
     done = ran(SHELLS["dash"], recorder, tmp_path, "--top-level", "--preset", "args", "--", "true")
@@ -512,6 +513,8 @@ def test_a_kprobe_that_the_kernel_refuses_ends_the_recording_and_all_is_put_back
     (tracefs / "kprobe_events").rmdir()
     write(tracefs / "kprobe_events", "")
     assert settings(tracefs) == before
+    # What nobody changed is not written: the kernel would give buffers their full size.
+    assert (tracefs / "current_tracer").stat().st_mtime_ns == written
     assert not (tmp_path / "run/traceview/recording.json").exists()
 
 

@@ -483,9 +483,11 @@ put_back_settings() {
 	for name in current_tracer tracing_on; do put_back_value "$name"; done
 }
 
+# What is as it was is not written: to write current_tracer makes buffers that were never used large
 put_back_value() {
 	was=$(awk -v name="$1" '$1 == name { sub(/^[^ ]* /, ""); print }' "$SAVED/settings")
-	if [ -n "$was" ]; then put "$T/$1" "$was" || refused="$refused $1"; fi
+	value_of "$T/$1"
+	if [ -n "$was" ] && [ "$value" != "$was" ]; then put "$T/$1" "$was" || refused="$refused $1"; fi
 }
 
 # Events that are on and were not go off; probes that are gone come back, then events that were on
