@@ -50,7 +50,7 @@ def machines(draw: st.DrawFn) -> Profile:
 
 
 @st.composite
-def steps(draw: st.DrawFn, profile: Profile) -> list[Step]:
+def steps(draw: st.DrawFn, profile: Profile, most_pages: int) -> list[Step]:
     """Steps whose memory is a few pages or blocks, mapped in any way, across tables or not."""
     granule = Granule(profile.whole("machine.page_size_bytes"), profile.whole("machine.ipa_bits"))
     page, block = granule.page_size_bytes, granule.size_bytes(2)
@@ -61,8 +61,8 @@ def steps(draw: st.DrawFn, profile: Profile) -> list[Step]:
         if action == "vcpu_init" and profile.switches["machine.fwb"]:
             action = "dontneed"
         unit = draw(st.sampled_from([page, page, page, block, largest]))
-        count = draw(st.integers(1, 60 if unit == page else 3))
-        stated: dict[str, Any] = {"chunk": unit * draw(st.integers(1, 40)),
+        count = draw(st.integers(1, most_pages if unit == page else 3))
+        stated: dict[str, Any] = {"chunk": unit * draw(st.integers(1, most_pages)),
                                   "every": draw(st.integers(1, 2))}  # fmt: skip
         if unit > page and draw(st.booleans()):  # a part of a block takes all of it
             stated["chunk"] = unit // 8 * draw(st.sampled_from([1, 3, 5]))
@@ -86,16 +86,17 @@ def steps(draw: st.DrawFn, profile: Profile) -> list[Step]:
 def simulations(draw: st.DrawFn, *, lossy: bool) -> Simulated:
     """A recording of a random machine."""
     profile = draw(machines())
-    preset = draw(st.sampled_from([*PRESETS, "split", "deep"]))
+    presets = ["split", "deep", "args"] if lossy else [*PRESETS, "split", "deep"]
+    preset = draw(st.sampled_from(presets))
     seen = preset != "args" and draw(st.booleans())
     buffer = None
     if lossy:
-        drain = draw(st.sampled_from([0, 20_000, None]))  # None: one that discards
-        kb = draw(st.sampled_from([8, 16, 40]))
+        drain = draw(st.sampled_from([20_000, 100_000, 0, None]))  # None: one that discards
+        kb = draw(st.sampled_from([4, 16]))
         buffer = Buffer(kb, overwrite=drain is not None, drain_kb_s=drain or 0)
     try:
         return recording(
-            profile, draw(steps(profile)), preset, buffer=buffer,
+            profile, draw(steps(profile, 200 if lossy else 60)), preset, buffer=buffer,
             tracer=draw(st.sampled_from([None, "kprobe"])),
             functions=INTERRUPT if seen else (), vms=draw(st.integers(1, 3)),
             strategy=draw(st.sampled_from(["auto", "auto", "per_pte"])),

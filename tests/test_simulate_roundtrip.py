@@ -16,6 +16,7 @@ from traceview.cli.simulating import FORMATS, Target, write_simulated
 from traceview.queries import analyze
 from traceview.simulate.call_trees import FLUSH, PUT, UNMAP, WALKER
 from traceview.simulate.profile import read_profile
+from traceview.simulate.ring import Buffer
 from traceview.simulate.simulator import Truth
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ COUNTS = (
 PARTS = (
     "invalidate_leaf", "invalidate_table", "invalidate_range", "cmo", "table_put", "irq",
 )  # fmt: skip
+STATUSES = ("complete", "contaminated", "censored", "unseen")
 PROFILES = ("emulated-6.1-max", "emulated-6.12-neoverse-n1", "n1-like", "n1-like-nvhe",
             "posted-like", "64k-pages", "16k-pages-lpa2")  # fmt: skip
 
@@ -143,6 +145,26 @@ def test_with_loss_only_what_is_whole_is_complete(kind: str, folder: Path) -> No
         assert analysis.unmaps.height <= len(true) + partly
 
     check()
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_a_reader_that_is_too_slow_leaves_unmaps_of_every_status(kind: str, folder: Path) -> None:
+    asked = [step(size="512k", repetitions=20), step(id="b", size="16k", repetitions=100)]
+    made = recording("n1-like", asked, "split", vms=2, buffer=Buffer(64, drain_kb_s=40_000))
+    unmaps = analysed(made, folder, kind).unmaps
+
+    def placed(frame: pl.DataFrame, status: str) -> set[tuple[int, int]]:
+        of = frame.filter(pl.col("status") == status)
+        return {(one["tid"], began_at(made, kind, one)) for one in of.iter_rows(named=True)}
+
+    true = {name: placed(made.truth, name) for name in STATUSES}
+    assert all(len(of) >= 5 for of in true.values())
+    assert placed(unmaps, "complete") == true["complete"]
+    # An exit has the time of its entry: where that alone was lost, the duration is known.
+    found = placed(unmaps, "contaminated")
+    assert true["contaminated"] <= found
+    assert len(found - true["contaminated"]) <= len(true["censored"])
+    assert set(unmaps["status"].unique()) == {"complete", "contaminated", "censored"}
 
 
 @pytest.mark.parametrize("kind", FORMATS)
