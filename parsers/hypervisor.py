@@ -3,7 +3,8 @@
 The hypervisor (nVHE and pKVM, Linux 7.1) writes its own buffers, tracefs remotes/hypervisor, in
 whole microseconds of the boot clock, and names no task. One entry and its exit lie in a gap between
 two events of the host on that CPU (hypervisor_gaps.py), and belong to the task that ran there: that
-of the event before, or the next one where that is a switch. Each is put at the middle of the times
+of the event before, or the next one where that is a switch, and nobody's once that task was seen
+on another CPU. Each is put at the middle of the times
 that are possible for it. A leaf line of function_graph text is one event: around stays it becomes
 two, an entry and an exit.
 
@@ -28,6 +29,7 @@ from traceview.parsers.hypervisor_host import (
     LAST,
     RETURNS,
     TASK,
+    WHOSE,
     HostBatch,
     HostEvents,
     Lanes,
@@ -66,9 +68,10 @@ ROWS: Final = {
     "at_ns": pl.Int64(), "order": pl.Int64(), **{name: LANE[name] for name in ("cpu", *TASK)},
     "entry": pl.Boolean(), "reason": pl.Categorical(),
 }  # fmt: skip
+FOREVER: Final = np.iinfo(np.int64).max
 NOBODY: Final = (
     Host(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.bool_)),
-    pl.DataFrame(schema={name: LANE[name] for name in TASK}),
+    pl.DataFrame(schema={**{name: LANE[name] for name in TASK}, "moved_ns": pl.Int64()}),
 )
 
 
@@ -325,8 +328,11 @@ class _Merging:
 
     def _rows(self, cpu: int, stays: Ints, places: Places, tasks: pl.DataFrame) -> pl.DataFrame:
         """Two rows per stay, of the task that ran."""
-        at = np.where(places.after < 0, len(tasks), places.after)
-        nobody = pl.DataFrame({name: [None] for name in TASK}, schema=tasks.schema)
+        nowhere = len(tasks)
+        at = np.where(places.after < 0, nowhere, places.after)
+        moved = np.append(tasks["moved_ns"].fill_null(FOREVER).to_numpy(), FOREVER)
+        at = np.where(moved[at] <= places.exit_ns, nowhere, at)
+        nobody = pl.DataFrame({name: [None] for name in WHOSE}, schema=tasks.schema)
         at_ns = np.stack([places.enter_ns, places.exit_ns], axis=1).ravel()
         rows = pl.concat([tasks, nobody])[np.repeat(at, 2).tolist()].with_columns(
             pl.Series("at_ns", at_ns),

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     Ints = NDArray[np.int64]
 
 TASK: Final = ("tid", "tgid", "comm")
+WHOSE: Final = (*TASK, "moved_ns")
 # `order` puts events of one time in order: even numbers are those of the file.
 FIRST, LAST = -1, np.iinfo(np.int64).max
 LANE: Final[dict[str, pl.DataType]] = {
@@ -175,13 +176,13 @@ class Lanes:
     def of_cpus(self, waiting: list[HostBatch]) -> dict[int, tuple[Host, pl.DataFrame]]:
         """Of each CPU its events in order, and whose they are."""
         known = pl.concat([self._edges, *(one.lane for one in waiting)])
-        known = known.filter(pl.col("cpu").is_not_null()).with_columns(
+        known = _with_moves(known.filter(pl.col("cpu").is_not_null())).with_columns(
             pl.col("unmapping").fill_null(strategy="forward").over("cpu")
         )
         found = {}
         for (cpu,), of in known.partition_by("cpu", as_dict=True).items():
             unmapping = of["unmapping"].fill_null(value=False).to_numpy()
-            found[int(str(cpu))] = Host(of["at_ns"].to_numpy(), unmapping), of.select(TASK)
+            found[int(str(cpu))] = Host(of["at_ns"].to_numpy(), unmapping), of.select(WHOSE)
         return found
 
     def leave(self, one: HostBatch) -> None:
@@ -189,5 +190,16 @@ class Lanes:
         both = pl.concat([self._edges, one.lane]).filter(pl.col("cpu").is_not_null())
         both = both.with_columns(pl.col("unmapping").fill_null(strategy="forward").over("cpu"))
         past = pl.col("at_ns") <= one.last_ns
-        latest = both.filter(past).unique("cpu", keep="last", maintain_order=True)
-        self._edges = pl.concat([latest, both.filter(~past)])
+        moved = _with_moves(both)
+        gone = pl.col("moved_ns") <= one.last_ns
+        latest = moved.filter(past).unique("cpu", keep="last", maintain_order=True)
+        latest = latest.with_columns(pl.when(~gone.fill_null(value=False)).then(pl.col(*TASK)))
+        self._edges = pl.concat([latest.select(list(LANE)), both.filter(~past)])
+
+
+def _with_moves(lane: pl.DataFrame) -> pl.DataFrame:
+    """*lane* with `moved_ns`: when the task of an event was next seen, if on another CPU."""
+    ordered = lane.sort("at_ns", maintain_order=True)
+    after = [pl.col(name).shift(-1).over("tid") for name in ("cpu", "at_ns")]
+    elsewhere = (after[0] != pl.col("cpu")) & (pl.col("tid") > 0)  # tid 0: one on each CPU
+    return ordered.with_columns(pl.when(elsewhere).then(after[1]).alias("moved_ns"))

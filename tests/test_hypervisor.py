@@ -108,6 +108,17 @@ def test_a_hypercall_belongs_to_the_task_that_ran_on_its_cpu() -> None:
     assert dict(unmaps.select("tid", "hypercall").rows()) == {1: 0, 2: 2}
 
 
+@pytest.mark.parametrize("batch_events", [1, 2, 100])
+def test_a_stay_on_a_cpu_that_the_task_has_left_is_not_its(batch_events: int) -> None:
+    made = recorder()
+    at(made.on(tid=1, cpu=0), 10_000).marker("here")
+    at(made.on(tid=1, cpu=1), 20_000).enter(UNMAP)
+    at(made.on(tid=1, cpu=1), 90_000).leave(UNMAP, duration_ns=70_000)
+    said = around(*stay(15_000, 16_000), *stay(30_000, 31_000), *stay(40_000, 41_000, cpu=1))
+    found = unmap(merged(made.trace(batch_events), said))
+    assert (found["hypercall"], found["status"]) == (1, "complete")
+
+
 def test_a_stay_is_put_into_the_gap_that_overlaps_it_most() -> None:
     # The put takes 100 ns inside the microsecond in which the hypercall begins.
     made = recorder()
