@@ -10,6 +10,8 @@ ENOUGH of these lie in their interval, `widening` is what brings 95% of them int
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import exp, log
+from statistics import fmean
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -82,7 +84,16 @@ class Spread:
 
 def typical(runs: Sequence[Floats]) -> float:
     """The median of a run, and over runs the geometric mean of those."""
-    return float(np.exp(np.mean([np.log(np.median(of)) for of in runs])))
+    return exp(fmean(log(_median(of)) for of in runs))
+
+
+def _median(values: Floats) -> float:
+    """As np.median, which takes ten times as long for a few values."""
+    ordered = np.sort(values)
+    middle = ordered.size // 2
+    if ordered.size % 2:
+        return float(ordered[middle])
+    return float(ordered[middle - 1] + ordered[middle]) / 2
 
 
 def split(runs: Sequence[Floats], random: Generator) -> Halves:
@@ -125,9 +136,10 @@ def _distances(halves: Sequence[Halves], step_ns: float) -> Floats:
     found = []
     for of, spread in zip(halves, _within([of.one for of in halves], step_ns, 1.0), strict=True):
         error = float(np.sqrt(spread.variance * of.factor([of.one, of.other])))
-        found.append((abs(np.log(of.truth / of.value)), spread.reach * error + spread.tick))
-    apart, stated = np.array(found).T
-    ticks = step_ns / np.array([of.value for of in halves])
+        value = of.value
+        found.append((abs(log(of.truth / value)), spread.reach * error + spread.tick, value))
+    apart, stated, values = np.array(found).T
+    ticks = step_ns / values
     # What is nearer than a step of the clock is equal.
     return np.where(apart <= ticks, 0.0, apart / np.maximum(stated, 1e-12))
 

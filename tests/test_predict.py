@@ -1,9 +1,9 @@
-"""Predictions on unmaps whose costs are known: counts, times, intervals, refusals."""
+"""Predictions on unmaps whose costs are known: counts, times, sizes."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
@@ -11,57 +11,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simulations.synthetic_unmaps import STEPS, Machine, Step, captures
+from simulations.synthetic_unmaps import STEPS, Machine, Step
+from tests.predicting import MACHINE, WHICH, observed, step_of, untraceable
 from traceview.errors import QueryError, SettingError
 from traceview.queries.call_costs import CallCost, leaf_from_range, range_from_leaf
-from traceview.queries.moderated_noise import moderated
-from traceview.queries.predicted_cell import NARROW, key_of
-from traceview.queries.prediction import Prediction, Wish, predict
-from traceview.queries.prediction_cells import measured
+from traceview.queries.prediction import Wish, predict
 from traceview.queries.prediction_check import check
-from traceview.queries.prediction_holdout import Trial, hold_out
-from traceview.queries.prediction_locations import cells_of, locations
 from traceview.queries.prediction_sizes import parse_sizes
 from traceview.queries.range_operations import DESCENDING_31, sequence
-from traceview.queries.shortest_call import own_work_ns
-from traceview.queries.stated_spread import ENOUGH, spreads_of
 from traceview.queries.strategy_counts import counts, range_operations
 from traceview.queries.unmap_costs import Work, fit
 
 if TYPE_CHECKING:
-    from traceview.queries.analysis import Analysis
     from traceview.queries.strategy_counts import Strategy
-
-MACHINE = Machine()
-WHICH: tuple[tuple[Strategy, Strategy], ...] = (
-    ("per_pte", "deferred_range"), ("deferred_range", "per_pte"),
-)  # fmt: skip
-
-
-def observed(
-    strategy: Strategy = "per_pte", seed: int = 1, machine: Machine = MACHINE, **options: Any
-) -> Analysis:
-    return captures(machine, strategy, np.random.default_rng(seed), **options)
-
-
-def trials(found: Prediction, splits: int = 10) -> dict[str, Trial]:
-    return {one.kind: one for one in hold_out(found, splits)}
-
-
-def untraceable(whole: Analysis) -> Analysis:
-    """The detailed captures alone, with nothing that says what tracing cost them."""
-    detailed = pl.col("source_id") % 2 == 1
-    traced = replace(
-        whole, sources=whole.sources.filter(detailed), unmaps=whole.unmaps.filter(detailed)
-    )
-    bare = replace(traced, tracing_costs=traced.tracing_costs.with_columns(
-        pl.lit(None, dtype=pl.Float64).alias(name) for name in ("own_ns", "inside_ns", "call_ns")
-    ))  # fmt: skip
-    return replace(bare, unmaps=bare.unmaps.with_columns(pl.lit(None, pl.Int64).alias("probe_ns")))
-
-
-def step_of(name: str) -> Step:
-    return next(step for step in STEPS if step.name == name)
 
 
 # ---- counts
@@ -291,224 +253,3 @@ def test_a_level_without_leaves_is_refused() -> None:
 def test_what_is_no_size_is_refused(text: str) -> None:
     with pytest.raises(SettingError, match="not a size"):
         parse_sizes(text)
-
-
-# ---- CPUs
-
-
-def cpu_captures(*numbers: int) -> Analysis:
-    parts = [
-        captures(Machine(ipa=600 + 50 * n, spread=0.01, interrupted=0), "per_pte",
-                 np.random.default_rng(n), cpus=n)
-        for n in numbers
-    ]  # fmt: skip
-    frames = {}
-    for name in ("sources", "unmaps", "traced_calls", "own_times", "tracing_costs"):
-        shifted = [
-            getattr(part, name).with_columns(
-                (pl.col("source_id") + 2 * at).cast(pl.Int32),
-                *([pl.lit(f"cpus-{numbers[at]}").alias("run")] if name == "sources" else []),
-            )
-            for at, part in enumerate(parts)
-        ]
-        frames[name] = pl.concat(shifted)
-    return replace(parts[0], **frames)
-
-
-def test_other_numbers_of_cpus_are_predicted_between_those_measured() -> None:
-    found = predict(cpu_captures(2, 4, 16), Wish(cpus=8))
-    for cell in found.cells:
-        true = Machine(ipa=1000).time(step_of(cell.location.cell["stem"]), "per_pte")
-        assert cell.then.low <= true <= cell.then.high
-        assert cell.location.cell["cpus"] == 8
-
-
-@pytest.mark.parametrize(
-    ("numbers", "wanted", "why"),
-    [((4,), 8, "at least 3 different numbers of CPUs"), ((2, 4), 3, "at least 3"),
-     ((2, 4, 16), 64, "lies outside of what was measured")],
-)  # fmt: skip
-def test_other_numbers_of_cpus_are_refused_where_nothing_shows_them(
-    numbers: tuple[int, ...], wanted: int, why: str
-) -> None:
-    with pytest.raises(QueryError, match=why):
-        predict(cpu_captures(*numbers), Wish(cpus=wanted))
-
-
-def test_traces_of_unlike_numbers_of_cpus_are_refused_together() -> None:
-    with pytest.raises(QueryError, match="an invalidation waits for all of them"):
-        predict(cpu_captures(2, 4, 16), Wish())
-
-
-# ---- refusals
-
-
-@pytest.mark.parametrize("fact", ["fwb", "tlbirange"])
-def test_a_host_that_cannot_defer_is_refused_unless_as_if(fact: str) -> None:
-    without = observed("per_pte", 1, MACHINE, **{fact: False})
-    with pytest.raises(QueryError, match=f"would not defer.*no {fact.upper()}"):
-        predict(without, Wish("deferred_range"))
-    assert predict(without, Wish("deferred_range", as_if=True)).cells
-
-
-def test_cache_maintenance_says_that_there_is_no_fwb() -> None:
-    whole = observed(fwb=None)
-    some = whole.unmaps.with_columns(pl.when(pl.col("cmo").is_not_null()).then(1).alias("cmo"))
-    with pytest.raises(QueryError, match="so it has no FWB"):
-        predict(replace(whole, unmaps=some), Wish("deferred_range"))
-
-
-def test_several_kernels_are_refused() -> None:
-    whole = observed(runs=2)
-    kernels = pl.Series("kernel", ["6.1", "6.1", "6.12", "6.12"])
-    two = replace(whole, sources=whole.sources.with_columns(kernels))
-    with pytest.raises(QueryError, match="2 kernels"):
-        predict(two, Wish("deferred_range"))
-
-
-def test_both_strategies_are_measured_and_not_predicted() -> None:
-    whole = observed()
-    half = pl.int_range(pl.len()) % 2 == 0
-    kind = whole.unmaps["strategy"].dtype
-    mixed = whole.unmaps.with_columns(
-        pl.when(half & (pl.col("strategy") == "per_pte"))
-        .then(pl.lit("deferred_range", dtype=kind))
-        .otherwise("strategy")
-        .alias("strategy")
-    )
-    with pytest.raises(QueryError, match="compare --group strategy"):
-        predict(replace(whole, unmaps=mixed), Wish("deferred_range"))
-
-
-def test_an_unknown_strategy_is_refused_with_what_it_takes() -> None:
-    whole = observed()
-    kind = whole.unmaps["strategy"].dtype
-    blind = whole.unmaps.with_columns(pl.lit("unknown", dtype=kind).alias("strategy"))
-    with pytest.raises(QueryError, match="nVHE"):
-        predict(replace(whole, unmaps=blind), Wish("deferred_range"))
-
-
-def test_mostly_contaminated_unmaps_are_refused() -> None:
-    whole = observed()
-    kind = whole.unmaps["status"].dtype
-    most = (pl.int_range(pl.len()) % 4 != 0) & (pl.col("traced_calls") > 0)
-    lossy = whole.unmaps.with_columns(
-        pl.when(most).then(pl.lit("contaminated", dtype=kind)).otherwise("status").alias("status")
-    )
-    with pytest.raises(QueryError, match="contaminated by loss"):
-        predict(replace(whole, unmaps=lossy), Wish("deferred_range"))
-
-
-def test_too_few_unmaps_are_refused() -> None:
-    few = observed(steps=[Step("a", 4, 1, 3), Step("b", 8, 1, 3)])
-    with pytest.raises(QueryError, match="6 unmaps can be used, fewer than the 8"):
-        predict(few, Wish("deferred_range"))
-
-
-# ---- held out
-
-
-@pytest.mark.parametrize("strategy", ["per_pte", "deferred_range"])
-def test_held_out_halves_lie_in_narrow_intervals(strategy: Strategy) -> None:
-    found = [trials(predict(observed(strategy, seed), Wish())) for seed in range(3)]
-    for kind in ("halves", "costs"):
-        tried = sum(one[kind].tried for one in found)
-        assert sum(one[kind].covered for one in found) >= ENOUGH * tried
-        assert all(one[kind].half_width <= NARROW for one in found)
-
-
-def test_held_out_runs_lie_in_their_intervals() -> None:
-    found = trials(predict(observed(runs=5), Wish()))["runs"]
-    assert found.tried == 35
-    assert found.coverage >= ENOUGH
-
-
-def test_one_run_says_nothing_of_another() -> None:
-    assert "runs" not in trials(predict(observed(), Wish()))
-
-
-def test_held_out_splits_are_the_same_each_time() -> None:
-    found = predict(observed(), Wish())
-    assert hold_out(found, 5) == hold_out(found, 5)
-
-
-def test_times_without_spread_are_said_to_have_none() -> None:
-    still = Machine(spread=0, interrupted=0)
-    assert predict(observed(machine=still), Wish()).no_spread
-    assert not predict(observed(), Wish()).no_spread
-
-
-def test_a_moderated_variance_lies_between_its_own_and_that_of_all() -> None:
-    own = np.array([0.01, 0.04, 0.02, 0.03])
-    found = moderated(own, np.full(4, 5.0), np.zeros(4)).variance
-    assert found.max() < own.max()
-    assert found.min() > own.min()
-
-
-def test_a_group_of_one_has_the_variance_of_the_others() -> None:
-    found = moderated(np.array([0.0, 0.04, 0.05]), np.array([0.0, 9.0, 9.0]), np.zeros(3))
-    assert 0.03 < found.variance[0] < 0.06
-
-
-# ---- what the shortest call leaves room for
-
-
-def test_the_shortest_call_works_no_longer_than_a_put_takes_longer() -> None:
-    taken, most = own_work_ns(observed(), None) or (0.0, 0.0)
-    assert most == pytest.approx(MACHINE.put - MACHINE.shortest)
-    assert 0 < taken < most / 2
-
-
-def test_a_shortest_call_that_is_another_says_nothing() -> None:
-    whole = observed()
-    slower = whole.own_times.with_columns(
-        pl.when(pl.col("operation") == "cmo").then(5000.0).otherwise("own_ns").alias("own_ns")
-    )
-    assert own_work_ns(replace(whole, own_times=slower), None) is None
-
-
-# ---- spreads that are no spreads of a few values
-
-
-def preempted(random: np.random.Generator, groups: int = 12) -> list[list[Any]]:
-    """Times of which a quarter is a hundred times as long."""
-    return [[np.where(random.random(8) < 0.25, 1e7, 1e5) * np.exp(random.normal(0, 0.1, 8))]
-            for _ in range(groups)]  # fmt: skip
-
-
-def test_times_of_which_some_are_far_longer_have_wider_intervals() -> None:
-    groups = preempted(np.random.default_rng(3))
-    wide, plain = (
-        np.array([one.variance for one in spreads_of(groups, 1.0, splits)]) for splits in (20, 0)
-    )
-    assert (wide > 1.2 * plain).all()
-
-
-def test_times_that_are_like_their_spread_have_no_wider_intervals() -> None:
-    random = np.random.default_rng(3)
-    groups = [[1e5 * np.exp(random.normal(0, 0.1, 8))] for _ in range(12)]
-    assert spreads_of(groups, 1.0, 20) == spreads_of(groups, 1.0, 0)
-
-
-def test_cells_that_one_slow_boot_slows_together_are_no_more_runs() -> None:
-    """Two runs tell a spread by one degree of freedom, however many cells they hold."""
-    held = tried = 0
-    for seed in range(30):
-        random = np.random.default_rng(seed)
-        whole = captures(Machine(between_runs=0.05, spread=0.01, interrupted=0), "per_pte", random,
-                         runs=3)  # fmt: skip
-        rows = measured(whole, None).timed
-        last = rows.filter(pl.col("run") == "run-2")
-        truth = {key_of(cell): float(np.median(of["ns"].to_numpy())) for cell, of in cells_of(last)}
-        for at in locations(rows.filter(pl.col("run") != "run-2"), 1.0):
-            low, high = at.interval()
-            held, tried = held + (low <= truth[key_of(at.cell)] <= high), tried + 1
-    assert held / tried >= ENOUGH
-
-
-def test_an_interval_of_more_than_fifteen_percent_is_no_number_to_use() -> None:
-    narrow = predict(observed(), Wish()).cells
-    assert all(cell.then.usable for cell in narrow)
-    noisy = predict(observed(machine=Machine(spread=0.5)), Wish()).cells
-    assert not any(cell.then.usable for cell in noisy)
-    assert not any(cell.then.assumed for cell in noisy)

@@ -43,15 +43,15 @@ def test_mail_and_markdown_say_the_same() -> None:
 
 
 def test_an_interval_that_is_too_wide_is_said_to_be_of_no_use() -> None:
-    _, text, _ = run(*BASE, *DEFERRED)
+    _, text, _ = run(*BASE[:2], *DEFERRED)
     assert "TOO WIDE TO BE USED: the intervals of 3 of 5 predicted times are wider than 15%" in text
-    _, text, _ = run(*BASE, *DEFERRED, "--step", "4k-64K*")
+    _, text, _ = run(*BASE[:2], *DEFERRED, "--step", "4k-64K*")
     assert "to each side, too wide to be used as a number" in text
     assert "as fast" not in text
 
 
 def test_the_document_holds_counts_times_and_what_was_held_out() -> None:
-    code, text, _ = run(*BASE, *DEFERRED, "--json", *against(OTHER))
+    code, text, _ = run(*BASE, *DEFERRED, "--json", *against(OTHER[:2]))
     found = json.loads(text)
     assert code == 0
     assert (found["strategy"], found["predicted_strategy"]) == ("per_pte", "deferred_range")
@@ -64,9 +64,9 @@ def test_the_document_holds_counts_times_and_what_was_held_out() -> None:
 
 
 def test_a_count_that_is_not_as_predicted_is_a_finding() -> None:
-    code, text, _ = run(*BASE, *DEFERRED, "--tables", "deferred", *against(OTHER))
+    code, text, _ = run(*BASE[:2], *DEFERRED, "--tables", "deferred", *against(OTHER[:2]))
     assert code == 1
-    assert "for tables: as predicted in 0 of 102 unmaps; first in" in text
+    assert "for tables: as predicted in 0 of 34 unmaps; first in" in text
 
 
 @pytest.mark.parametrize(
