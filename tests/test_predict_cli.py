@@ -44,7 +44,7 @@ def test_mail_and_markdown_say_the_same() -> None:
 
 def test_an_interval_that_is_too_wide_is_said_to_be_of_no_use() -> None:
     _, text, _ = run(*BASE[:2], *DEFERRED)
-    assert "TOO WIDE TO BE USED: the intervals of 3 of 5 predicted times are wider than 15%" in text
+    assert "TOO WIDE TO BE USED: the intervals of 2 of 5 predicted times are wider than 15%" in text
     _, text, _ = run(*BASE[:2], *DEFERRED, "--step", "4k-64K*")
     assert "to each side, too wide to be used as a number" in text
     assert "as fast" not in text
