@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 NOT_OURS = ("__probe_ret_ip", "overrun", "ip")
 
 
-EXAMPLES = 40
+EXAMPLES = 25
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 CAPTURES = Path(__file__).parent.parent.parent / "shared" / "traces"
 
 
-EXAMPLES = 30
+EXAMPLES = 25
 
 
 @pytest.fixture(scope="module")

@@ -40,7 +40,7 @@ KINDS = [(6, False), (7, False), (7, True)]
 FILES = st.sampled_from(KINDS)
 
 
-EXAMPLES = 40
+EXAMPLES = 25
 
 
 @pytest.fixture(scope="module")
