@@ -15,10 +15,11 @@ import typer
 
 from traceview.cli import options as opt
 from traceview.cli.exits import FINDING, Stop, answered
+from traceview.cli.recording_options import alone, of_a_script
 from traceview.cli.screen import note, plain, show, show_text, width
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from traceview.record.backend import Backend
     from traceview.record.host import Host
@@ -33,7 +34,9 @@ SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, None: 1.0
 def _duration(text: str) -> float:
     found = DURATION.fullmatch(text)
     if found is None or not float(found[1]):
-        raise typer.BadParameter(f"no duration: {text!r}; valid: 10s, 500ms, 2min")
+        raise typer.BadParameter(
+            f"no duration: {text!r}; valid: 10s, 500ms, 2min, 1h, a number of seconds"
+        )
     return float(found[1]) * SECONDS[found[2]]
 
 
@@ -62,6 +65,7 @@ class Asked:
 
 
 def record(  # noqa: PLR0913 - one per option
+    context: typer.Context,
     command: Annotated[
         list[str] | None,
         typer.Argument(
@@ -92,7 +96,10 @@ def record(  # noqa: PLR0913 - one per option
     duration: Annotated[
         float | None,
         typer.Option(
-            "--duration", metavar="TIME", parser=_duration, help="Record for 10s, 500ms, 2min."
+            "--duration",
+            metavar="TIME",
+            parser=_duration,
+            help="Record for 10s, 500ms, 2min, 1h; a number alone is seconds.",
         ),
     ] = None,
     origin: Annotated[
@@ -213,6 +220,9 @@ def record(  # noqa: PLR0913 - one per option
 
         if origin is not None and origin not in RECORDED_ON:
             raise SettingError(f"no origin {origin!r}\nvalid: {', '.join(RECORDED_ON)}")
+        for one in preset or ():
+            if (preset or []).count(one) > 1:
+                raise SettingError(f"--preset {one} is said twice: it is one recording of a run")
         if json and not dry_run:
             raise SettingError("--json is of --dry-run: standard output is the command's")
         asked = Asked(
@@ -221,14 +231,14 @@ def record(  # noqa: PLR0913 - one per option
             state_dir, host_root, quiet,
         )  # fmt: skip
         if restore:
+            alone(context, "restore")
             _restore(asked)
         elif script:
-            from traceview.record.script import script as script_of  # noqa: PLC0415
-
-            show_text([script_of(preset or ())])
+            _script(context, asked)
         elif next_run is not None:
             from traceview.cli.recording_series import record_next  # noqa: PLC0415
 
+            alone(context, "next_run")
             record_next(asked, next_run)
         elif runs is not None or against is not None or switch:
             from traceview.cli.recording_series import record_series  # noqa: PLC0415
@@ -236,6 +246,13 @@ def record(  # noqa: PLR0913 - one per option
             record_series(asked, runs, against, seed, switch or [], dry_run=dry_run)
         else:
             _record(asked, dry_run=dry_run, as_json=json)
+
+
+def _script(context: typer.Context, asked: Asked) -> None:
+    from traceview.record.script import script  # noqa: PLC0415
+
+    of_a_script(context)
+    show_text([script(asked.presets)])
 
 
 def _restore(asked: Asked) -> None:
@@ -261,8 +278,8 @@ def _record(asked: Asked, *, dry_run: bool, as_json: bool) -> None:
 
     if len(asked.presets) > 1:
         raise SettingError("several presets are several recordings\nvalid: one --preset, or --runs")
-    if asked.output is None and not dry_run:
-        raise SettingError("where to is not said\nvalid: -o DIR, a folder that is made")
+    if not dry_run:
+        folder_of(asked)
     from traceview.record.probing import look  # noqa: PLC0415
 
     host = look(asked.root, asked.backend)
@@ -270,9 +287,38 @@ def _record(asked: Asked, *, dry_run: bool, as_json: bool) -> None:
     if dry_run:
         _show_plan(asked, host, plan, backend, as_json=as_json)
         return
-    assert asked.output is not None
-    done = one_recording(asked, host, plan, backend, asked.output, asked.said)
+    done = one_recording(asked, host, plan, backend, folder_of(asked), asked.said)
     raise Stop(exit_code_of(done, by_signal=not asked.command and asked.seconds is None))
+
+
+def folder_of(asked: Asked) -> Path:
+    """The folder that is made; raises SettingError where none was named."""
+    from traceview.errors import SettingError  # noqa: PLC0415
+
+    if asked.output is None:
+        raise SettingError("-o DIR is missing: where the recording goes, a folder that is made")
+    return asked.output
+
+
+def refuse(asked: Asked, host: Host, presets: Sequence[str], *, pending: bool) -> None:
+    """Raise SettingError where the host cannot record *presets*, before anything is written.
+
+    *pending*: also where a recording runs, or was killed.
+    """
+    from traceview.errors import SettingError  # noqa: PLC0415
+    from traceview.record.command import check  # noqa: PLC0415
+    from traceview.record.planning import problems  # noqa: PLC0415
+    from traceview.record.state import StateFile  # noqa: PLC0415
+
+    if pending and host.is_root:
+        StateFile(asked.state_dir, asked.root).refuse_pending()
+    found: dict[str, None] = {}  # each reason once
+    for preset in presets:
+        plan, backend = planned(asked, host, preset)
+        found |= dict.fromkeys([*problems(host, plan), *backend.problems(host, plan)])
+    if found:
+        raise SettingError("\n".join(found))
+    check(asked.command)
 
 
 def planned(asked: Asked, host: Host, preset: str) -> tuple[Plan, Backend]:

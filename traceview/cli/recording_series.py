@@ -5,10 +5,10 @@ from __future__ import annotations
 import shlex
 import subprocess
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from traceview.cli.exits import FINDING, Stop
-from traceview.cli.record import exit_code_of, one_recording, planned
+from traceview.cli.record import exit_code_of, folder_of, one_recording, planned, refuse
 from traceview.cli.screen import show_text
 from traceview.errors import SettingError
 from traceview.record import series as plans
@@ -24,32 +24,44 @@ if TYPE_CHECKING:
     from traceview.record.host import Host
     from traceview.record.series import Series
 
+TWO_KERNELS: Final = "planned as two kernels, each booted by you"
+
 
 def record_series(
     asked: Asked, runs: int | None, against: str | None, seed: int | None,
     switches: Sequence[str], *, dry_run: bool,
 ) -> None:  # fmt: skip
     """Write the plan of all runs; make them all, where this host can be both sides."""
-    if asked.output is None:
-        raise SettingError("where to is not said\nvalid: -o DIR, a folder that is made")
+    folder = folder_of(asked)
     if runs is None or against is None or asked.said.label is None:
         raise SettingError("several runs want --runs N, --label LABEL and --against LABEL")
     if not asked.command and asked.seconds is None:
         raise SettingError("several runs want a command, or --duration")
     host = look(asked.root, asked.backend)
     made = _series(asked, host, runs, against, seed, switches)
-    for preset in made.presets:
-        planned(asked, host, preset)
+    refuse(asked, host, made.presets, pending=not dry_run)
+    if not made.switched:
+        asked.say(_why_two_kernels(host))
     if dry_run:
         show_text(f"{line}\n" for line in plans.text(made))
         return
-    plans.write(asked.output, made)
+    plans.write(folder, made)
     for line in plans.text(made):
         asked.say(line)
-    if made.switched:
-        _record_all(asked, host, asked.output, made)
-    else:
-        asked.say(f"next: traceview record --next {shlex.quote(str(asked.output))}")
+    if not made.switched:
+        asked.say(f"next: traceview record --next {shlex.quote(str(folder))}")
+        return
+    try:
+        _record_all(asked, host, folder, made)
+    finally:
+        plans.discard(folder)
+
+
+def _why_two_kernels(host: Host) -> str:
+    if host.defer_switch:
+        first, second = plans.SWITCHED
+        return f"the switch unmap_defer is of the labels {first} and {second}: {TWO_KERNELS}"
+    return f"no switch unmap_defer here: {TWO_KERNELS}"
 
 
 def _series(

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import time
 import warnings
@@ -31,6 +32,13 @@ MARKER: Final = "trace_marker"
 CANNOT_EXECUTE: Final = 126
 GRACE_S: Final = 5.0
 STEP_S: Final = 0.02
+
+
+def check(words: Sequence[str]) -> None:
+    """Raise SettingError where the command is nowhere."""
+    for word in words[:1]:
+        if shutil.which(word) is None:
+            raise SettingError(f"there is no command {word!r}")
 
 
 @dataclass(slots=True)

@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 
 TRACEFS_BACKEND: Final = "tracefs"
 PERF_BACKEND: Final = "perf"
+ELSEWHERE: Final = (
+    "an arm64 host with KVM; there without Python: traceview record --script; without such a"
+    " host: traceview simulate"
+)
 OPERAND: Final = re.compile(r"\+(0x[0-9a-f]{1,5}),(x[0-9]{1,2}),([a-z][a-z0-9_]{0,30})")
 # What a kernel needs so that an instance hears what is written to the top level's trace_marker.
 COPY_MARKER: Final = "copy_trace_marker"
@@ -116,9 +120,8 @@ def _hypervisor_notes(own_kb: int, counted: frozenset[str]) -> list[str]:
 def problems(host: Host, plan: Plan) -> list[str]:
     """Why nothing can be recorded on this host, the first reason first."""
     if host.machine != "aarch64":
-        return [
-            f"this host is {host.machine or 'of an unknown machine'}: the functions are arm64's"
-        ]
+        machine = host.machine or "of an unknown machine"
+        return [f"this host is {machine}: the functions are arm64's\nvalid: {ELSEWHERE}"]
     if not host.is_root:
         return ["only root may set tracefs: run it as root"]
     if not host.tracers:

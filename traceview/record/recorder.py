@@ -75,9 +75,7 @@ def record(
     found = [*problems(host, plan), *backend.problems(host, plan)]
     if found:
         raise SettingError("\n".join(found))
-    for word in request.words[:1]:
-        if shutil.which(word) is None:
-            raise SettingError(f"there is no command {word!r}")
+    command.check(request.words)
     _make(request.folder)
     try:
         with Signals() as signals:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PLAN: Final = "plan.json"
+PLAN_TEXT: Final = "plan.txt"
 LABEL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,60}")
 SWITCH: Final = "/sys/module/kvm/parameters/unmap_defer"  # docs/how-to.md
 SWITCHED: Final = {"deferred": "Y", "per-leaf": "N"}
@@ -101,7 +102,15 @@ def write(folder: Path, series: Series) -> None:
     except OSError as err:
         raise SettingError(f"{folder} cannot be made: {err.strerror}") from err
     _write_plan(folder, series)
-    (folder / "plan.txt").write_text("\n".join(text(series)) + "\n", encoding="utf-8")
+    (folder / PLAN_TEXT).write_text("\n".join(text(series)) + "\n", encoding="utf-8")
+
+
+def discard(folder: Path) -> None:
+    """Remove the folder of a plan of which nothing was recorded; one with anything else stays."""
+    if {one.name for one in folder.iterdir()} <= {PLAN, PLAN_TEXT}:
+        for name in (PLAN, PLAN_TEXT):
+            (folder / name).unlink(missing_ok=True)
+        folder.rmdir()
 
 
 def _write_plan(folder: Path, series: Series) -> None:
