@@ -2,7 +2,7 @@
 #@ABOUT@
 #
 #   sh record.sh [OPTION...] -- COMMAND...       record while COMMAND runs
-#   sh record.sh [OPTION...] --duration SECONDS
+#   sh record.sh [OPTION...] --duration TIME     10s, 500ms, 2min, 1h; a number alone is seconds
 #   sh record.sh [OPTION...]                     record until Ctrl-C
 #   sh record.sh --dry-run [OPTION...]           only say what would be recorded; changes nothing
 #   sh record.sh --restore                       after a recording that was killed: put tracefs back
@@ -11,11 +11,11 @@
 #   -o, --output NAME  writes the folder NAME and NAME.tar; default: run1
 #   --origin WHAT      hardware or emulated: nothing else can say it
 #   --label TEXT, --run TEXT, --order NUMBER     docs/sidecar.md
-#   --buffer-kb N      of each CPU's buffer
+#   --buffer-kb N      of each CPU's buffer, 64 or more
 #   --top-level        record in tracefs' top level, not in buffers of its own
 #   --no-hypervisor    not what EL2 records of itself; without it that is recorded where it is (nVHE and
 #                      pKVM hosts, 7.1 and later)
-#   --operand +OFFSET,REGISTER,INSTRUCTION       preset args: a probe within the range flush
+#@OPERAND@
 #   --unmap-defer Y|N  of VMs created meanwhile: the switch of a patched kernel (docs/how-to.md)
 #
 # Runs in any POSIX sh, busybox's too. Needs root, tracefs, and awk, cat, cut, date, dd, dmesg, grep,
@@ -32,6 +32,7 @@ STATE=$ROOT/run/traceview
 LOCK=$STATE/recording.json # the file of traceview record: one recording at a time on a host
 SAVED=$STATE/script
 ME=record.sh
+if [ -f "$0" ]; then ME=${0##*/}; fi # else the shell reads it from its standard input
 NEWLINE='
 '
 @DATA@
@@ -41,17 +42,35 @@ fail() {
 	say "$ME: $*"
 	exit 2
 }
-# The lines above that say how it is used
+# The lines above that say how it is used, with the name that this file has now
 usage() {
-	sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0" >&2
-	exit 2
+	[ -f "$0" ] || fail "--help is in the file: sh $ME --help"
+	ME=$ME awk '
+	!/^#/ { exit }
+	NR > 1 {
+		sub(/^# ?/, "")
+		at = index($0, "record.sh")
+		if (at > 0) $0 = substr($0, 1, at - 1) ENVIRON["ME"] substr($0, at + 9)
+		print
+	}' "$0"
+	exit 0
 }
 put() { printf '%s\n' "$2" 2> /dev/null > "$1"; } 2> /dev/null
 add() { printf '%s\n' "$2" 2> /dev/null >> "$1"; } 2> /dev/null
 # Whether $1 is one of the words of $2
 is_in() { case " $2 " in *" $1 "*) return 0 ;; esac; return 1; }
 is_number() { case $1 in '' | *[!0-9]* | ??????????*) return 1 ;; esac; return 0; }
-is_positive() { is_number "$1" && [ "$1" -gt 0 ]; }
+
+# Into $duration: the seconds of a time as `traceview record --duration` takes it
+read_duration() {
+	printf '%s\n' "$1" | grep -qE '^[0-9]{1,9}([.][0-9]{1,9})?(ms|s|m|min|h)?$' &&
+		duration=$(printf '%s\n' "$1" | awk '{
+			factor = /ms$/ ? 0.001 : /(m|min)$/ ? 60 : /h$/ ? 3600 : 1
+			text = sprintf("%.3f", $0 * factor)
+			sub(/[.]?0+$/, "", text)
+			print text
+		}') && [ "$duration" != 0 ]
+}
 
 # `read` of the shell is used only where no signal was caught before: after one, that of busybox 1.38
 # never returns.
@@ -336,11 +355,17 @@ say_plan() {
 # answer yes|no QUESTION WHY
 answer() { printf '  %-3s %s (%s)\n' "$1" "$2" "$3"; }
 
-refuse() {
-	[ "$machine" = aarch64 ] || fail "this host is ${machine:-of an unknown machine}: the functions are arm64's"
+# Why nothing can be recorded on this host, whatever is planned
+refuse_host() {
+	[ "$machine" = aarch64 ] || fail "this host is ${machine:-of an unknown machine}: the functions are arm64's." \
+		"Run this script on an arm64 host with KVM"
 	[ -n "$ROOT" ] || [ "$(id -u)" = 0 ] || fail "only root may set tracefs: run it as root"
 	[ -n "$T" ] || fail "tracefs is not mounted: mount -t tracefs nodev /sys/kernel/tracing, or the kernel has none"
 	[ -e "$ROOT/dev/kvm" ] || fail "there is no /dev/kvm: no VM can run here, and no unmap happen"
+}
+
+# Why what is planned cannot be recorded
+refuse_plan() {
 	if [ -n "$graph" ] && ! grep -qw function_graph "$T/available_tracers"; then
 		fail "this kernel has no tracer function_graph (CONFIG_FUNCTION_GRAPH_TRACER)"
 	fi
@@ -415,7 +440,7 @@ refuse_pending() {
 begin() {
 	refuse_pending
 	mkdir -p "$STATE" || fail "$STATE cannot be made"
-	( set -C && printf '{"version": "of record.sh: sh record.sh --restore puts tracefs back"}\n' > "$LOCK" ) 2> /dev/null ||
+	( set -C && printf '{"version": "of the script of traceview record --script: its --restore puts tracefs back"}\n' > "$LOCK" ) 2> /dev/null ||
 		refuse_pending
 	has_state=yes
 	rm -rf "$SAVED"
@@ -730,6 +755,9 @@ record() {
 		say "$ME: records while it runs: $*"
 		run_command "$@"
 	elif [ -n "$duration" ]; then
+		case $duration in
+		*.*) sleep 0.001 2> /dev/null || duration=$((${duration%.*} + 1)) ;; # where it takes whole seconds only
+		esac
 		say "$ME: records for $duration s"
 		sleep "$duration" &
 		child=$!
@@ -755,10 +783,12 @@ record() {
 }
 
 # Wait for a process of ours, but not for ever. No helper is started that would have to be killed: a
-# shell that is killed just after its fork may still act on the traps of this one.
+# shell that is killed just after its fork may still act on the traps of this one. $2: the signal that
+# it was sent, and once more, for one between fork and exec is lost.
 end_of() {
 	looks=0
 	while kill -0 "$1" 2> /dev/null; do
+		if [ "$looks" = 10 ] && [ -n "${2:-}" ]; then kill "-$2" "$1" 2> /dev/null; fi
 		if [ "$looks" = 300 ]; then kill -KILL "$1" 2> /dev/null; fi
 		sleep 0.1 2> /dev/null || sleep 1
 		looks=$((looks + 1))
@@ -769,7 +799,7 @@ end_children() {
 	if [ -n "$child" ]; then
 		if [ -z "$duration" ]; then say "$ME: the recording ends before its command, which is ended"; fi
 		kill -TERM "$child" 2> /dev/null
-		end_of "$child"
+		end_of "$child" TERM
 		status=0
 	fi
 	child=''
@@ -904,6 +934,7 @@ leave() {
 		end_reader
 		put_back
 	fi
+	if [ -n "$made" ]; then rm -rf "$made"; fi # nothing was recorded
 	trap - EXIT
 	exit "$status_now"
 }
@@ -924,6 +955,8 @@ parse() {
 			shift
 			used=$((used + 1))
 			;;
+		--*=*) option "${1%%=*}" "${1#*=}" ;;
+		-o*) option -o "${1#-o}" ;;
 		-*) fail "no option $1 (sh $0 --help)" ;;
 		*) break ;;
 		esac
@@ -941,21 +974,22 @@ option() {
 	--label) label=$2 ;;
 	--run) run=$2 ;;
 	--order) order=$2 && { is_number "$2" || fail "--order is a whole number"; } ;;
-	--buffer-kb) buffer_stated=$2 && { is_positive "$2" || fail "--buffer-kb is a number of KiB"; } ;;
-	--duration) duration=${2%s} && { is_positive "$duration" || fail "--duration is a number of seconds"; } ;;
+	--buffer-kb) buffer_stated=$2 && { { is_number "$2" && [ "$2" -ge 64 ]; } || fail "--buffer-kb is a number of KiB, 64 or more"; } ;;
+	--duration) read_duration "$2" || fail "no duration: $2; valid: 10s, 500ms, 2min, 1h, a number of seconds" ;;
 	--unmap-defer) unmap_defer=$2 && { is_in "$2" "Y N" || fail "--unmap-defer is Y or N"; } ;;
 	--operand)
 		printf '%s\n' "$2" | grep -qE '^\+0x[0-9a-f]{1,5},x[0-9]{1,2},[a-z][a-z0-9_]{0,30}$' ||
 			fail "no operand: $2; valid: +OFFSET,REGISTER,INSTRUCTION, such as +0x54,x0,ipas2e1is"
 		operand_list="$operand_list $2"
 		;;
+	*) fail "no option $1 with a value (sh $0 --help)" ;;
 	esac
 	case $2 in *[[:cntrl:]]*) fail "$1 holds a control character" ;; esac
 }
 
 only_plan='' only_restore='' top_level='' preset=${PRESETS%% *} output=run1 origin='' label='' run='' order=''
 buffer_stated='' duration='' unmap_defer='' operand_list='' used=0 stop='' child='' watcher='' has_state=''
-hypervisor_stated='' hypervisor='' reader='' unknown_loss=''
+hypervisor_stated='' hypervisor='' reader='' unknown_loss='' made=''
 SWITCH=$ROOT/sys/module/kvm/parameters/unmap_defer
 parse "$@"
 shift "$used"
@@ -975,26 +1009,37 @@ if [ -n "$only_restore" ]; then
 	say "$ME: tracefs is as it was before the recording"
 	exit 0
 fi
-if [ -n "$operand_list" ] && ! is_in "$preset" "$WITH_PROBES"; then fail "--operand adds a kprobe: with --preset args"; fi
-if [ -n "$duration" ] && [ $# -gt 0 ]; then fail "a command, or --duration"; fi
+if [ -n "$operand_list" ] && ! is_in "$preset" "$WITH_PROBES"; then
+	[ -n "$WITH_PROBES" ] || fail "--operand is of preset args, which this script does not hold"
+	fail "--operand adds a kprobe: with --preset args"
+fi
+if [ -n "$duration" ] && [ $# -gt 0 ]; then
+	fail "--duration and a command exclude each other: with a command, the recording ends when it does"
+fi
 look
-if [ -n "$T" ]; then make_plan; else refuse; fi
-say_plan
-if [ -n "$only_plan" ]; then exit 0; fi
-refuse_pending
-refuse
+refuse_host
+if [ -z "$only_plan" ]; then refuse_pending; fi
+make_plan
+refuse_plan
+if [ -n "$only_plan" ]; then
+	say_plan
+	exit 0
+fi
 if [ -e "$output" ] || [ -e "$output.tar" ]; then fail "$output or $output.tar is there already: give another name (-o)"; fi
+say_plan
 if [ -z "$origin" ]; then say "$ME: without --origin hardware (or emulated) the origin of the capture is unknown"; fi
 trap leave EXIT
 trap 'caught 2' INT
 trap 'caught 15' TERM
 trap 'caught 1' HUP
 begin
-mkdir -p "$output/trace" || fail "$output cannot be made"
+mkdir "$output" || fail "$output cannot be made"
 output=$(cd "$output" && pwd) || exit 2
-dump=$output/trace
+made=$output dump=$output/trace
+mkdir "$dump" || fail "$dump cannot be made"
 set_up
 record "$@"
+made=
 write_all
 put_back
 has_state=

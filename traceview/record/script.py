@@ -53,6 +53,7 @@ def script(presets: Sequence[str] = ()) -> str:
     for mark, text in (
         ("#@ABOUT@", "\n".join(f"# {line}" for line in _about(chosen))),
         ("@PRESETS@", _choice(chosen)),
+        ("#@OPERAND@\n", _operand_help(chosen)),
         ("@DATA@", "\n".join(_data([PRESETS[name] for name in chosen]))),
     ):
         found = found.replace(mark, text, 1)
@@ -70,6 +71,14 @@ def _about(presets: Sequence[str]) -> list[str]:
 def _choice(presets: Sequence[str]) -> str:
     others = f"; default: {presets[0]}" if len(presets) > 1 else ", the only one of this script"
     return f"{', '.join(presets)}{others}"
+
+
+def _operand_help(presets: Sequence[str]) -> str:
+    """The line of --operand, where a preset of the script takes it."""
+    name = "--operand +OFFSET,REGISTER,INSTRUCTION"
+    if not any(PRESETS[one].probes for one in presets):
+        return ""
+    return f"#   {name}       preset args: a probe within the range flush\n"
 
 
 def _data(presets: Sequence[Preset]) -> list[str]:
