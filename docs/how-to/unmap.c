@@ -8,6 +8,9 @@
  * with -m the removal of the slot, unmaps it. Prints one line per unmap: step, ns of the system call.
  * KVM API: Documentation/virt/kvm/api.rst (6.12).
  */
+#ifndef __aarch64__
+#error "for arm64 alone: aarch64-linux-gnu-gcc -O2 -static -o unmap unmap.c"
+#endif
 #define _GNU_SOURCE
 #include <err.h>
 #include <fcntl.h>
