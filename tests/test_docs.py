@@ -121,6 +121,6 @@ def test_the_recording_script_says_how_it_is_used(tmp_path: Path) -> None:
     done = subprocess.run(
         ["sh", str(script), "--help"], capture_output=True, check=False, text=True
     )
-    assert (done.returncode, done.stdout) == (2, "")
-    assert "sh record.sh [OPTION...] -- COMMAND..." in done.stderr
-    assert "set -u" not in done.stderr
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "sh record.sh [OPTION...] -- COMMAND..." in done.stdout
+    assert "set -u" not in done.stdout
