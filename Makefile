@@ -22,7 +22,7 @@ demo: $(INSTALLED) ## analyse a bundled Perfetto trace; dashboard, mail text and
 	@$(BIN)/traceview analyze $(DEMO) --mail -o $(OUT)/mail.txt --force
 
 test: $(INSTALLED) ## run the tests
-	$(BIN)/pytest -n 2 --dist loadgroup -rs $(PYTEST_ARGS)
+	$(BIN)/pytest -n 2 --dist loadfile -rs $(PYTEST_ARGS)
 
 check: $(INSTALLED) ## formatting, lint, types, spelling, then the tests
 	$(BIN)/ruff format --check .

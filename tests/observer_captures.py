@@ -1,19 +1,15 @@
 """The captures of one workload, traced more and less and not at all, analysed once per process.
 
-Those of executed instructions take seconds to read: tests that use them bear the mark SLOW_TO_READ,
-which keeps them in one process when tests run in several.
+Those of executed instructions take seconds to read. Tests run in several processes, file by file
+(`make test`), so each file reads them once.
 """
 
 from __future__ import annotations
 
 from functools import cache
 
-import pytest
-
 from tests.truth import TRACES
 from traceview import Analysis, analyze, open_trace
-
-SLOW_TO_READ = pytest.mark.xdist_group("executed instructions")
 
 
 @cache

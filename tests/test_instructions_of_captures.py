@@ -8,11 +8,10 @@ import polars as pl
 import pytest
 
 import traceview
-from tests.observer_captures import SLOW_TO_READ, observed
+from tests.observer_captures import observed
 from tests.truth import TRACES, steps
 
 pytestmark = [
-    SLOW_TO_READ,
     pytest.mark.captures,
     pytest.mark.skipif(not TRACES.is_dir(), reason="no captures: ../shared/traces is not there"),
 ]

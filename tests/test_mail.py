@@ -12,7 +12,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tarfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -25,6 +24,7 @@ from tests.boots import names_of_boots, put_boots
 from tests.hostile_names import with_hostile_names
 from tests.test_samples_of_captures import chains
 from tests.truth import TRACES
+from tests.unpacking import unpack
 from tests.writers.analyses import analysis, source, unmap
 from traceview.cli.app import run
 from traceview.report.analysis_sections import analysis_sections
@@ -139,8 +139,7 @@ def said(
     monkeypatch.setattr("traceview.report.documents.mail_of", heard)
     for file in case.files:
         if file.name.endswith(".tar.xz"):
-            with tarfile.open(file) as packed:
-                packed.extractall(folder, filter="data")
+            unpack(file, folder)
         else:
             (folder / file.name).symlink_to(file)
     if name == "six-noisy-runs":

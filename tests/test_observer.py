@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.observer_captures import SLOW_TO_READ, observed
+from tests.observer_captures import observed
 from tests.writers.analyses import analysis, source, unmap
 from traceview.errors import QueryError
 from traceview.parsers import open_trace
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 TRACES = Path(__file__).parent.parent.parent / "shared" / "traces"
 KERNELS = ("6.1-max", "6.12-max", "6.12-neoverse-n1")
 captures = [
-    SLOW_TO_READ,
     pytest.mark.captures,
     pytest.mark.skipif(not TRACES.exists(), reason=f"the captures are not there: {TRACES}"),
 ]

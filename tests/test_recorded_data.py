@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tarfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +9,7 @@ import polars as pl
 import pytest
 
 import traceview
+from tests.unpacking import unpack
 from traceview.symbols import SymbolSources, parse_kprobe_events
 from traceview.trace import Settings
 
@@ -26,8 +26,7 @@ def opened(path: Path) -> Trace:
 
 
 def unpacked(name: str, folder: Path) -> Path:
-    with tarfile.open(DATA / f"{name}.tar.xz") as archive:
-        archive.extractall(folder, filter="data")
+    unpack(DATA / f"{name}.tar.xz", folder)
     return folder / name
 
 

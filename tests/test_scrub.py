@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import tarfile
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -16,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.scrubbing import addresses_of, assert_same, both, everything, leaks, texts
+from tests.unpacking import unpack
 from tests.writers.events import Recorder
 from traceview.errors import SettingError
 from traceview.parsers import open_trace
@@ -53,8 +53,7 @@ def test_of_every_format_the_analysis_stays_and_the_names_go(path: str) -> None:
 
 
 def test_of_a_raw_dump_the_analysis_stays_and_the_names_go(tmp_path: Path) -> None:
-    with tarfile.open("tests/data/raw-kprobes.tar.xz") as packed:
-        packed.extractall(tmp_path, filter="data")
+    unpack("tests/data/raw-kprobes.tar.xz", tmp_path)
     original, new, scrubber = both([open_trace(tmp_path / "raw-kprobes")])
     assert_same(original, new, scrubber)
     assert leaks(new, original) == []

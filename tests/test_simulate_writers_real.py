@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import lzma
 import re
-import tarfile
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -16,6 +15,7 @@ import pytest
 import traceview
 from tests.test_trace_dat_live import trace_cmd_report
 from tests.truth import TRACES
+from tests.unpacking import unpack
 from tests.writers.recorded import long_recording
 from traceview.parsers.source import open_source
 from traceview.simulate.ftrace_text import write_ftrace_text
@@ -34,8 +34,7 @@ FETCHED = re.compile(r" (\w+)=[^\s:]+(?::(\w+))?")  # without a type: a BTF fiel
 
 
 def unpacked(name: str, folder: Path) -> Path:
-    with tarfile.open(DATA / f"{name}.tar.xz") as packed:
-        packed.extractall(folder, filter="data")
+    unpack(DATA / f"{name}.tar.xz", folder)
     return folder / name
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.observer_captures import SLOW_TO_READ, observed
+from tests.observer_captures import observed
 from tests.writers.analyses import analysis, source, unmap
 from traceview.queries.observer import priced
 from traceview.queries.remainders import Remainders, Times, cost
@@ -334,7 +334,6 @@ def test_of_emulated_times_a_dsb_is_never_separable_whatever_they_would_say() ->
 
 
 captures = [
-    SLOW_TO_READ,
     pytest.mark.captures,
     pytest.mark.skipif(not TRACES.exists(), reason=f"the captures are not there: {TRACES}"),
 ]

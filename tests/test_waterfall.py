@@ -20,7 +20,7 @@ from traceview.report.wording import plural
 SAMPLES = Path(__file__).parent.parent / "sample_traces"
 WITH_CALLS = (
     "fgraph-6.12-max.txt.zst", "fgraph-6.12-neoverse-n1.perfetto",
-    "insn-6.12-max.txt.xz", "kprobes-6.1-max.dat.xz",
+    "insn-2-vcpus-6.12-max.txt.xz", "insn-6.12-max.txt.xz", "kprobes-6.1-max.dat.xz",
     "kprobes-6.1-max.perfetto.xz", "kprobes-6.12-max.perf.data", "kprobes-6.12-neoverse-n1.txt.zst",
 )  # fmt: skip
 WITHOUT_TIMES = "fgraph-latency-6.12-neoverse-n1.txt.zst"
