@@ -179,7 +179,11 @@ class CallStream:
     def _supersede(
         self, rows: Rows, order: Ints, group: Ints, partner: Ints, closed_at: Ints
     ) -> None:
-        """Close open frames of functions that were entered again and cannot recurse, in place."""
+        """Close frames of functions that were entered again and cannot recurse, in place.
+
+        Those still open then, whatever closed them later: a return behind the second entry is not
+        theirs.
+        """
         function = rows["function"][order]
         once = self.functions.not_recursive()[function]
         entry = once & (rows["kind"][order] == ENTRY)
@@ -189,8 +193,12 @@ class CallStream:
         key = np.sort(key, kind="stable")
         again = by_key[1:][key[1:] == key[:-1]]
         earlier = by_key[:-1][key[1:] == key[:-1]]
-        stale = (partner[earlier] == NONE) & (closed_at[earlier] == NONE)
-        closed_at[earlier[stale]] = again[stale]
+        ends = np.maximum(partner[earlier], closed_at[earlier])
+        stale = (ends == NONE) | (ends > again)
+        earlier, again = earlier[stale], again[stale]
+        returns = partner[earlier]
+        partner[returns[returns != NONE]] = NONE
+        partner[earlier], closed_at[earlier] = NONE, again
 
     def _hold(self, rows: Rows, maybe: NDArray[np.bool_], partner: Ints) -> NDArray[np.bool_]:
         """Of the probes that may have no return probe, the frames that may still be open.

@@ -48,7 +48,7 @@ def any_recordings(draw: st.DrawFn) -> Recorder:
 
 
 @given(any_recordings(), st.integers(1, 41))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_any_sequence_of_events_is_analysed(made: Recorder, size: int) -> None:
     analysis = traceview.analyze(made.trace(size))
     for name in TABLES:

@@ -297,3 +297,21 @@ def test_with_events_lost_no_complete_call_is_wrong_and_none_vanishes(
         if status == "complete":
             assert true[call, symbol] == duration
     assert found.filter(pl.col("start_ns").is_not_null()).height == began
+
+
+@pytest.mark.parametrize("batch_events", [None, 1, 2, 3])
+def test_an_unmap_that_was_entered_again_has_ended_whatever_returns_later(
+    batch_events: int | None,
+) -> None:
+    """Its return was missed: neither a return behind the second entry nor its caller's is its."""
+    made = Recorder(evidence="fgraph")
+    made.enter("__kvm_pgtable_walk")
+    made.enter(UNMAP)
+    made.enter(UNMAP)
+    made.leave(UNMAP)
+    made.leave(UNMAP)
+    made.enter(UNMAP)
+    made.enter(UNMAP)
+    made.leave("__kvm_pgtable_walk")
+    found = traceview.unmaps(made.trace(batch_events))
+    assert found["status"].to_list() == ["censored", "complete", "censored", "censored", "censored"]

@@ -21,8 +21,8 @@ NAMES = sorted(
     for path in SAMPLES.iterdir()
     if path.is_file() and path.suffix not in {".json", ".md", ".py"}
 )
-CUTS = 4
-FLIPS = 4
+CUTS = 3
+FLIPS = 3
 
 # Arguments: the sample, its packing ("packed" or "unpacked"), a folder, CUTS, FLIPS.
 PROGRAM = """

@@ -36,7 +36,7 @@ OPTIONAL = (
 ADDRESSES = st.sampled_from([0xFFFF800080001000, 0xFFFF80008009EE10, 0x400670])
 MARKERS = st.sampled_from([(1 << 64) - 128, (1 << 64) - 512, (1 << 64) - 2048])
 QUICK = settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )  # fmt: skip
 
 

@@ -170,7 +170,7 @@ def packed(packets: list[Any], every: int) -> Iterator[Any]:
             yield from some
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(cycles, st.sampled_from([1, 7, 1000]), st.integers(0, 3))
 def test_what_was_written_is_read(
     drawn_cycles: list[list[Drawn]], batch_events: int, compressed: int

@@ -482,7 +482,7 @@ def test_a_signal_ends_the_recording_and_what_was_recorded_is_kept(
     with started(shell, recorder, tmp_path, *words) as child:
         child.send_signal(number)
         _, text = child.communicate(timeout=60)
-    assert child.returncode == 128 + number
+    assert child.returncode == 128 + number, text
     assert "the recording ends before its command" in text
     assert settings(tracefs) == before
     assert len(open_trace(tmp_path / "run1.tar").tables().events) == 3

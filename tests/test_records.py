@@ -279,7 +279,7 @@ def layouts(draw: st.DrawFn) -> tuple[writer.Event, list[dict[str, Any]]]:
     return event, draw(st.lists(st.fixed_dictionaries(values), max_size=5))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(layouts(), TID)
 def test_what_was_written_is_read(
     made: tuple[writer.Event, list[dict[str, Any]]], tid: int
@@ -321,7 +321,7 @@ def raw_records(draw: st.DrawFn) -> bytes:
     return bytes(content[:cut]) + draw(st.sampled_from([b"", b"", b"\0\0\0", b"\xff" * 8]))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(st.lists(raw_records(), max_size=8), st.sampled_from([EVERYTHING, NEEDED]), st.booleans())
 def test_a_slow_decoder_agrees(contents: list[bytes], want: Want, named: bool) -> None:  # noqa: FBT001
     agree(form(*EVENTS), contents, want, SYMBOLS if named else {})

@@ -246,7 +246,7 @@ HEADS = st.sampled_from(
 )  # fmt: skip
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(
     HEADS,
     st.lists(FIELD_TEXTS, max_size=8),

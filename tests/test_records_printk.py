@@ -81,7 +81,7 @@ ARGUMENTS = st.one_of(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.lists(ARGUMENTS, max_size=12))
 def test_numbers_of_all_sizes_are_found(arguments: list[tuple[str, int, Any]]) -> None:
     form = "|".join(spec for spec, _, _ in arguments) + "|"

@@ -208,7 +208,7 @@ PAGE = st.builds(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=70, deadline=None)
 @given(st.lists(PAGE, max_size=8))
 def test_generated_pages_agree_with_the_reference(pages: list[bytes]) -> None:
     found = decode(pages)
@@ -219,7 +219,7 @@ def test_generated_pages_agree_with_the_reference(pages: list[bytes]) -> None:
         assert lost == expected.lost
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.lists(st.binary(min_size=0, max_size=300), max_size=6), st.integers(0, 300))
 def test_any_bytes_give_records_within_their_page(pages: list[bytes], commit: int) -> None:
     pages = [struct.pack("<QQ", T, commit)[: len(one)] + one[16:] for one in pages]

@@ -425,7 +425,7 @@ CALLS = st.sampled_from([FLUSH, PUT, CMO, WALKER, RANGE, "irq", "__kvm_pgtable_w
 
 @given(st.lists(st.lists(st.tuples(CALLS, st.booleans()), max_size=25), min_size=1, max_size=5),
        st.integers(1, 40))  # fmt: skip
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_the_components_always_sum_to_the_duration(
     unmaps: list[list[tuple[str, bool]]], size: int
 ) -> None:
