@@ -155,6 +155,11 @@ class Apt:
         (description,) = folder.glob("*.dsc")
         return description
 
+    def download_tarball(self, name: str, version: str, folder: Path) -> None:
+        """Fetch of a source package of that version the tarball alone."""
+        what = ("source", "--download-only", "--tar-only", f"{name}={version}")
+        self._run("apt-get", *what, folder=folder)
+
     def _run(self, program: str, *arguments: str, folder: Path | None = None) -> str:
         settings = {
             "Dir::Etc": f"{self.root}/etc",

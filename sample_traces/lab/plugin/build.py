@@ -97,21 +97,10 @@ def _header(folder: Folder, version: str) -> Path:
 
 def _fetch_tarball(folder: Folder, suite: str, version: str, into: Path) -> None:
     """The tarball alone, with its digest checked: apt with a state of its own."""
-    root = folder.apt / f"{suite}-source"
-    apt = Apt(root, suite, run(["dpkg", "--print-architecture"]).strip(), "deb-src")
+    architecture = run(["dpkg", "--print-architecture"]).strip()
+    apt = Apt(folder.apt / f"{suite}-source", suite, architecture, "deb-src")
     apt.prepare()
-    settings = {
-        "Dir::Etc": f"{root}/etc",
-        "Dir::Etc::Parts": "/etc/apt/apt.conf.d",
-        "Dir::State": f"{root}",
-        "Dir::State::Lists": f"{root}/lists",
-        "Dir::State::Status": f"{root}/status",
-        "Dir::Cache": f"{root}/cache",
-        "APT::Sandbox::User": "root",
-    }
-    options = [f"-o{name}={value}" for name, value in settings.items()]
-    what = ("source", "--download-only", "--tar-only", f"qemu={version}")
-    run(["apt-get", "--quiet", *options, *what], folder=into)
+    apt.download_tarball("qemu", version, into)
 
 
 def _glib(folder: Folder) -> list[str]:
